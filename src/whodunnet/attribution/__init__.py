@@ -1,0 +1,1 @@
+"""From kernel identities (pid, cgroup, netns) to workloads."""

@@ -1,0 +1,1 @@
+"""Runs the rules, links consequences to their cause, ranks."""

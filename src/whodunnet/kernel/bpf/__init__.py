@@ -1,0 +1,1 @@
+"""The loader of our BPF programs and the records they hand over."""

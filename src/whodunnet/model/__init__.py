@@ -1,0 +1,1 @@
+"""Frozen data: samples, snapshots, recordings, workloads, findings, diagnoses. No I/O."""

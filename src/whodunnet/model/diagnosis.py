@@ -1,0 +1,49 @@
+"""The whole answer, in the shape that --format json prints."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from whodunnet.model.finding import Cleared, Finding, NotApplicable, NotChecked
+from whodunnet.model.sample import CollectorCost
+from whodunnet.model.snapshot import Node
+
+Outcome = Literal["finding", "healthy", "incomplete"]
+
+
+class Tool(msgspec.Struct, frozen=True):
+    version: str
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """start and end are "from" and "to" in JSON."""
+
+    start: datetime = msgspec.field(name="from")
+    end: datetime = msgspec.field(name="to")
+    seconds: float
+    snapshots: int
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    wall_seconds: float
+    cpu_seconds: float
+    peak_rss_bytes: int
+    collectors: dict[str, CollectorCost]
+
+
+class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
+    """Findings ranked, consequences under their cause, what was cleared, what could not be checked."""
+
+    schema: str = "whodunnet/diagnosis/v1"
+    tool: Tool
+    node: Node
+    window: Window
+    outcome: Outcome
+    findings: tuple[Finding, ...]
+    cleared: tuple[Cleared, ...]
+    not_checked: tuple[NotChecked, ...]
+    not_applicable: tuple[NotApplicable, ...]
+    cost: Cost

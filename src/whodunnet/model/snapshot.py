@@ -1,0 +1,66 @@
+"""All samples of one moment, and snapshots in time order."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from whodunnet.model.kernel_log import KernelLog
+from whodunnet.model.sample import CollectorCost, Failure, Moment
+from whodunnet.model.sockets import Sockets
+from whodunnet.model.tcp_memory import TcpMemory
+from whodunnet.model.workload import Workloads
+
+AnySample = TcpMemory | Sockets | KernelLog | Workloads | Failure
+S = TypeVar("S", TcpMemory, Sockets, KernelLog, Workloads)
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine a recording was made on."""
+
+    hostname: str
+    kernel: str
+    boot_id: str
+    virtual_machine: bool | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """samples: by collector name; a collector that failed has a Failure, one that was not asked is missing."""
+
+    at: Moment
+    samples: dict[str, AnySample]
+
+
+class Recording(msgspec.Struct, frozen=True, kw_only=True):
+    """Snapshots in time order, of one boot of one node."""
+
+    node: Node
+    snapshots: tuple[Snapshot, ...]
+    costs: dict[str, CollectorCost] = {}
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_rss_bytes: int = 0
+    missing_capabilities: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Length of the window."""
+        return self.snapshots[-1].at.boot_seconds - self.snapshots[0].at.boot_seconds
+
+    def series(self, kind: type[S]) -> list[tuple[Moment, S]]:
+        """Every sample of one kind, oldest first; failed readings are left out."""
+        return [(s.at, x) for s in self.snapshots for x in s.samples.values() if isinstance(x, kind)]
+
+    def last(self, kind: type[S]) -> S | None:
+        """The newest sample of one kind, or None."""
+        found = self.series(kind)
+        return found[-1][1] if found else None
+
+    def failure(self, collector: str) -> Failure | None:
+        """The newest failure of a collector, None if its newest reading succeeded; "not-collected" if it never ran."""
+        for snapshot in reversed(self.snapshots):
+            sample = snapshot.samples.get(collector)
+            if sample is not None:
+                return sample if isinstance(sample, Failure) else None
+        return Failure(code="not-collected", reason=f"the {collector} collector was not run")

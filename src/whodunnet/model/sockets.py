@@ -1,0 +1,138 @@
+"""The sample of the sockets collector: every socket of the kernel, in groups."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Protocol = Literal["tcp", "mptcp", "udp", "unix", "other"]
+Role = Literal["listener", "accepted", "initiated", "unconnected"]
+Holding = Literal[
+    "descriptor",  # a process has it open
+    "accept-queue",  # connected, waiting for accept()
+    "orphan",  # closed by its process, the kernel still delivers or waits
+    "kernel",  # made by the kernel itself (NFS, MPTCP subflows, ...)
+    "no-descriptor",  # has a file, but in no descriptor table: in flight over a unix socket, or io_uring
+]
+Symptom = Literal[
+    "none",
+    "unread",  # 16 KiB or more unread, or a receive window that is full
+    "window-closed",  # data to send, and the peer's window is closed
+    "never-connected",  # made and never bound to a peer
+    "dead",  # was or tried to be connected; reset, refused or timed out; the descriptor is still open
+]
+
+AGE_BOUNDS_SECONDS: tuple[int, ...] = (1, 2, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400)
+"""Upper bounds of the age classes of SocketGroup.ages; one more class follows for everything older."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, order=True):
+    """An address with a port; address is None for an accepted group (any client of that local port)."""
+
+    address: str | None
+    port: int
+
+
+class SocketGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """All sockets that share owner, namespace, protocol, state, role, holding, symptom and endpoint.
+
+    owner_pid: a process that holds the descriptor, None where no process does.
+    endpoint: the local port for listeners and accepted sockets, the peer for initiated ones, None if merged or none.
+    memory_bytes: r + w + f of ss's skmem, which is what tcp_mem counts (kernel: __sk_mem_schedule).
+    unread_bytes: received and not read by the application, without the FIN (ss Recv-Q).
+    unsent_bytes: written by the application and not acknowledged by the peer (ss Send-Q).
+    unchanged: of those with a symptom (unread, window-closed) or in an accept queue: how many were there at the
+        previous snapshot with the very same read and acknowledge positions; None at the first snapshot.
+    ages: sockets by age class (AGE_BOUNDS_SECONDS): for closed peers and accept queues since the last segment came,
+        for all others since data last moved in either direction. Empty where the kernel keeps no time.
+    shared: how many of them are open in more than one descriptor or process (each still counts once).
+    """
+
+    owner_pid: int | None = None
+    netns: int | None
+    protocol: Protocol
+    family: int = 0  # 4, 6 or 0
+    state: str  # "established", "close-wait", ... lower case names of the TCP states; "none" for other protocols
+    role: Role
+    holding: Holding
+    symptom: Symptom = "none"
+    endpoint: Endpoint | None = None
+    cgroup_id: int | None = None  # cgroup v2 id, kept where no process owns the socket
+    sockets: int
+    memory_bytes: int = 0
+    receive_bytes: int = 0
+    send_bytes: int = 0
+    unread_bytes: int = 0
+    unsent_bytes: int = 0
+    unchanged: int | None = None
+    shared: int = 0
+    ages: tuple[int, ...] = ()
+
+    def older_than(self, seconds: int) -> int:
+        """Number of sockets whose age is at least `seconds`, which must be one of AGE_BOUNDS_SECONDS."""
+        return sum(self.ages[AGE_BOUNDS_SECONDS.index(seconds) + 1 :])
+
+
+class StuckSocket(msgspec.Struct, frozen=True, kw_only=True):
+    """One socket with a symptom, with both ends, so that a full send queue can be followed to its reader."""
+
+    owner_pid: int | None = None
+    netns: int
+    symptom: Symptom
+    holding: Holding
+    role: Role
+    local: Endpoint
+    remote: Endpoint
+    memory_bytes: int
+    unread_bytes: int
+    unsent_bytes: int
+    unchanged: bool | None = None
+
+
+class AcceptQueue(msgspec.Struct, frozen=True, kw_only=True):
+    """One listener and the fill of its accept queue (sk_ack_backlog against sk_max_ack_backlog)."""
+
+    owner_pid: int | None = None
+    netns: int
+    local: Endpoint
+    waiting: int
+    limit: int
+
+
+class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True):
+    """One pass over the sockets of the kernel.
+
+    method: "bpf" sees every namespace; "sock_diag" only the namespaces it could enter, and no unhashed socket.
+    time_wait, request_sockets: minisockets, which hold no TCP memory and are not in sockstat's alloc.
+    stuck: at most a bounded, evenly drawn sample of `stuck_total` sockets with a symptom.
+    other_sockets, other_memory_bytes: sockets that fitted in no group any more (bounded maps), summed.
+    lost: sockets that could not be read or counted for sure (moved chains, full de-duplication map, vanished processes).
+    not_seen: sentences about what this pass cannot see by its nature, for the report.
+    """
+
+    method: Literal["bpf", "sock_diag"]
+    groups: tuple[SocketGroup, ...]
+    stuck: tuple[StuckSocket, ...] = ()
+    stuck_total: int = 0
+    accept_queues: tuple[AcceptQueue, ...] = ()
+    time_wait: int = 0
+    request_sockets: int = 0
+    other_sockets: int = 0
+    other_memory_bytes: int = 0
+    lost: int = 0
+    netns_total: int | None = None
+    netns_unread: int = 0
+    page_size_bytes: int = 4096
+    not_seen: tuple[str, ...] = ()
+    longest_step_seconds: float = 0.0
+
+    @property
+    def tcp_sockets(self) -> int:
+        """Full TCP sockets found, as sockstat's `alloc` counts them."""
+        return sum(g.sockets for g in self.groups if g.protocol == "tcp") + self.other_sockets
+
+    @property
+    def tcp_memory_bytes(self) -> int:
+        """Memory of all TCP sockets found, as sockstat's `mem` counts it (in bytes)."""
+        return sum(g.memory_bytes for g in self.groups if g.protocol == "tcp") + self.other_memory_bytes

@@ -1,0 +1,38 @@
+"""The sample of the tcp_memory collector: the node's TCP memory against its limits."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class TcpMemory(msgspec.Struct, frozen=True, tag="tcp_memory", kw_only=True):
+    """tcp_mem, sockstat, sockstat6, protocols and the memory counters of TcpExt.
+
+    Scope (net/ipv4/proc.c): tcp_mem, used_pages, orphans, alloc_sockets, under_pressure and max_orphans are of the
+    whole kernel; inuse_sockets, inuse6_sockets, time_wait_sockets and max_time_wait are of the one network namespace
+    that was read; counters are kept per namespace. None: the kernel did not say (tcp_mem does not exist in a child netns).
+    """
+
+    page_size_bytes: int
+    cpus: int
+    low_pages: int | None = None
+    pressure_pages: int | None = None
+    max_pages: int | None = None
+    used_pages: int
+    under_pressure: bool | None = None
+    orphans: int
+    alloc_sockets: int
+    inuse_sockets: int
+    inuse6_sockets: int | None = None
+    time_wait_sockets: int
+    max_orphans: int | None = None
+    max_time_wait: int | None = None
+    memory_total_bytes: int | None = None
+    counters: dict[int, dict[str, int]] = {}  # netns inode number -> TcpExt counter -> value since the netns was made
+    netns_read: int = 0
+    netns_unread: int = 0  # known, but their counters could not be read
+
+    @property
+    def drift_pages(self) -> int:
+        """Largest error of used_pages: 256 pages each CPU keeps in reserve (kernel 6.0 on, SK_MEMORY_PCPU_RESERVE)."""
+        return 256 * self.cpus

@@ -1,0 +1,61 @@
+"""What owns a thing: process, container and pod, as far as known."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """pid as in our own /proc. state: "running", "sleeping", "stopped", "frozen", "zombie", "gone" or None."""
+
+    pid: int
+    comm: str
+    exe: str | None = None
+    started: datetime | None = None
+    state: str | None = None
+    descriptor_limit: int | None = None
+
+
+class Container(msgspec.Struct, frozen=True, kw_only=True):
+    """id: full container id. runtime: "containerd", "docker", ... or None when only the cgroup name gave it away."""
+
+    id: str
+    name: str | None = None
+    runtime: str | None = None
+    cgroup: str
+    image: str | None = None
+    started: datetime | None = None
+
+
+class Pod(msgspec.Struct, frozen=True, kw_only=True):
+    """Kubernetes pod; namespace and name are None when only the uid in the cgroup name is known."""
+
+    namespace: str | None = None
+    name: str | None = None
+    uid: str | None = None
+    static: bool = False
+
+
+class Workload(msgspec.Struct, frozen=True, kw_only=True):
+    """unit: systemd unit. netns: inode number of the network namespace."""
+
+    process: Process | None = None
+    container: Container | None = None
+    pod: Pod | None = None
+    unit: str | None = None
+    netns: int | None = None
+
+
+class Workloads(msgspec.Struct, frozen=True, tag="workloads", kw_only=True):
+    """Who is behind the numbers of the other samples.
+
+    by_pid: owners of sockets. by_netns: one container or pod (without process) that lives in that namespace, only where
+    exactly one pod does. by_cgroup_id: containers by cgroup v2 id. unknown_pids: vanished or unreadable.
+    """
+
+    by_pid: dict[int, Workload] = {}
+    by_netns: dict[int, Workload] = {}
+    by_cgroup_id: dict[int, Workload] = {}
+    unknown_pids: int = 0
