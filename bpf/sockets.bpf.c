@@ -1,0 +1,688 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Every socket of the kernel, summed into groups, by two walks that complement each other:
+ *
+ *   socket_files  all sockets that some process has open (iter/task_file): owners, listeners, unhashed sockets
+ *   walk_table    the hash of established TCP sockets, in bounded steps: also orphans, accept queues, kernel sockets and
+ *                 namespaces without a process. Sockets with a file are only counted there, to be compared.
+ *
+ * One pass runs alone (user space makes sure), so scratch space and sums need no atomics.
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "compat.bpf.h"
+#include "sockets.h"
+
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IPPROTO_MPTCP 262
+#define SOCKFS_MAGIC 0x534F434B /* include/uapi/linux/magic.h */
+#define SOCK_DEAD (1UL << 0) /* bits of sk_flags, include/net/sock.h: enum sock_flags */
+#define SOCK_DONE (1UL << 1)
+#define TCP_ESTABLISHED 1 /* include/net/tcp_states.h */
+#define TCP_SYN_SENT 2
+#define TCP_TIME_WAIT 6
+#define TCP_CLOSE 7
+#define TCP_CLOSE_WAIT 8
+#define TCP_LAST_ACK 9
+#define TCP_LISTEN 10
+#define TCP_CLOSING 11
+#define TCP_NEW_SYN_RECV 12
+#define UNREAD_LARGE 16384
+#define BLOCK_BUCKETS 64 /* buckets read at once */
+#define BLOCKS_MAX 64 /* in one step */
+/* The verifier walks every turn of a loop: two short ones, one in a function of its own, load in a tenth of the time. */
+#define CHAIN_PART 16
+#define CHAIN_PARTS 16
+#define NETNS_PART 64
+#define NETNS_PARTS 64
+#define MARK_NONE 2
+
+char LICENSE[] SEC("license") = "GPL";
+
+struct mark {
+	__u64 inode;
+	__u32 copied_seq;
+	__u32 snd_una;
+	__u32 pass;
+	__u32 padding;
+};
+
+#define TABLE(name, kind, flags, entries, key_type, value_type) \
+	struct { \
+		__uint(type, kind); \
+		__uint(map_flags, flags); \
+		__uint(max_entries, entries); \
+		__type(key, key_type); \
+		__type(value, value_type); \
+	} name SEC(".maps")
+
+/* Raw tracepoint programs must not allocate map memory on old kernels, so only `seen`, used by the iterator, does. */
+TABLE(groups, BPF_MAP_TYPE_HASH, 0, 16384, struct group_key, struct group);
+TABLE(merged_groups, BPF_MAP_TYPE_HASH, 0, 4096, struct group_key, struct group);
+TABLE(owners, BPF_MAP_TYPE_HASH, 0, 16384, __u32, struct owner);
+TABLE(marks, BPF_MAP_TYPE_HASH, 0, 65536, __u64, struct mark);
+TABLE(seen, BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC, 262144, __u64, __u32);
+TABLE(listeners, BPF_MAP_TYPE_ARRAY, 0, 4096, __u32, struct listener);
+TABLE(stuck_sample, BPF_MAP_TYPE_ARRAY, 0, STUCK_MAX, __u32, struct stuck);
+
+struct walk walk SEC(".data.walk") = {};
+
+static struct {
+	struct group_key key;
+	struct group_key merged_key;
+	struct group empty;
+	struct mark mark;
+	struct owner owner;
+	struct listener listener;
+	struct stuck stuck;
+	__u64 block[BLOCK_BUCKETS];
+	__u64 deadline_ns;
+	__u64 node; /* where the walk is in a chain */
+	__u64 net; /* and in the list of all namespaces */
+	__u64 first_net;
+	__u64 net_operations;
+	__u32 last_tgid;
+	__u32 last_pid;
+	__u32 jiffies; /* jiffies, as TCP keeps them */
+	/* the socket being added */
+	__u64 inode;
+	__u64 memory;
+	__u32 receive;
+	__u32 send;
+	__u32 unread;
+	__u32 unsent;
+	__u32 age_class; /* AGE_CLASSES: no age */
+	__u32 unchanged;
+	__u32 shared;
+	__u32 copied_seq;
+	__u32 snd_una;
+} now;
+
+static __always_inline __u32 age_class(__u32 ticks)
+{
+	/* AGE_BOUNDS_SECONDS of model/sockets.py; a test compares the two. */
+	const __u32 bounds[AGE_CLASSES - 1] = { 1, 2, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400 };
+	__u32 seconds = walk.hz ? ticks / walk.hz : 0;
+	int i;
+
+	for (i = 0; i < AGE_CLASSES - 1; i++)
+		if (seconds < bounds[i])
+			break;
+	return i;
+}
+
+static __always_inline void add_to(struct group *group)
+{
+	group->sockets++;
+	group->memory_bytes += (__s64)now.memory;
+	group->receive_bytes += now.receive;
+	group->send_bytes += now.send;
+	group->unread_bytes += now.unread;
+	group->unsent_bytes += now.unsent;
+	group->unchanged += now.unchanged == 1;
+	group->shared += now.shared;
+	if (now.age_class < AGE_CLASSES)
+		group->ages[now.age_class]++;
+}
+
+static __always_inline struct group *group_of(void *map, struct group_key *key)
+{
+	struct group *group = bpf_map_lookup_elem(map, key);
+
+	if (group)
+		return group;
+	bpf_map_update_elem(map, key, &now.empty, BPF_NOEXIST);
+	return bpf_map_lookup_elem(map, key);
+}
+
+/* Adds the socket in `now`. What finds no group loses its endpoint first, then is summed as "other". */
+__noinline int add_socket(void)
+{
+	struct group *group = group_of(&groups, &now.key);
+
+	if (!group) {
+		now.merged_key = now.key;
+		__builtin_memset(now.merged_key.address, 0, sizeof(now.merged_key.address));
+		now.merged_key.port = 0;
+		group = group_of(&merged_groups, &now.merged_key);
+	}
+	if (group) {
+		add_to(group);
+	} else {
+		walk.other_sockets++;
+		walk.other_memory_bytes += (__s64)now.memory;
+	}
+	return 0;
+}
+
+/* Is this socket the same as in the pass before, and has nobody read from it or acknowledged to it since? */
+static __always_inline void compare_mark(__u64 sk)
+{
+	struct mark *mark = bpf_map_lookup_elem(&marks, &sk);
+
+	now.unchanged = MARK_NONE;
+	if (mark && mark->pass < walk.pass_number)
+		now.unchanged = mark->inode == now.inode && mark->copied_seq == now.copied_seq &&
+				mark->snd_una == now.snd_una;
+	now.mark.inode = now.inode;
+	now.mark.copied_seq = now.copied_seq;
+	now.mark.snd_una = now.snd_una;
+	now.mark.pass = walk.pass_number;
+	if (bpf_map_update_elem(&marks, &sk, &now.mark, BPF_ANY))
+		walk.unmarked++;
+	else if (!mark)
+		walk.marks_used++;
+}
+
+static __always_inline bool is_v4_mapped(struct in6_addr *address)
+{
+	return !address->in6_u.u6_addr32[0] && !address->in6_u.u6_addr32[1] &&
+	       address->in6_u.u6_addr32[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline void read_address(unsigned char *to, struct sock *sk, bool remote, unsigned char *family)
+{
+	struct in6_addr v6 = {};
+	__u16 sk_family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	__be32 v4;
+
+	__builtin_memset(to, 0, 16);
+	if (sk_family == AF_INET6 && bpf_core_field_exists(sk->__sk_common.skc_v6_daddr)) {
+		if (remote)
+			BPF_CORE_READ_INTO(&v6, sk, __sk_common.skc_v6_daddr);
+		else
+			BPF_CORE_READ_INTO(&v6, sk, __sk_common.skc_v6_rcv_saddr);
+		if (!is_v4_mapped(&v6)) {
+			__builtin_memcpy(to, &v6, 16);
+			*family = 6;
+			return;
+		}
+		v4 = v6.in6_u.u6_addr32[3];
+	} else {
+		v4 = remote ? BPF_CORE_READ(sk, __sk_common.skc_daddr) : BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+	}
+	__builtin_memcpy(to, &v4, 4);
+	*family = 4;
+}
+
+/* Keeps an evenly drawn sample: the n-th socket replaces a random one with probability STUCK_MAX / n. */
+static __always_inline void keep_stuck(struct sock *sk)
+{
+	struct stuck *slot;
+	__u32 index = walk.stuck_total++;
+
+	if (index >= STUCK_MAX) {
+		index = bpf_get_prandom_u32() % (index + 1);
+		if (index >= STUCK_MAX)
+			return;
+	}
+	slot = bpf_map_lookup_elem(&stuck_sample, &index);
+	if (!slot)
+		return;
+	slot->pid = now.key.pid;
+	slot->netns = now.key.netns;
+	slot->role = now.key.role;
+	slot->holding = now.key.holding;
+	slot->symptom = now.key.symptom;
+	slot->memory_bytes = (__s64)now.memory;
+	slot->unread_bytes = now.unread;
+	slot->unsent_bytes = now.unsent;
+	slot->unchanged = now.unchanged;
+	slot->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	slot->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	read_address(slot->local_address, sk, false, &slot->family);
+	read_address(slot->remote_address, sk, true, &slot->family);
+}
+
+static __always_inline void keep_listener(struct sock *sk)
+{
+	struct listener *slot;
+	__u32 index = walk.listeners_total++;
+
+	slot = bpf_map_lookup_elem(&listeners, &index);
+	if (!slot)
+		return;
+	slot->pid = now.key.pid;
+	slot->netns = now.key.netns;
+	slot->port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	slot->waiting = BPF_CORE_READ(sk, sk_ack_backlog);
+	slot->limit = BPF_CORE_READ(sk, sk_max_ack_backlog);
+	read_address(slot->address, sk, false, &slot->family);
+}
+
+/* sk_clone() copies the backlog limit of the listener into each connection it accepts; connect() leaves it zero. */
+static __always_inline __u8 role_of(struct sock *sk, __u8 state)
+{
+	if (state == TCP_LISTEN)
+		return ROLE_LISTENER;
+	if (BPF_CORE_READ(sk, sk_max_ack_backlog))
+		return ROLE_ACCEPTED;
+	return state == TCP_CLOSE ? ROLE_UNCONNECTED : ROLE_INITIATED;
+}
+
+static __always_inline void read_memory(struct sock *sk)
+{
+	now.receive = BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter);
+	now.send = BPF_CORE_READ(sk, sk_wmem_queued);
+	now.memory = (__s64)now.receive + now.send + BPF_CORE_READ(sk, sk_forward_alloc);
+}
+
+/* Bytes as ss shows them; a received FIN takes a sequence number but is nothing to read (net/ipv4/tcp.c: tcp_inq). */
+static __always_inline void read_queues(struct sock *sk, struct tcp_sock *tp, __u8 state)
+{
+	__u32 rcv_nxt = BPF_CORE_READ(tp, rcv_nxt);
+
+	now.copied_seq = BPF_CORE_READ(tp, copied_seq);
+	now.snd_una = BPF_CORE_READ(tp, snd_una);
+	now.unread = rcv_nxt - now.copied_seq;
+	if ((__s32)now.unread < 0)
+		now.unread = 0;
+	if (now.unread && (BPF_CORE_READ(sk, __sk_common.skc_flags) & SOCK_DONE))
+		now.unread--;
+	now.unsent = state == TCP_CLOSE ? 0 : BPF_CORE_READ(tp, write_seq) - now.snd_una;
+}
+
+static __always_inline bool receive_window_full(struct tcp_sock *tp)
+{
+	__s32 left = BPF_CORE_READ(tp, rcv_wup) + BPF_CORE_READ(tp, rcv_wnd) - BPF_CORE_READ(tp, rcv_nxt);
+
+	return left < (__s32)BPF_CORE_READ(tp, mss_cache);
+}
+
+/* Nothing is on its way although there is something to send, and what the peer still takes is less than a segment. */
+static __always_inline bool peer_window_closed(struct tcp_sock *tp)
+{
+	__u32 window = BPF_CORE_READ(tp, snd_wnd);
+	__u32 unsent_at = BPF_CORE_READ(tp, snd_nxt);
+
+	if (!window)
+		return true;
+	if (BPF_CORE_READ(tp, packets_out) || BPF_CORE_READ(tp, write_seq) == unsent_at)
+		return false;
+	return (__s32)(now.snd_una + window - unsent_at) < (__s32)BPF_CORE_READ(tp, mss_cache);
+}
+
+static __always_inline __u8 symptom_of(struct sock *sk, struct tcp_sock *tp, __u8 state)
+{
+	switch (state) {
+	case TCP_CLOSE:
+		if (BPF_CORE_READ(sk, __sk_common.skc_dport) || BPF_CORE_READ(tp, segs_out))
+			return SYMPTOM_DEAD;
+		return SYMPTOM_NEVER_CONNECTED;
+	case TCP_LISTEN:
+	case TCP_SYN_SENT:
+		return SYMPTOM_NONE;
+	}
+	if (now.unread >= UNREAD_LARGE || (now.unread && receive_window_full(tp)))
+		return SYMPTOM_UNREAD;
+	if (now.unsent && peer_window_closed(tp))
+		return SYMPTOM_WINDOW_CLOSED;
+	return SYMPTOM_NONE;
+}
+
+/*
+ * Once the peer has closed, or before anybody has accepted, time runs from the last segment; otherwise from the last data
+ * in either direction. A socket that never had a peer has no time.
+ */
+static __always_inline void read_age(struct tcp_sock *tp, __u8 state)
+{
+	__u32 received, sent;
+
+	now.age_class = AGE_CLASSES;
+	if (state == TCP_CLOSE || state == TCP_LISTEN || state == TCP_SYN_SENT)
+		return;
+	if (state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK || state == TCP_CLOSING ||
+	    now.key.holding == HELD_IN_ACCEPT_QUEUE) {
+		now.age_class = age_class(now.jiffies - BPF_CORE_READ(tp, rcv_tstamp));
+		return;
+	}
+	received = now.jiffies - BPF_CORE_READ(tp, inet_conn.icsk_ack.lrcvtime);
+	sent = now.jiffies - BPF_CORE_READ(tp, lsndtime);
+	now.age_class = age_class(received < sent ? received : sent);
+}
+
+static __always_inline void read_endpoint(struct sock *sk)
+{
+	__builtin_memset(now.key.address, 0, sizeof(now.key.address));
+	now.key.port = 0;
+	if (now.key.role == ROLE_INITIATED || now.key.symptom == SYMPTOM_DEAD) {
+		if (now.key.role == ROLE_ACCEPTED)
+			return; /* the local port is given back, and its many clients are no group */
+		read_address(now.key.address, sk, true, &now.key.family);
+		now.key.port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	} else if (now.key.role != ROLE_UNCONNECTED) {
+		now.key.port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	}
+}
+
+/* Fills `now` for a full TCP socket whose pid, netns and holding are already set, and adds it. */
+__noinline int add_tcp(__u64 address)
+{
+	struct sock *sk = (struct sock *)address;
+	struct tcp_sock *tp = (struct tcp_sock *)address;
+	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+
+	now.key.protocol = PROTOCOL_TCP;
+	now.key.family = BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6 ? 6 : 4;
+	now.key.state = state;
+	now.key.role = role_of(sk, state);
+	now.unchanged = MARK_NONE;
+	read_memory(sk);
+	read_queues(sk, tp, state);
+	if (state == TCP_LISTEN)
+		now.unread = now.unsent = 0;
+	now.key.symptom = symptom_of(sk, tp, state);
+	read_age(tp, state);
+	read_endpoint(sk);
+	if (now.key.symptom != SYMPTOM_NONE || now.key.holding == HELD_IN_ACCEPT_QUEUE)
+		compare_mark(address);
+	if (now.key.symptom == SYMPTOM_UNREAD || now.key.symptom == SYMPTOM_WINDOW_CLOSED)
+		keep_stuck(sk);
+	if (state == TCP_LISTEN)
+		keep_listener(sk);
+	return add_socket();
+}
+
+static __always_inline void forget_socket(void)
+{
+	__builtin_memset(&now.key, 0, sizeof(now.key));
+	now.inode = 0;
+	now.memory = 0;
+	now.receive = now.send = now.unread = now.unsent = 0;
+	now.age_class = AGE_CLASSES;
+	now.unchanged = MARK_NONE;
+	now.shared = 0;
+}
+
+static __always_inline __u8 protocol_of(struct sock *sk)
+{
+	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+
+	if (family == AF_UNIX)
+		return PROTOCOL_UNIX;
+	if (family != AF_INET && family != AF_INET6)
+		return PROTOCOL_OTHER;
+	switch (BPF_CORE_READ(sk, sk_protocol)) {
+	case IPPROTO_TCP:
+		return PROTOCOL_TCP;
+	case IPPROTO_UDP:
+		return PROTOCOL_UDP;
+	case IPPROTO_MPTCP:
+		return PROTOCOL_MPTCP;
+	}
+	return PROTOCOL_OTHER;
+}
+
+static __always_inline __u32 pid_of(struct task_struct *task)
+{
+	struct pid *pid = BPF_CORE_READ(task, group_leader, thread_pid);
+	int number = 0;
+
+	bpf_probe_read_kernel(&number, sizeof(number),
+			      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+				      walk.pid_level * bpf_core_type_size(struct upid) +
+				      bpf_core_field_offset(struct upid, nr));
+	return number;
+}
+
+/* The iterator goes process by process, so a name is taken once, when the first socket of a process comes along. */
+static __always_inline void keep_owner(struct task_struct *task, __u32 tgid)
+{
+	if (tgid == now.last_tgid)
+		return;
+	now.last_tgid = tgid;
+	now.last_pid = pid_of(task);
+	now.owner.start_boottime_ns = BPF_CORE_READ(task, group_leader, start_boottime);
+	now.owner.netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
+	BPF_CORE_READ_INTO(&now.owner.comm, task, group_leader, comm);
+	if (bpf_map_update_elem(&owners, &now.last_pid, &now.owner, BPF_ANY))
+		walk.other_owners++;
+}
+
+/* True if another descriptor of the same file was counted in this pass. */
+static __always_inline bool already_counted(struct file *file, __u64 sk)
+{
+	__u32 *pass;
+
+	if (file_references(file) <= 2) /* one descriptor and the iterator itself */
+		return false;
+	now.shared = 1;
+	pass = bpf_map_lookup_elem(&seen, &sk);
+	if (pass && *pass == walk.pass_number)
+		return true;
+	if (bpf_map_update_elem(&seen, &sk, &walk.pass_number, BPF_ANY))
+		walk.not_deduplicated++;
+	return false;
+}
+
+SEC("iter/task_file")
+int socket_files(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct sock *sk;
+
+	if (!task || !file || file->f_inode->i_sb->s_magic != SOCKFS_MAGIC)
+		return 0;
+	sk = BPF_CORE_READ((struct socket *)file->private_data, sk);
+	if (!sk)
+		return 0;
+	forget_socket();
+	if (already_counted(file, (__u64)sk))
+		return 0;
+	keep_owner(task, task->tgid);
+	now.inode = file->f_inode->i_ino;
+	now.key.pid = now.last_pid;
+	now.key.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	now.key.holding = HELD_BY_DESCRIPTOR;
+	now.key.protocol = protocol_of(sk);
+	if (now.key.protocol == PROTOCOL_TCP) {
+		add_tcp((__u64)sk);
+		return 0;
+	}
+	now.key.role = ROLE_UNCONNECTED;
+	if (now.key.protocol == PROTOCOL_MPTCP && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN)
+		keep_listener(sk);
+	add_socket();
+	return 0;
+}
+
+/* One socket of the established hash. */
+__noinline int add_hashed(__u64 address)
+{
+	struct sock *sk = (struct sock *)address;
+	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	struct socket *socket;
+
+	walk.visited++;
+	if (state == TCP_TIME_WAIT) {
+		walk.time_wait++;
+		return 0;
+	}
+	if (state == TCP_NEW_SYN_RECV) {
+		walk.request_sockets++;
+		return 0;
+	}
+	forget_socket();
+	now.key.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	socket = BPF_CORE_READ(sk, sk_socket);
+	if (socket && BPF_CORE_READ(socket, file)) {
+		now.key.holding = HELD_BY_FILE;
+		now.key.state = state;
+		read_memory(sk);
+		return add_socket();
+	}
+	if (socket)
+		now.key.holding = HELD_BY_KERNEL;
+	else if (BPF_CORE_READ(sk, __sk_common.skc_flags) & SOCK_DEAD)
+		now.key.holding = HELD_AS_ORPHAN;
+	else
+		now.key.holding = HELD_IN_ACCEPT_QUEUE;
+	if (bpf_core_field_exists(sk->sk_cgrp_data.cgroup))
+		now.key.cgroup_id = BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id);
+	return add_tcp(address);
+}
+
+/* Follows a chain for CHAIN_PART sockets; returns 1 at its end. */
+__noinline int walk_chain_part(void)
+{
+	const __u32 node_offset = bpf_core_field_offset(struct sock, __sk_common.skc_nulls_node);
+	int i;
+
+	for (i = 0; i < CHAIN_PART; i++) {
+		if (!now.node || (now.node & 1))
+			return 1;
+		add_hashed(now.node - node_offset);
+		if (bpf_probe_read_kernel(&now.node, sizeof(now.node), (void *)now.node))
+			now.node = 0;
+	}
+	return 0;
+}
+
+/* Lists are lockless: a socket may move while we follow it, which the number at the end of the chain tells. */
+__noinline int walk_chain(__u64 first, __u32 bucket)
+{
+	int i;
+
+	now.node = first;
+	for (i = 0; i < CHAIN_PARTS; i++) {
+		if (!walk_chain_part())
+			continue;
+		if (!now.node || (__u32)(now.node >> 1) != bucket)
+			walk.moved_chains++;
+		return 0;
+	}
+	walk.long_chains++;
+	return 0;
+}
+
+/* BLOCK_BUCKETS buckets, read at once; returns 1 where the step has to end. */
+__noinline int walk_block(__u64 ehash)
+{
+	__u32 first = walk.bucket, i;
+	__u64 count;
+
+	if (first >= walk.buckets)
+		return 1;
+	count = walk.buckets - first;
+	barrier_var(count); /* or the compiler compares a copy and the verifier sees no bound */
+	if (count > BLOCK_BUCKETS)
+		count = BLOCK_BUCKETS;
+	if (bpf_probe_read_kernel(now.block, count * sizeof(now.block[0]), (void *)(ehash + (__u64)first * 8))) {
+		walk.bucket = walk.buckets;
+		walk.long_chains++;
+		return 1;
+	}
+	for (i = 0; i < BLOCK_BUCKETS; i++) {
+		if (i >= count)
+			break;
+		if (now.block[i] & 1)
+			continue;
+		walk_chain(now.block[i], first + i);
+		if (walk.visited >= walk.step_sockets || bpf_ktime_get_ns() >= now.deadline_ns) {
+			walk.bucket = first + i + 1;
+			return 1;
+		}
+	}
+	walk.bucket = first + count;
+	return bpf_ktime_get_ns() >= now.deadline_ns;
+}
+
+/* One step of the walk through table number walk.table; returns 1 while buckets are left, 0 at the end. */
+SEC("raw_tp")
+int walk_table(void *ctx)
+{
+	__u64 begin = bpf_ktime_get_ns(), taken;
+	struct inet_hashinfo *table;
+	__u64 ehash;
+	int i;
+
+	if (walk.table >= TABLES_MAX)
+		return 0;
+	table = (struct inet_hashinfo *)walk.tables[walk.table];
+	ehash = (__u64)BPF_CORE_READ(table, ehash);
+	walk.buckets = BPF_CORE_READ(table, ehash_mask) + 1;
+	walk.visited = 0;
+	now.jiffies = bpf_jiffies64();
+	now.deadline_ns = begin + walk.step_ns;
+	for (i = 0; i < BLOCKS_MAX; i++)
+		if (walk_block(ehash))
+			break;
+	taken = bpf_ktime_get_ns() - begin;
+	if (taken > walk.longest_step_ns)
+		walk.longest_step_ns = taken;
+	return walk.bucket < walk.buckets;
+}
+
+/* Most namespaces share one hash; one with net.ipv4.tcp_child_ehash_entries has its own. */
+__noinline int keep_table(__u64 table)
+{
+	__u32 i;
+
+	for (i = 0; i < TABLES_MAX; i++) {
+		if (i >= walk.tables_total) {
+			walk.tables[i] = table;
+			break;
+		}
+		if (walk.tables[i] == table)
+			return 0;
+	}
+	walk.tables_total++;
+	return 0;
+}
+
+/*
+ * One namespace of the kernel's list of all; returns 1 at the end. The list's head is not in a namespace: it is known by
+ * what stands where a namespace would keep its operations.
+ */
+__noinline int visit_net(void)
+{
+	struct net *net = (struct net *)now.net;
+	struct list_head *next;
+
+	if ((__u64)BPF_CORE_READ(net, ns.ops) == now.net_operations) {
+		walk.netns_total++;
+		keep_table((__u64)net_hashinfo(net));
+	}
+	next = BPF_CORE_READ(net, list.next);
+	now.net = (__u64)next - bpf_core_field_offset(struct net, list);
+	return !next || now.net == now.first_net;
+}
+
+__noinline int visit_nets(void)
+{
+	int i;
+
+	for (i = 0; i < NETNS_PART; i++)
+		if (visit_net())
+			return 1;
+	return 0;
+}
+
+/* Begins a pass: the clocks, and the hash tables of all namespaces. */
+SEC("raw_tp")
+int list_tables(void *ctx)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct net *net = BPF_CORE_READ(task, nsproxy, net_ns);
+	int i;
+
+	walk.jiffies = bpf_jiffies64();
+	walk.ktime_ns = bpf_ktime_get_ns();
+	now.jiffies = walk.jiffies;
+	now.last_tgid = 0;
+	now.net = now.first_net = (__u64)net;
+	now.net_operations = (__u64)BPF_CORE_READ(net, ns.ops);
+	for (i = 0; i < NETNS_PARTS; i++)
+		if (visit_nets())
+			break;
+	return 0;
+}

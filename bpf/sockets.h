@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * The records that sockets.bpf.c hands to user space. This header owns their layout: the BPF program includes it, and
+ * the Python extension is compiled from it.
+ */
+#ifndef WHODUNNET_SOCKETS_H
+#define WHODUNNET_SOCKETS_H
+
+#define AGE_CLASSES 12
+#define STUCK_MAX 8192
+#define TABLES_MAX 64
+
+enum protocol { PROTOCOL_TCP, PROTOCOL_MPTCP, PROTOCOL_UDP, PROTOCOL_UNIX, PROTOCOL_OTHER };
+enum role { ROLE_LISTENER, ROLE_ACCEPTED, ROLE_INITIATED, ROLE_UNCONNECTED };
+enum holding { HELD_BY_DESCRIPTOR, HELD_IN_ACCEPT_QUEUE, HELD_AS_ORPHAN, HELD_BY_KERNEL, HELD_BY_FILE };
+enum symptom { SYMPTOM_NONE, SYMPTOM_UNREAD, SYMPTOM_WINDOW_CLOSED, SYMPTOM_NEVER_CONNECTED, SYMPTOM_DEAD };
+
+struct group_key {
+	unsigned int pid; /* in our pid namespace, 0: no process */
+	unsigned int netns; /* inode number */
+	unsigned long long cgroup_id; /* cgroup v2, only where there is no process */
+	unsigned char address[16]; /* of the peer, for initiated connections; IPv4 in the first four bytes */
+	unsigned short port; /* of the peer, or the local one of listeners and accepted connections; host order */
+	unsigned char family; /* 4, 6 or 0 */
+	unsigned char protocol;
+	unsigned char state; /* TCP state number */
+	unsigned char role;
+	unsigned char holding;
+	unsigned char symptom;
+};
+
+struct group {
+	unsigned long long sockets;
+	long long memory_bytes;
+	unsigned long long receive_bytes;
+	unsigned long long send_bytes;
+	unsigned long long unread_bytes;
+	unsigned long long unsent_bytes;
+	unsigned long long unchanged;
+	unsigned long long shared;
+	unsigned int ages[AGE_CLASSES];
+};
+
+struct owner {
+	unsigned long long start_boottime_ns;
+	unsigned int netns;
+	char comm[16];
+	unsigned int padding;
+};
+
+struct listener {
+	unsigned int pid;
+	unsigned int netns;
+	unsigned int waiting;
+	unsigned int limit;
+	unsigned char address[16];
+	unsigned short port;
+	unsigned char family;
+	unsigned char padding[5];
+};
+
+struct stuck {
+	unsigned int pid;
+	unsigned int netns;
+	unsigned char local_address[16];
+	unsigned char remote_address[16];
+	unsigned short local_port;
+	unsigned short remote_port;
+	unsigned char family;
+	unsigned char role;
+	unsigned char holding;
+	unsigned char symptom;
+	long long memory_bytes;
+	unsigned int unread_bytes;
+	unsigned int unsent_bytes;
+	unsigned int unchanged; /* 0 no, 1 yes, 2 there was no earlier reading */
+	unsigned int padding;
+};
+
+/* One run of the walks: user space sets the upper part and resets the lower part before a pass. */
+struct walk {
+	unsigned int hz; /* ticks a second */
+	unsigned int pid_level; /* depth of our pid namespace */
+	unsigned int pass_number; /* number of this pass, from 1 */
+	unsigned int step_ns; /* a step of the hash walk ends after this time ... */
+	unsigned int step_sockets; /* ... or this many sockets */
+	unsigned int table; /* which of `tables` is being walked */
+
+	unsigned int bucket; /* cursor: next bucket */
+	unsigned int buckets; /* of this table */
+	unsigned int netns_total;
+	unsigned int tables_total; /* distinct hash tables of established sockets */
+	unsigned long long tables[TABLES_MAX];
+	unsigned long long jiffies;
+	unsigned long long ktime_ns;
+	unsigned long long longest_step_ns;
+	unsigned long long time_wait;
+	unsigned long long request_sockets;
+	unsigned long long visited; /* in this step */
+	unsigned long long stuck_total;
+	unsigned long long listeners_total;
+	unsigned long long other_sockets; /* fitted in no group */
+	long long other_memory_bytes;
+	unsigned long long other_owners; /* processes whose name found no room */
+	unsigned long long moved_chains; /* a socket moved to another chain while we followed it */
+	unsigned long long long_chains; /* cut at CHAIN_MAX */
+	unsigned long long not_deduplicated; /* shared sockets that may have been counted twice */
+	unsigned long long unmarked; /* sockets with a symptom that found no room to be compared later */
+	unsigned long long marks_used;
+};
+
+#endif

@@ -1,0 +1,112 @@
+"""Loads a BPF object that was compiled with the package, and reads what its programs left.
+
+Needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), and a kernel that describes its types (CONFIG_DEBUG_INFO_BTF).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from importlib.resources import as_file, files
+from typing import Any
+
+from whodunnet.errors import UnreadableError
+from whodunnet.model.text import clean
+
+NEEDS = ("CAP_BPF", "CAP_PERFMON")
+
+
+class BpfObject:
+    """One loaded object with its programs and maps. Close it, or use it in a `with` block."""
+
+    def __init__(self, name: str, capabilities: frozenset[str]) -> None:
+        """name: bpf/<name>.bpf.c; capabilities: ours. Raises UnreadableError with the reason if it does not load."""
+        try:
+            from whodunnet.kernel.bpf import _libbpf  # a machine without libbpf still gets the fallback
+        except ImportError as error:
+            raise UnreadableError(f"the binding to libbpf does not load: {error}", code="unsupported") from error
+        self.ffi, self._lib = _libbpf.ffi, _libbpf.lib
+        self._shared: list[tuple[Any, Any]] = []
+        self._lib.open_log()
+        with as_file(files("whodunnet.kernel.bpf") / "objects" / f"{name}.bpf.o") as path:
+            self._object = self._lib.open_object(os.fsencode(path))
+        if self._object == self.ffi.NULL:
+            raise UnreadableError(f"the BPF object {name} cannot be opened: {self._log()}", code="unsupported")
+        result = self._lib.bpf_object__load(self._object)
+        if result:
+            self.close()
+            raise self._refused(name, -result, capabilities)
+
+    def close(self) -> None:
+        """Unloads all programs and frees all maps."""
+        while self._shared:
+            self._lib.unshare_memory(*self._shared.pop())
+        if self._object != self.ffi.NULL:
+            self._lib.bpf_object__close(self._object)
+            self._object = self.ffi.NULL
+
+    def run(self, program: str) -> int:
+        """Runs a program once in the calling task; returns what it returned (BPF_PROG_TEST_RUN, bpf(2))."""
+        result = int(self._lib.run_program(self._lib.bpf_program__fd(self._program(program))))
+        if result < 0:
+            raise UnreadableError(f"the BPF program {program} did not run: {os.strerror(-result)}", code="unsupported")
+        return result
+
+    def iterate(self, program: str) -> None:
+        """Runs an iterator over everything it iterates over."""
+        result = self._lib.run_iterator(self._program(program))
+        if result < 0:
+            raise UnreadableError(
+                f"the BPF iterator {program} did not run: {os.strerror(-result)}", code="unsupported"
+            )
+
+    def data(self, section: str, kind: str) -> Any:
+        """The one variable of a data section, shared with the programs: a cffi pointer to `kind`."""
+        table = self._map(section)
+        if self._lib.bpf_map__value_size(table) != self.ffi.sizeof(kind):
+            raise UnreadableError(f"section {section} is not one {kind}: rebuild the package", code="malformed")
+        memory = self._lib.share_memory(table)
+        if memory == self.ffi.NULL:
+            raise UnreadableError(f"section {section} cannot be shared with its BPF programs", code="unsupported")
+        self._shared.append((memory, table))
+        return self.ffi.cast(f"{kind} *", memory)
+
+    def entries(self, name: str, key: str, value: str, limit: int | None = None, remove: bool = False) -> Any:
+        """All entries of a map as (number, cffi array of keys, cffi array of values); `remove` empties it."""
+        table = self._map(name)
+        sizes = self._lib.bpf_map__key_size(table), self._lib.bpf_map__value_size(table)
+        if sizes != (self.ffi.sizeof(key), self.ffi.sizeof(value)):
+            raise UnreadableError(f"map {name} does not hold {key} and {value}: rebuild the package", code="malformed")
+        room = int(self._lib.bpf_map__max_entries(table)) if limit is None else limit
+        keys, values = self.ffi.new(f"{key}[]", room), self.ffi.new(f"{value}[]", room)
+        count = self._lib.read_map(self._lib.bpf_map__fd(table), keys, values, *sizes, room, remove)
+        if count < 0:
+            raise UnreadableError(f"BPF map {name} cannot be read: {os.strerror(-count)}")
+        return count, keys, values
+
+    def _program(self, name: str) -> Any:
+        return self._lib.bpf_object__find_program_by_name(self._object, name.encode())
+
+    def _map(self, name: str) -> Any:
+        return self._lib.bpf_object__find_map_by_name(self._object, name.encode())
+
+    def _log(self) -> str:
+        lines = bytes(self.ffi.string(self._lib.read_log())).decode(errors="replace").splitlines()
+        return clean(lines[-1] if lines else "no reason given")
+
+    def _refused(self, name: str, number: int, capabilities: frozenset[str]) -> UnreadableError:
+        missing = [] if "CAP_SYS_ADMIN" in capabilities else [c for c in NEEDS if c not in capabilities]
+        if missing:
+            return UnreadableError(
+                f"BPF programs may not be loaded without {' and '.join(missing)}",
+                code="missing-capability",
+                missing_capability=missing[0],
+            )
+        log = self._log()
+        if number in (errno.EPERM, errno.EACCES):
+            text = f"the kernel or a security module forbids BPF programs although the rights are there: {log}"
+        elif number == errno.ESRCH or "BTF" in log:
+            text = f"this kernel does not describe its types (CONFIG_DEBUG_INFO_BTF): {log}"
+        else:
+            text = f"the kernel refused the BPF program of {name} ({os.strerror(number)}): {log}"
+        return UnreadableError(text, code="unsupported")

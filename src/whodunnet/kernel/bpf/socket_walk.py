@@ -1,0 +1,223 @@
+"""Runs bpf/sockets.bpf.c: one pass over every socket of the kernel, decoded into model words.
+
+The layouts are those of bpf/sockets.h, from which the binding is compiled.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, NamedTuple
+
+from whodunnet.kernel.bpf.objects import BpfObject
+from whodunnet.model.sockets import (
+    AcceptQueue,
+    Endpoint,
+    Holding,
+    Protocol,
+    Role,
+    SocketGroup,
+    StuckSocket,
+    Symptom,
+)
+from whodunnet.model.text import clean
+
+PROTOCOLS: tuple[Protocol, ...] = ("tcp", "mptcp", "udp", "unix", "other")
+ROLES: tuple[Role, ...] = ("listener", "accepted", "initiated", "unconnected")
+HOLDINGS: tuple[Holding, ...] = ("descriptor", "accept-queue", "orphan", "kernel", "no-descriptor")
+SYMPTOMS: tuple[Symptom, ...] = ("none", "unread", "window-closed", "never-connected", "dead")
+STATES = (
+    "none", "established", "syn-sent", "syn-recv", "fin-wait-1", "fin-wait-2", "time-wait", "close", "close-wait",
+    "last-ack", "listen", "closing", "new-syn-recv", "bound-inactive",
+)  # fmt: skip
+"""Names of the numbers in include/net/tcp_states.h."""
+UNCHANGED = {0: False, 1: True, 2: None}
+STEP_NS = 500_000
+STEP_SOCKETS = 1024
+STUCK_LIMIT = 8192
+LISTENER_LIMIT = 4096
+
+
+class Owner(NamedTuple):
+    """A process as the walk met it; started_seconds is on the boot clock."""
+
+    comm: str
+    started_seconds: float
+    netns: int
+
+
+class Pass(NamedTuple):
+    """What one pass found. hashed: per (netns, state) the number and bytes of sockets in the hash that have a file."""
+
+    groups: list[SocketGroup]
+    hashed: dict[tuple[int, str], tuple[int, int]]
+    owners: dict[int, Owner]
+    stuck: tuple[StuckSocket, ...]
+    stuck_total: int
+    accept_queues: tuple[AcceptQueue, ...]
+    time_wait: int
+    request_sockets: int
+    other_sockets: int
+    other_memory_bytes: int
+    lost: int
+    netns_total: int
+    longest_step_seconds: float
+
+
+class SocketWalk:
+    """The loaded programs; each `read` is one pass. Passes remember what the one before saw (for `unchanged`)."""
+
+    def __init__(self, capabilities: frozenset[str], pid_level: int) -> None:
+        """pid_level: depth of our pid namespace. Raises UnreadableError where the programs do not load."""
+        self._bpf = BpfObject("sockets", capabilities)
+        self._walk = self._bpf.data(".data.walk", "struct walk")
+        self._walk.pid_level = pid_level
+        self._walk.step_ns = STEP_NS
+        self._walk.step_sockets = STEP_SOCKETS
+        self._bpf.run("list_tables")
+        self._walk.hz = ticks_per_second(self._walk.jiffies, self._walk.ktime_ns)
+
+    def close(self) -> None:
+        self._bpf.close()
+
+    def read(self) -> Pass:
+        """One pass: first what processes have open, then the hash in bounded steps."""
+        walk = self._walk
+        self._reset()
+        self._bpf.run("list_tables")
+        self._bpf.iterate("socket_files")
+        for walk.table in range(min(walk.tables_total, len(walk.tables))):
+            walk.bucket = 0
+            while self._bpf.run("walk_table"):
+                pass
+        groups, hashed = self._groups()
+        return Pass(
+            groups=groups,
+            hashed=hashed,
+            owners=self._owners(),
+            stuck=self._stuck(),
+            stuck_total=walk.stuck_total,
+            accept_queues=self._accept_queues(),
+            time_wait=walk.time_wait,
+            request_sockets=walk.request_sockets,
+            other_sockets=walk.other_sockets,
+            other_memory_bytes=walk.other_memory_bytes,
+            lost=walk.moved_chains + walk.long_chains + walk.not_deduplicated + walk.other_owners + walk.unmarked,
+            netns_total=walk.netns_total,
+            longest_step_seconds=walk.longest_step_ns / 1e9,
+        )
+
+    def _reset(self) -> None:
+        walk, ffi = self._walk, self._bpf.ffi
+        start = ffi.offsetof("struct walk", "netns_total")
+        ffi.memmove(ffi.cast("char *", walk) + start, bytes(ffi.sizeof("struct walk") - start), ffi.sizeof("struct walk") - start)
+        walk.pass_number += 1
+
+    def _groups(self) -> tuple[list[SocketGroup], dict[tuple[int, str], tuple[int, int]]]:
+        groups: list[SocketGroup] = []
+        hashed: dict[tuple[int, str], tuple[int, int]] = {}
+        first_pass = self._walk.pass_number == 1
+        for name in ("groups", "merged_groups"):
+            count, keys, values = self._bpf.entries(name, "struct group_key", "struct group", remove=True)
+            for i in range(count):
+                key, value = keys[i], values[i]
+                if HOLDINGS[key.holding] == "no-descriptor":
+                    hashed[key.netns, STATES[key.state]] = (value.sockets, value.memory_bytes)
+                else:
+                    groups.append(decode_group(self._bpf.ffi, key, value, first_pass))
+        return groups, hashed
+
+    def _owners(self) -> dict[int, Owner]:
+        count, keys, values = self._bpf.entries("owners", "unsigned int", "struct owner", remove=True)
+        return {
+            keys[i]: Owner(
+                comm=clean(self._bpf.ffi.string(values[i].comm).decode(errors="replace")),
+                started_seconds=values[i].start_boottime_ns / 1e9,
+                netns=values[i].netns,
+            )
+            for i in range(count)
+        }
+
+    def _stuck(self) -> tuple[StuckSocket, ...]:
+        wanted = min(self._walk.stuck_total, STUCK_LIMIT)
+        if not wanted:
+            return ()
+        count, _, values = self._bpf.entries("stuck_sample", "unsigned int", "struct stuck", STUCK_LIMIT)
+        return tuple(decode_stuck(self._bpf.ffi, values[i]) for i in range(min(count, wanted)))
+
+    def _accept_queues(self) -> tuple[AcceptQueue, ...]:
+        wanted = min(self._walk.listeners_total, LISTENER_LIMIT)
+        if not wanted:
+            return ()
+        count, _, values = self._bpf.entries("listeners", "unsigned int", "struct listener", LISTENER_LIMIT)
+        return tuple(
+            AcceptQueue(
+                owner_pid=item.pid,
+                netns=item.netns,
+                local=Endpoint(decode_address(self._bpf.ffi, item.address, item.family), item.port),
+                waiting=item.waiting,
+                limit=item.limit,
+            )
+            for item in (values[i] for i in range(min(count, wanted)))
+        )
+
+
+def decode_address(ffi: Any, address: Any, family: int) -> str:
+    """Text form of an address of 4 or 16 bytes."""
+    if family == 4:
+        return socket.inet_ntop(socket.AF_INET, ffi.buffer(address, 4)[:])
+    return socket.inet_ntop(socket.AF_INET6, ffi.buffer(address, 16)[:])
+
+
+def decode_group(ffi: Any, key: Any, value: Any, first_pass: bool) -> SocketGroup:
+    """One entry of the groups map."""
+    role, symptom, tcp = ROLES[key.role], SYMPTOMS[key.symptom], PROTOCOLS[key.protocol] == "tcp"
+    endpoint = None
+    if key.port:
+        initiated = role == "initiated" or (role == "unconnected" and symptom == "dead")
+        endpoint = Endpoint(decode_address(ffi, key.address, key.family) if initiated else None, key.port)
+    compared = tcp and (symptom != "none" or HOLDINGS[key.holding] == "accept-queue")
+    return SocketGroup(
+        owner_pid=key.pid or None,
+        netns=key.netns,
+        protocol=PROTOCOLS[key.protocol],
+        family=key.family,
+        state=STATES[key.state],
+        role=role,
+        holding=HOLDINGS[key.holding],
+        symptom=symptom,
+        endpoint=endpoint,
+        cgroup_id=key.cgroup_id or None,
+        sockets=value.sockets,
+        memory_bytes=value.memory_bytes,
+        receive_bytes=value.receive_bytes,
+        send_bytes=value.send_bytes,
+        unread_bytes=value.unread_bytes,
+        unsent_bytes=value.unsent_bytes,
+        unchanged=None if first_pass or not compared else value.unchanged,
+        shared=value.shared,
+        ages=tuple(value.ages) if any(value.ages) else (),
+    )
+
+
+def decode_stuck(ffi: Any, item: Any) -> StuckSocket:
+    """One socket of the sample."""
+    return StuckSocket(
+        owner_pid=item.pid or None,
+        netns=item.netns,
+        symptom=SYMPTOMS[item.symptom],
+        holding=HOLDINGS[item.holding],
+        role=ROLES[item.role],
+        local=Endpoint(decode_address(ffi, item.local_address, item.family), item.local_port),
+        remote=Endpoint(decode_address(ffi, item.remote_address, item.family), item.remote_port),
+        memory_bytes=item.memory_bytes,
+        unread_bytes=item.unread_bytes,
+        unsent_bytes=item.unsent_bytes,
+        unchanged=UNCHANGED[item.unchanged],
+    )
+
+
+def ticks_per_second(jiffies: int, ktime_ns: int) -> int:
+    """The kernel's HZ, which it tells nobody: jiffies begin at 2**32 - 300 * HZ at boot (include/linux/jiffies.h)."""
+    return min((100, 250, 300, 1000), key=lambda hz: abs((jiffies - (2**32 - 300 * hz)) / hz - ktime_ns / 1e9))
+
+
