@@ -1,0 +1,118 @@
+"""Lines of the kernel's log that a rule knows, from the best source there is."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import ClassVar, Protocol
+
+from whodunnet.errors import UnreadableError
+from whodunnet.kernel.journal import Journal, directories
+from whodunnet.kernel.kmsg import Kmsg, Line
+from whodunnet.kernel.logfiles import open_first
+from whodunnet.kernel.roots import Roots
+from whodunnet.kernel.support import Support
+from whodunnet.model.kernel_log import KernelLog, LogLine
+from whodunnet.model.text import clean
+
+LINES_KEPT = 64
+
+# Anchored at both ends: some kernel lines begin with a process's name, which anybody may choose.
+KNOWN: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("tcp-out-of-memory", re.compile(r"TCP: out of memory -- consider tuning tcp_mem")),
+    ("too-many-orphans", re.compile(r"TCP: too many orphaned sockets")),
+    # Before kernel 3.4 one text stood for both; memory is the limit that was met more often.
+    ("tcp-out-of-memory", re.compile(r"Out of socket memory")),
+)
+
+
+class Source(Protocol):
+    """Where lines come from. oldest: CLOCK_BOOTTIME in seconds of its oldest line. lost: lines overwritten unread."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def oldest(self) -> float | None: ...
+    @property
+    def lost(self) -> int: ...
+    def read(self) -> list[Line]: ...
+    def close(self) -> None: ...
+
+
+class KernelLogCollector:
+    """Reads the kernel's log from its oldest line at the first call, and then what is new; samples are cumulative."""
+
+    name: ClassVar[str] = "kernel_log"
+
+    def __init__(self, roots: Roots, support: Support) -> None:
+        self._roots = roots
+        self._boot_id = support.boot_id
+        self._source: Source | None = None
+        self._counts: Counter[str] = Counter()
+        self._lines: deque[LogLine] = deque(maxlen=LINES_KEPT)
+
+    def collect(self) -> KernelLog:
+        """Everything known so far. Raises UnreadableError, missing-capability (CAP_SYSLOG) if no source may be read."""
+        if self._source is None:
+            self._source, lines = self._open()
+        else:
+            lines = self._source.read()
+        for line in known(lines):
+            self._lines.append(line)
+            self._counts[line.kind] += 1
+        return KernelLog(
+            source=self._source.name,
+            reaches_back_seconds=_age(self._source.oldest),
+            lines=tuple(self._lines),
+            counts=dict(self._counts),
+            lost=self._source.lost,
+        )
+
+    def close(self) -> None:
+        """Give the source back."""
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+    def _open(self) -> tuple[Source, list[Line]]:
+        """The first source that has a line of this boot, and its lines. Raises UnreadableError."""
+        problems: list[UnreadableError] = []
+        for opener in self._openers():
+            try:
+                source = opener()
+                lines = source.read()
+            except UnreadableError as error:
+                problems.append(error)
+                continue
+            if lines or source.oldest is not None:
+                return source, lines
+            source.close()
+            problems.append(UnreadableError(f"{source.name} has no kernel line of this boot", code="missing-file"))
+        raise _none_of(problems)
+
+    def _openers(self) -> Iterator[Callable[[], Source]]:
+        yield partial(Kmsg.open, self._roots)
+        for directory in directories(self._roots):
+            yield partial(Journal, directory, self._boot_id)
+        yield partial(open_first, self._roots)
+
+
+def known(lines: Iterable[Line]) -> Iterator[LogLine]:
+    """The lines that a rule knows, with their kind."""
+    for line in lines:
+        for kind, pattern in KNOWN:
+            if pattern.fullmatch(line.text):
+                yield LogLine(kind, line.boot_seconds, clean(line.text))
+
+
+def _age(boot_seconds: float | None) -> float | None:
+    return None if boot_seconds is None else max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - boot_seconds)
+
+
+def _none_of(problems: list[UnreadableError]) -> UnreadableError:
+    """All sources failed: the code is that of the first, /dev/kmsg, which one right would open."""
+    text = "no kernel log can be read: " + "; ".join(str(problem) for problem in problems)
+    return UnreadableError(text, code=problems[0].code, missing_capability=problems[0].missing_capability)
