@@ -1,0 +1,350 @@
+"""The groups of the sockets sample from single sockets, as sock_diag gives them. No I/O."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from random import Random
+from typing import NamedTuple
+
+import msgspec
+
+from whodunnet.kernel.netlink.sock_diag import FIN_RECEIVED, InetSocket, PlainSocket
+from whodunnet.kernel.procfs.descriptors import SocketHolders
+from whodunnet.model.sockets import (
+    AGE_BOUNDS_SECONDS,
+    AcceptQueue,
+    Endpoint,
+    Holding,
+    Protocol,
+    Role,
+    SocketGroup,
+    StuckSocket,
+    Symptom,
+)
+
+ENDPOINT_GROUPS_MAX = 65_536
+GROUPS_MAX = ENDPOINT_GROUPS_MAX + 16_384
+"""The rest is for groups whose endpoint was merged away."""
+STUCK_MAX = 16_384
+ACCEPT_QUEUES_MAX = 16_384
+POSITIONS_MAX = 65_536
+PENDING_MAX = 65_536
+
+UNREAD_BYTES = 16_384
+_AGE_BOUNDS_MS = tuple(1000 * seconds for seconds in AGE_BOUNDS_SECONDS)
+_TIMED = frozenset({"established", "fin-wait-1", "fin-wait-2"}) | FIN_RECEIVED  # before these tcp_sock holds no times
+
+
+class Positions:
+    """Where sockets with a symptom, or in an accept queue, stood at the previous snapshot, at most POSITIONS_MAX.
+
+    Keyed with the namespace too, since before Linux 5.9 cookies repeat from one to the next.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[tuple[int, int], tuple[int, int]] | None = None
+        self._now: dict[tuple[int, int], tuple[int, int]] = {}
+
+    @property
+    def first(self) -> bool:
+        """Whether no snapshot was finished yet."""
+        return self._before is None
+
+    def begin(self) -> None:
+        """Start a snapshot; a previous one that was not finished is forgotten."""
+        self._now = {}
+
+    def finish(self) -> None:
+        """Make the snapshot just taken the previous one."""
+        self._before, self._now = self._now, {}
+
+    def unchanged(self, netns: int, found: InetSocket) -> bool | None:
+        """Whether it was there with the same read and acknowledge positions; None at the first snapshot."""
+        key, position = (netns, found.cookie), _position(found)
+        if len(self._now) < POSITIONS_MAX:
+            self._now[key] = position
+        return None if self._before is None else self._before.get(key) == position
+
+
+class _Key(NamedTuple):
+    """What the sockets of a SocketGroup share; the names are those of its fields."""
+
+    owner_pid: int | None
+    netns: int
+    protocol: Protocol
+    family: int
+    state: str
+    role: Role
+    holding: Holding
+    symptom: Symptom
+    endpoint: Endpoint | None
+    cgroup_id: int | None
+
+
+class _Sum(msgspec.Struct):
+    """What is added up over the sockets of a group; the names are those of SocketGroup's fields."""
+
+    sockets: int = 0
+    memory_bytes: int = 0
+    receive_bytes: int = 0
+    send_bytes: int = 0
+    unread_bytes: int = 0
+    unsent_bytes: int = 0
+    unchanged: int | None = None
+    shared: int = 0
+    ages: list[int] | None = None
+
+
+class _Held(NamedTuple):
+    holding: Holding
+    owner_pid: int | None = None
+    shared: bool = False
+
+
+class _Seen(NamedTuple):
+    """A socket and where. ports: on which its namespace listens."""
+
+    netns: int
+    protocol: Protocol
+    found: InetSocket | PlainSocket
+    ports: frozenset[int]
+
+
+class Grouping:
+    """Adds up sockets as they come; pure. `holders` were read before the sockets were."""
+
+    def __init__(self, holders: SocketHolders, previous: Positions) -> None:
+        self.lost = 0
+        self.pending: list[_Seen] = []
+        self.queues: list[AcceptQueue] = []
+        self.queues_left_out = 0
+        self.stuck: list[StuckSocket] = []
+        self.stuck_total = 0
+        self.other = _Sum()
+        self._holders = holders
+        self._previous = previous
+        self._sums: dict[_Key, _Sum] = {}
+        self._random = Random(0)
+
+    def add(self, netns: int, protocol: Protocol, found: InetSocket | PlainSocket, ports: frozenset[int]) -> None:
+        """One socket. Without a known descriptor it waits for `settle`. ports: where its namespace listens."""
+        seen = _Seen(netns, protocol, found, ports)
+        held = _held(seen, self._holders)
+        if held is not None:
+            self._count(seen, held)
+        elif len(self.pending) < PENDING_MAX:
+            self.pending.append(seen)
+        else:
+            self._lose(seen)
+
+    def settle(self, holders: SocketHolders, elapsed_ms: float) -> None:
+        """Place the sockets that wait. holders: read after the sockets. elapsed_ms: since the first reading began.
+
+        A socket is said to have no descriptor only if both readings were complete and it is older than the first;
+        else it may have been opened after the one and closed before the other.
+        """
+        complete = self._holders.complete and holders.complete
+        for seen in self.pending:
+            held = _held(seen, holders)
+            if held is None and complete and _existed(seen.found, elapsed_ms):
+                held = _Held("no-descriptor")
+            if held is None:
+                self._lose(seen)
+            else:
+                self._count(seen, held)
+        self.pending.clear()
+
+    def groups(self) -> tuple[SocketGroup, ...]:
+        """Everything counted so far."""
+        return tuple(
+            SocketGroup(
+                **key._asdict(),
+                **{name: getattr(total, name) for name in _Sum.__struct_fields__ if name != "ages"},
+                ages=tuple(total.ages or ()),
+            )
+            for key, total in self._sums.items()
+        )
+
+    def _lose(self, seen: _Seen) -> None:
+        self.lost += 1
+        self._count(seen, _Held("descriptor"))
+
+    def _count(self, seen: _Seen, held: _Held) -> None:
+        found = seen.found
+        key = _plain_key(seen, held) if isinstance(found, PlainSocket) else _tcp_key(seen, held, found)
+        total = self._sum(key)
+        _add(total, found, held.shared)
+        if isinstance(found, InetSocket):
+            _add_flow(total, found, held.holding)
+            if key.role == "listener":
+                self._add_queue(key, found)
+            self._add_position(total, key, found)
+
+    def _sum(self, key: _Key) -> _Sum:
+        """The sum for a key: without endpoint if there are too many, and with all others in the end."""
+        if key not in self._sums and len(self._sums) >= ENDPOINT_GROUPS_MAX:
+            key = key._replace(endpoint=None)
+        total = self._sums.get(key)
+        if total is None:
+            if len(self._sums) >= GROUPS_MAX:
+                return self.other if key.protocol == "tcp" else _Sum()
+            total = self._sums[key] = _Sum(unchanged=None if self._previous.first else 0)
+        return total
+
+    def _add_queue(self, key: _Key, found: InetSocket) -> None:
+        if len(self.queues) >= ACCEPT_QUEUES_MAX:
+            self.queues_left_out += 1
+            return
+        self.queues.append(
+            AcceptQueue(
+                owner_pid=key.owner_pid,
+                netns=key.netns,
+                local=Endpoint(found.local_address, found.local_port),
+                waiting=found.receive_queue,
+                limit=found.send_queue,
+            )
+        )
+
+    def _add_position(self, total: _Sum, key: _Key, found: InetSocket) -> None:
+        stuck = key.symptom in ("unread", "window-closed")
+        if not stuck and key.holding != "accept-queue":
+            return
+        unchanged = self._previous.unchanged(key.netns, found)
+        if total.unchanged is not None:
+            total.unchanged += bool(unchanged)
+        if stuck:
+            self._draw(_stuck(key, found, unchanged))
+
+    def _draw(self, candidate: StuckSocket) -> None:
+        """Reservoir sampling (Vitter, algorithm R): every candidate has the same chance to be kept."""
+        self.stuck_total += 1
+        if len(self.stuck) < STUCK_MAX:
+            self.stuck.append(candidate)
+        elif (place := self._random.randrange(self.stuck_total)) < STUCK_MAX:
+            self.stuck[place] = candidate
+
+
+def role_of(found: InetSocket, ports: frozenset[int]) -> Role:
+    """ports: where the socket's namespace listens; a connection with such a local port came in through it."""
+    if found.state == "listen":
+        return "listener"
+    if found.state == "close":
+        return "unconnected"
+    return "accepted" if found.local_port in ports else "initiated"
+
+
+def symptom_of(found: InetSocket) -> Symptom:
+    """Unread data wins over a closed window: who does not read is the nearer cause."""
+    if found.state == "close":
+        tried = found.remote_port != 0 or (found.info is not None and found.info.segs_out > 0)
+        return "dead" if tried else "never-connected"
+    unread = found.unread_bytes
+    if unread >= UNREAD_BYTES or (unread > 0 and found.receive_window_full):
+        return "unread"
+    return "window-closed" if found.unsent_bytes > 0 and found.send_window_closed else "none"
+
+
+def age_ms_of(found: InetSocket, holding: Holding) -> int | None:
+    """Milliseconds as SocketGroup.ages defines them; None where the kernel keeps no time."""
+    if found.info is None or found.state not in _TIMED:
+        return None
+    if holding == "accept-queue" or found.state in FIN_RECEIVED:
+        return found.info.last_ack_recv_ms
+    return min(found.info.last_data_recv_ms, found.info.last_data_sent_ms)
+
+
+def _held(seen: _Seen, holders: SocketHolders) -> _Held | None:
+    """Who holds it; None for a socket with a file in none of the descriptors of `holders`."""
+    found = seen.found
+    if found.inode:
+        pid = holders.pids.get(found.inode)
+        return None if pid is None else _Held("descriptor", pid, found.inode in holders.shared)
+    if isinstance(found, PlainSocket):
+        # A unix stream that was not accepted yet; a UDP socket gets here only if the kernel made it without a file.
+        return _Held("accept-queue" if seen.protocol == "unix" else "kernel")
+    waiting = found.state in ("established", "close-wait") and found.local_port in seen.ports
+    return _Held("accept-queue" if waiting else "orphan")
+
+
+def _tcp_key(seen: _Seen, held: _Held, found: InetSocket) -> _Key:
+    role = role_of(found, seen.ports)
+    return _Key(
+        owner_pid=held.owner_pid,
+        netns=seen.netns,
+        protocol=seen.protocol,
+        family=found.family,
+        state=found.state,
+        role=role,
+        holding=held.holding,
+        symptom=symptom_of(found),
+        endpoint=_endpoint(found, role),
+        cgroup_id=found.cgroup_id if held.owner_pid is None else None,
+    )
+
+
+def _plain_key(seen: _Seen, held: _Held) -> _Key:
+    return _Key(
+        owner_pid=held.owner_pid,
+        netns=seen.netns,
+        protocol=seen.protocol,
+        family=seen.found.family,
+        state="none",
+        role="unconnected",
+        holding=held.holding,
+        symptom="none",
+        endpoint=None,
+        cgroup_id=seen.found.cgroup_id if held.owner_pid is None else None,
+    )
+
+
+def _stuck(key: _Key, found: InetSocket, unchanged: bool | None) -> StuckSocket:
+    return StuckSocket(
+        owner_pid=key.owner_pid,
+        netns=key.netns,
+        symptom=key.symptom,
+        holding=key.holding,
+        role=key.role,
+        local=Endpoint(found.local_address, found.local_port),
+        remote=Endpoint(found.remote_address, found.remote_port),
+        memory_bytes=found.memory.total_bytes if found.memory else 0,
+        unread_bytes=found.unread_bytes,
+        unsent_bytes=found.unsent_bytes,
+        unchanged=unchanged,
+    )
+
+
+def _existed(found: InetSocket | PlainSocket, elapsed_ms: float) -> bool:
+    """Whether it is known to be older than that: data moved last, or the connection began, before."""
+    age = age_ms_of(found, "descriptor") if isinstance(found, InetSocket) else None
+    return age is not None and age >= elapsed_ms
+
+
+def _endpoint(found: InetSocket, role: Role) -> Endpoint | None:
+    if role in ("listener", "accepted"):
+        return Endpoint(None, found.local_port)
+    return Endpoint(found.remote_address, found.remote_port) if found.remote_port else None
+
+
+def _position(found: InetSocket) -> tuple[int, int]:
+    """How far the application has read and the peer has acknowledged."""
+    if found.info is None:
+        return found.receive_queue, found.send_queue
+    return found.info.bytes_received - found.receive_queue, found.info.bytes_acked
+
+
+def _add(total: _Sum, found: InetSocket | PlainSocket, shared: bool) -> None:
+    total.sockets += 1
+    total.shared += shared
+    if found.memory is not None:
+        total.memory_bytes += found.memory.total_bytes
+        total.receive_bytes += found.memory.rmem_alloc
+        total.send_bytes += found.memory.wmem_queued
+
+
+def _add_flow(total: _Sum, found: InetSocket, holding: Holding) -> None:
+    total.unread_bytes += found.unread_bytes
+    total.unsent_bytes += found.unsent_bytes
+    age_ms = age_ms_of(found, holding)
+    if age_ms is not None:
+        total.ages = total.ages or [0] * (len(AGE_BOUNDS_SECONDS) + 1)
+        total.ages[bisect_right(_AGE_BOUNDS_MS, age_ms)] += 1
