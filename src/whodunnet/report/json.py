@@ -1,0 +1,60 @@
+"""The diagnosis as one JSON document (report-contract: whodunnet/diagnosis/v1)."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from whodunnet.model.diagnosis import Diagnosis
+from whodunnet.report.quantity import utc
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def render_json(diagnosis: Diagnosis) -> str:
+    """Keys in the order of the contract, times in UTC, unknown as null."""
+    return encode(diagnosis)
+
+
+def diagnosis_schema() -> dict[str, Any]:
+    """JSON Schema of what render_json prints."""
+    schema = msgspec.json.schema(Diagnosis)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "whodunnet/diagnosis/v1",
+        **schema,
+    }
+
+
+def encode(document: object) -> str:
+    """Any model value as indented JSON in ASCII: it survives every locale, and no control character is printed raw."""
+    plain = _plain(msgspec.to_builtins(document, builtin_types=(datetime,)))
+    return json.dumps(plain, indent=2, allow_nan=False).replace("\x7f", "\\u007f")
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case dict():
+            return {_plain(str(k)): _plain(v) for k, v in value.items()}
+        case list() | tuple():
+            return [_plain(v) for v in value]
+        case datetime():
+            return utc(value).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        case float():
+            return _rounded(value)
+        case str():
+            return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
+        case _:
+            return value
+
+
+def _rounded(value: float) -> float | None:
+    """Six decimals (a microsecond, a byte of a MiB), six digits below a thousandth; not a number is unknown."""
+    if not math.isfinite(value):
+        return None
+    return round(value, 6) if abs(value) >= 1e-3 else float(f"{value:.6g}")

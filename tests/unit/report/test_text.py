@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import functools
+import unicodedata
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from whodunnet.model.diagnosis import Diagnosis
+from whodunnet.report.remedy import KEEP_EVIDENCE
+from whodunnet.report.text import render_standing, render_text
+
+from . import examples
+from .golden import compare, printed
+
+EXAMPLES: dict[str, Callable[[], Diagnosis]] = {
+    "incident-4": examples.incident_4,
+    "incident-1": examples.incident_1,
+    "two-faults": examples.two_faults,
+    "healthy": examples.healthy,
+    "incomplete": examples.incomplete,
+    "hostile": examples.hostile,
+}
+
+
+def text_of(diagnosis: Diagnosis, width: int = 80, verbose: bool = False, **console: object) -> str:
+    return printed(lambda c: render_text(diagnosis, verbose=verbose, console=c), width, **console)
+
+
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize("verbose", [False, True], ids=["short", "verbose"])
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_each_example_reads_as_its_golden_file_says(name: str, verbose: bool, width: int) -> None:
+    compare(f"{name}{'-v' if verbose else ''}.{width}", text_of(EXAMPLES[name](), width, verbose))
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+@pytest.mark.parametrize("name", ["incident-4", "incident-1", "two-faults", "healthy", "incomplete"])
+def test_no_line_but_a_command_is_wider_than_the_console(name: str, width: int) -> None:
+    diagnosis = EXAMPLES[name]()
+    wide = [line.strip() for line in text_of(diagnosis, width, verbose=True).splitlines() if len(line) > width]
+    assert set(wide) <= commands(diagnosis)
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_every_command_of_a_finding_stands_whole_on_a_line_of_its_own(width: int) -> None:
+    diagnosis = examples.incident_1()
+    lines = {line.strip() for line in text_of(diagnosis, width, verbose=True).splitlines()}
+    assert commands(diagnosis) <= lines
+
+
+def test_piped_output_has_no_escape_codes_and_no_trailing_spaces() -> None:
+    lines = text_of(examples.two_faults(), verbose=True).splitlines()
+    assert not any("\x1b" in line or line != line.rstrip() for line in lines)
+
+
+def test_a_terminal_gets_the_same_words_in_colour() -> None:
+    diagnosis = examples.two_faults()
+    coloured = text_of(diagnosis, force_terminal=True, color_system="standard")
+    assert "\x1b[" in coloured
+    assert without_colours(coloured) == text_of(diagnosis)
+
+
+def test_no_color_leaves_no_colour_in_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    codes = colours(text_of(examples.two_faults(), force_terminal=True, color_system="standard"))
+    assert codes <= {"0", "1", "2"}  # reset, bold, dim
+
+
+def test_the_evidence_is_kept_before_anything_else_is_done() -> None:
+    for diagnosis in (examples.incident_4(), examples.incident_1()):
+        lines = text_of(diagnosis).splitlines()
+        assert lines[lines.index("What to do") + 1].startswith("First        Keep the evidence")
+
+
+def test_a_consequence_is_shown_once_and_below_its_cause() -> None:
+    text = text_of(examples.incident_4())
+    title = "The TCP memory of the node is full"
+    assert text.count(title) == 1
+    assert text.index("One process holds 91 %") < text.index("What follows from it") < text.index(title)
+
+
+def test_a_further_independent_fault_is_announced_at_the_top() -> None:
+    top = text_of(examples.two_faults(), 100).partition("What to do")[0]
+    assert "WARNING The connection tracking table is nearly full" in top
+
+
+def test_a_holder_is_never_shown_as_the_cause() -> None:
+    text = text_of(examples.incident_1())
+    assert "Caused by    nobody can be named from these readings" in text
+    assert "Only holds   celery (pid 2231)" in text
+
+
+def test_a_healthy_node_may_have_something_worth_knowing() -> None:
+    note = msgspec.structs.replace(examples.incident_1().findings[0], severity="info", title="Many idle sockets")
+    text = text_of(examples.diagnosis(outcome="healthy", findings=(note,)))
+    assert text.startswith("OK  No network fault found on n1.")
+    assert "INFO      Many idle sockets" in text
+    assert "Caused by" not in text
+    assert "What to do" not in text
+
+
+def test_findings_that_cause_each_other_are_still_all_shown() -> None:
+    leak, memory = examples.incident_4().findings
+    circle = (msgspec.structs.replace(leak, caused_by=(memory.id,)), memory)
+    text = text_of(examples.diagnosis(findings=circle))
+    assert leak.title[:40] in text
+    assert memory.title in text
+
+
+def test_two_findings_with_the_same_id_are_both_shown() -> None:
+    leak, memory = examples.incident_4().findings
+    twins = (leak, msgspec.structs.replace(memory, id=leak.id, caused_by=()))
+    text = text_of(examples.diagnosis(findings=twins))
+    assert leak.title[:40] in text
+    assert memory.title in text
+
+
+def test_the_page_size_of_the_node_decides_how_many_bytes_pages_are() -> None:
+    write = functools.partial(render_text, examples.incident_4(), verbose=False, page_size_bytes=65536)
+    assert "9,281,400 pages, 566 GiB" in printed(lambda c: write(console=c), 80)
+
+
+def test_standing_facts_are_plain_lines() -> None:
+    lines = ["TCP memory 87,916 of 86,514 pages (101 % of the maximum)", "[red]\x1b[2Jname"]
+    assert printed(lambda c: render_standing(lines, c), 80).splitlines() == [
+        "Now  TCP memory 87,916 of 86,514 pages (101 % of the maximum)",
+        "Now  [red]�[2Jname",
+    ]
+
+
+@settings(max_examples=150, deadline=None)
+@given(name=st.text(st.characters(), max_size=300), width=st.integers(20, 130), verbose=st.booleans())
+def test_no_control_character_of_any_name_reaches_the_output(name: str, width: int, verbose: bool) -> None:
+    text = text_of(examples.hostile(name), width, verbose)
+    assert not [c for c in text if c != "\n" and unicodedata.category(c)[0] in "CZ" and c != " "]
+
+
+@given(name=st.text(max_size=60))
+def test_names_are_never_read_as_markup_or_emoji(name: str) -> None:
+    assert "[red]:boom:[/red]" in text_of(examples.hostile(f"[red]:boom:[/red]{name}"), 120)
+
+
+def commands(diagnosis: Diagnosis) -> set[str]:
+    readings = [*(f.evidence for f in diagnosis.findings), *(c.evidence for c in diagnosis.cleared)]
+    repeats = {evidence.repeat for group in readings for evidence in group}
+    remedies = [KEEP_EVIDENCE, *(remedy for finding in diagnosis.findings for remedy in finding.remedies)]
+    return repeats | {remedy.command for remedy in remedies if remedy.command}
+
+
+def colours(text: str) -> set[str]:
+    return {code for piece in text.split("\x1b[")[1:] for code in piece.partition("m")[0].split(";")}
+
+
+def without_colours(text: str) -> str:
+    first, *rest = text.split("\x1b[")
+    return first + "".join(piece.partition("m")[2] for piece in rest)
