@@ -20,10 +20,8 @@
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
-#define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define IPPROTO_MPTCP 262
-#define SOCKFS_MAGIC 0x534F434B /* include/uapi/linux/magic.h */
 #define SOCK_DEAD (1UL << 0) /* bits of sk_flags, include/net/sock.h: enum sock_flags */
 #define SOCK_DONE (1UL << 1)
 #define TCP_ESTABLISHED 1 /* include/net/tcp_states.h */
@@ -36,6 +34,7 @@
 #define TCP_CLOSING 11
 #define TCP_NEW_SYN_RECV 12
 #define UNREAD_LARGE 16384
+#define FULL_SEGMENT 1460
 #define BLOCK_BUCKETS 64 /* buckets read at once */
 #define BLOCKS_MAX 64 /* in one step */
 /* The verifier walks every turn of a loop: two short ones, one in a function of its own, load in a tenth of the time. */
@@ -67,6 +66,7 @@ struct mark {
 /* Raw tracepoint programs must not allocate map memory on old kernels, so only `seen`, used by the iterator, does. */
 TABLE(groups, BPF_MAP_TYPE_HASH, 0, 16384, struct group_key, struct group);
 TABLE(merged_groups, BPF_MAP_TYPE_HASH, 0, 4096, struct group_key, struct group);
+TABLE(hashed, BPF_MAP_TYPE_HASH, 0, 16384, struct hashed_key, struct hashed);
 TABLE(owners, BPF_MAP_TYPE_HASH, 0, 16384, __u32, struct owner);
 TABLE(marks, BPF_MAP_TYPE_HASH, 0, 65536, __u64, struct mark);
 TABLE(seen, BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC, 262144, __u64, __u32);
@@ -84,6 +84,8 @@ static struct {
 	struct listener listener;
 	struct stuck stuck;
 	__u64 block[BLOCK_BUCKETS];
+	__u64 last_net;
+	__u32 last_netns;
 	__u64 deadline_ns;
 	__u64 node; /* where the walk is in a chain */
 	__u64 net; /* and in the list of all namespaces */
@@ -105,6 +107,12 @@ static struct {
 	__u32 copied_seq;
 	__u32 snd_una;
 } now;
+
+/*
+ * The iterator hands out typed pointers, which it may follow directly; the hash walk has bare addresses and must copy.
+ * `typed` is a constant wherever this is used, so only one side is compiled.
+ */
+#define GET(typed, pointer, member) ((typed) ? (pointer)->member : BPF_CORE_READ(pointer, member))
 
 static __always_inline __u32 age_class(__u32 ticks)
 {
@@ -259,71 +267,78 @@ static __always_inline void keep_listener(struct sock *sk)
 }
 
 /* sk_clone() copies the backlog limit of the listener into each connection it accepts; connect() leaves it zero. */
-static __always_inline __u8 role_of(struct sock *sk, __u8 state)
+static __always_inline __u8 role_of(bool typed, struct sock *sk, __u8 state)
 {
 	if (state == TCP_LISTEN)
 		return ROLE_LISTENER;
-	if (BPF_CORE_READ(sk, sk_max_ack_backlog))
+	if (GET(typed, sk, sk_max_ack_backlog))
 		return ROLE_ACCEPTED;
 	return state == TCP_CLOSE ? ROLE_UNCONNECTED : ROLE_INITIATED;
 }
 
-static __always_inline void read_memory(struct sock *sk)
+static __always_inline void read_memory(bool typed, struct sock *sk)
 {
-	now.receive = BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter);
-	now.send = BPF_CORE_READ(sk, sk_wmem_queued);
-	now.memory = (__s64)now.receive + now.send + BPF_CORE_READ(sk, sk_forward_alloc);
+	now.receive = GET(typed, sk, sk_backlog.rmem_alloc.counter);
+	now.send = GET(typed, sk, sk_wmem_queued);
+	now.memory = (__s64)now.receive + now.send + GET(typed, sk, sk_forward_alloc);
 }
 
-/* Bytes as ss shows them; a received FIN takes a sequence number but is nothing to read (net/ipv4/tcp.c: tcp_inq). */
-static __always_inline void read_queues(struct sock *sk, struct tcp_sock *tp, __u8 state)
+/*
+ * Bytes as ss shows them; a received FIN takes a sequence number but is nothing to read (net/ipv4/tcp.c: tcp_inq). What
+ * waits in a queue is charged to it, so an idle socket is known by its charges alone: sequence numbers are further
+ * cache lines, and with many sockets those are what a pass costs.
+ */
+static __always_inline void read_queues(bool typed, struct sock *sk, struct tcp_sock *tp, __u8 state)
 {
-	__u32 rcv_nxt = BPF_CORE_READ(tp, rcv_nxt);
-
-	now.copied_seq = BPF_CORE_READ(tp, copied_seq);
-	now.snd_una = BPF_CORE_READ(tp, snd_una);
-	now.unread = rcv_nxt - now.copied_seq;
-	if ((__s32)now.unread < 0)
-		now.unread = 0;
-	if (now.unread && (BPF_CORE_READ(sk, __sk_common.skc_flags) & SOCK_DONE))
-		now.unread--;
-	now.unsent = state == TCP_CLOSE ? 0 : BPF_CORE_READ(tp, write_seq) - now.snd_una;
+	if (state == TCP_LISTEN || state == TCP_CLOSE)
+		return;
+	if (now.receive) {
+		now.copied_seq = GET(typed, tp, copied_seq);
+		now.unread = GET(typed, tp, rcv_nxt) - now.copied_seq;
+		if ((__s32)now.unread < 0)
+			now.unread = 0;
+		if (now.unread && (GET(typed, sk, __sk_common.skc_flags) & SOCK_DONE))
+			now.unread--;
+	}
+	if (now.send) {
+		now.snd_una = GET(typed, tp, snd_una);
+		now.unsent = GET(typed, tp, write_seq) - now.snd_una;
+	}
 }
 
-static __always_inline bool receive_window_full(struct tcp_sock *tp)
+/* Less than one segment of Ethernet size is offered; on loopback, where segments are huge, that is still a full window. */
+static __always_inline bool receive_window_full(bool typed, struct tcp_sock *tp)
 {
-	__s32 left = BPF_CORE_READ(tp, rcv_wup) + BPF_CORE_READ(tp, rcv_wnd) - BPF_CORE_READ(tp, rcv_nxt);
-
-	return left < (__s32)BPF_CORE_READ(tp, mss_cache);
+	return (__s32)(GET(typed, tp, rcv_wup) + GET(typed, tp, rcv_wnd) - GET(typed, tp, rcv_nxt)) < FULL_SEGMENT;
 }
 
 /* Nothing is on its way although there is something to send, and what the peer still takes is less than a segment. */
-static __always_inline bool peer_window_closed(struct tcp_sock *tp)
+static __always_inline bool peer_window_closed(bool typed, struct tcp_sock *tp)
 {
-	__u32 window = BPF_CORE_READ(tp, snd_wnd);
-	__u32 unsent_at = BPF_CORE_READ(tp, snd_nxt);
+	__u32 window = GET(typed, tp, snd_wnd);
+	__u32 unsent_at = GET(typed, tp, snd_nxt);
 
 	if (!window)
 		return true;
-	if (BPF_CORE_READ(tp, packets_out) || BPF_CORE_READ(tp, write_seq) == unsent_at)
+	if (GET(typed, tp, packets_out) || GET(typed, tp, write_seq) == unsent_at)
 		return false;
-	return (__s32)(now.snd_una + window - unsent_at) < (__s32)BPF_CORE_READ(tp, mss_cache);
+	return (__s32)(now.snd_una + window - unsent_at) < (__s32)GET(typed, tp, mss_cache);
 }
 
-static __always_inline __u8 symptom_of(struct sock *sk, struct tcp_sock *tp, __u8 state)
+static __always_inline __u8 symptom_of(bool typed, struct sock *sk, struct tcp_sock *tp, __u8 state)
 {
 	switch (state) {
 	case TCP_CLOSE:
-		if (BPF_CORE_READ(sk, __sk_common.skc_dport) || BPF_CORE_READ(tp, segs_out))
+		if (GET(typed, sk, __sk_common.skc_dport) || GET(typed, tp, segs_out))
 			return SYMPTOM_DEAD;
 		return SYMPTOM_NEVER_CONNECTED;
 	case TCP_LISTEN:
 	case TCP_SYN_SENT:
 		return SYMPTOM_NONE;
 	}
-	if (now.unread >= UNREAD_LARGE || (now.unread && receive_window_full(tp)))
+	if (now.unread >= UNREAD_LARGE || (now.unread && receive_window_full(typed, tp)))
 		return SYMPTOM_UNREAD;
-	if (now.unsent && peer_window_closed(tp))
+	if (now.unsent && peer_window_closed(typed, tp))
 		return SYMPTOM_WINDOW_CLOSED;
 	return SYMPTOM_NONE;
 }
@@ -332,7 +347,7 @@ static __always_inline __u8 symptom_of(struct sock *sk, struct tcp_sock *tp, __u
  * Once the peer has closed, or before anybody has accepted, time runs from the last segment; otherwise from the last data
  * in either direction. A socket that never had a peer has no time.
  */
-static __always_inline void read_age(struct tcp_sock *tp, __u8 state)
+static __always_inline void read_age(bool typed, struct tcp_sock *tp, __u8 state)
 {
 	__u32 received, sent;
 
@@ -341,11 +356,11 @@ static __always_inline void read_age(struct tcp_sock *tp, __u8 state)
 		return;
 	if (state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK || state == TCP_CLOSING ||
 	    now.key.holding == HELD_IN_ACCEPT_QUEUE) {
-		now.age_class = age_class(now.jiffies - BPF_CORE_READ(tp, rcv_tstamp));
+		now.age_class = age_class(now.jiffies - GET(typed, tp, rcv_tstamp));
 		return;
 	}
-	received = now.jiffies - BPF_CORE_READ(tp, inet_conn.icsk_ack.lrcvtime);
-	sent = now.jiffies - BPF_CORE_READ(tp, lsndtime);
+	received = now.jiffies - GET(typed, tp, inet_conn.icsk_ack.lrcvtime);
+	sent = now.jiffies - GET(typed, tp, lsndtime);
 	now.age_class = age_class(received < sent ? received : sent);
 }
 
@@ -364,31 +379,29 @@ static __always_inline void read_endpoint(struct sock *sk)
 }
 
 /* Fills `now` for a full TCP socket whose pid, netns and holding are already set, and adds it. */
-__noinline int add_tcp(__u64 address)
+static __always_inline void add_tcp(bool typed, struct sock *sk, struct tcp_sock *tp, struct file *file)
 {
-	struct sock *sk = (struct sock *)address;
-	struct tcp_sock *tp = (struct tcp_sock *)address;
-	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	__u8 state = GET(typed, sk, __sk_common.skc_state);
 
 	now.key.protocol = PROTOCOL_TCP;
-	now.key.family = BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6 ? 6 : 4;
+	now.key.family = GET(typed, sk, __sk_common.skc_family) == AF_INET6 ? 6 : 4;
 	now.key.state = state;
-	now.key.role = role_of(sk, state);
-	now.unchanged = MARK_NONE;
-	read_memory(sk);
-	read_queues(sk, tp, state);
-	if (state == TCP_LISTEN)
-		now.unread = now.unsent = 0;
-	now.key.symptom = symptom_of(sk, tp, state);
-	read_age(tp, state);
+	now.key.role = role_of(typed, sk, state);
+	read_memory(typed, sk);
+	read_queues(typed, sk, tp, state);
+	now.key.symptom = symptom_of(typed, sk, tp, state);
+	read_age(typed, tp, state);
 	read_endpoint(sk);
-	if (now.key.symptom != SYMPTOM_NONE || now.key.holding == HELD_IN_ACCEPT_QUEUE)
-		compare_mark(address);
+	if (now.key.symptom != SYMPTOM_NONE || now.key.holding == HELD_IN_ACCEPT_QUEUE) {
+		if (typed)
+			now.inode = file->f_inode->i_ino;
+		compare_mark((__u64)sk);
+	}
 	if (now.key.symptom == SYMPTOM_UNREAD || now.key.symptom == SYMPTOM_WINDOW_CLOSED)
 		keep_stuck(sk);
 	if (state == TCP_LISTEN)
 		keep_listener(sk);
-	return add_socket();
+	add_socket();
 }
 
 static __always_inline void forget_socket(void)
@@ -397,6 +410,7 @@ static __always_inline void forget_socket(void)
 	now.inode = 0;
 	now.memory = 0;
 	now.receive = now.send = now.unread = now.unsent = 0;
+	now.copied_seq = now.snd_una = 0;
 	now.age_class = AGE_CLASSES;
 	now.unchanged = MARK_NONE;
 	now.shared = 0;
@@ -411,8 +425,6 @@ static __always_inline __u8 protocol_of(struct sock *sk)
 	if (family != AF_INET && family != AF_INET6)
 		return PROTOCOL_OTHER;
 	switch (BPF_CORE_READ(sk, sk_protocol)) {
-	case IPPROTO_TCP:
-		return PROTOCOL_TCP;
 	case IPPROTO_UDP:
 		return PROTOCOL_UDP;
 	case IPPROTO_MPTCP:
@@ -468,58 +480,99 @@ int socket_files(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
+	struct tcp_sock *tp;
+	struct socket *socket;
 	struct sock *sk;
 
-	if (!task || !file || file->f_inode->i_sb->s_magic != SOCKFS_MAGIC)
+	if (!task || !file)
 		return 0;
-	sk = BPF_CORE_READ((struct socket *)file->private_data, sk);
+	socket = bpf_sock_from_file(file);
+	sk = socket ? socket->sk : NULL;
 	if (!sk)
 		return 0;
 	forget_socket();
 	if (already_counted(file, (__u64)sk))
 		return 0;
 	keep_owner(task, task->tgid);
-	now.inode = file->f_inode->i_ino;
 	now.key.pid = now.last_pid;
-	now.key.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	now.key.netns = sk->__sk_common.skc_net.net->ns.inum;
 	now.key.holding = HELD_BY_DESCRIPTOR;
-	now.key.protocol = protocol_of(sk);
-	if (now.key.protocol == PROTOCOL_TCP) {
-		add_tcp((__u64)sk);
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (tp) {
+		add_tcp(true, sk, tp, file);
 		return 0;
 	}
+	now.key.protocol = protocol_of(sk);
 	now.key.role = ROLE_UNCONNECTED;
-	if (now.key.protocol == PROTOCOL_MPTCP && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN)
+	if (now.key.protocol == PROTOCOL_MPTCP && sk->__sk_common.skc_state == TCP_LISTEN)
 		keep_listener(sk);
 	add_socket();
 	return 0;
 }
 
-/* One socket of the established hash. */
+/* Namespaces repeat, so the number of the last one saves two reads. */
+static __always_inline __u32 netns_number(__u64 net)
+{
+	if (net != now.last_net) {
+		now.last_net = net;
+		now.last_netns = BPF_CORE_READ((struct net *)net, ns.inum);
+	}
+	return now.last_netns;
+}
+
+/*
+ * A user's socket, so socket_files has it too, unless no process holds its file. Only numbers are compared at first; where
+ * they differ user space asks for a second walk that also reads the memory and tells the sockets that have no file at all.
+ */
+static __always_inline void count_user(struct sock *sk, __u32 netns, __u8 state, bool without_file)
+{
+	struct hashed_key key = { .netns = netns, .state = state, .without_file = without_file };
+	struct hashed *sum = bpf_map_lookup_elem(&hashed, &key), empty = {};
+
+	if (!sum) {
+		bpf_map_update_elem(&hashed, &key, &empty, BPF_NOEXIST);
+		sum = bpf_map_lookup_elem(&hashed, &key);
+	}
+	if (!sum) {
+		walk.other_hashed++;
+		return;
+	}
+	sum->sockets++;
+	if (walk.detailed) {
+		read_memory(false, sk);
+		sum->memory_bytes += (__s64)now.memory;
+	}
+}
+
+/* One socket of the established hash. User sockets hold their namespace (sk_net_refcnt), most of the kernel's do not. */
 __noinline int add_hashed(__u64 address)
 {
 	struct sock *sk = (struct sock *)address;
 	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	struct socket *socket;
+	__u32 netns;
+	bool user;
 
 	walk.visited++;
 	if (state == TCP_TIME_WAIT) {
-		walk.time_wait++;
+		walk.time_wait += !walk.detailed;
 		return 0;
 	}
 	if (state == TCP_NEW_SYN_RECV) {
-		walk.request_sockets++;
+		walk.request_sockets += !walk.detailed;
 		return 0;
 	}
-	forget_socket();
-	now.key.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	netns = netns_number((__u64)BPF_CORE_READ(sk, __sk_common.skc_net.net));
 	socket = BPF_CORE_READ(sk, sk_socket);
-	if (socket && BPF_CORE_READ(socket, file)) {
-		now.key.holding = HELD_BY_FILE;
-		now.key.state = state;
-		read_memory(sk);
-		return add_socket();
+	user = BPF_CORE_READ_BITFIELD_PROBED(sk, __sk_common.skc_net_refcnt);
+	if (socket && user) {
+		count_user(sk, netns, state, walk.detailed && !BPF_CORE_READ(socket, file));
+		return 0;
 	}
+	if (walk.detailed)
+		return 0;
+	forget_socket();
+	now.key.netns = netns;
 	if (socket)
 		now.key.holding = HELD_BY_KERNEL;
 	else if (BPF_CORE_READ(sk, __sk_common.skc_flags) & SOCK_DEAD)
@@ -528,7 +581,8 @@ __noinline int add_hashed(__u64 address)
 		now.key.holding = HELD_IN_ACCEPT_QUEUE;
 	if (bpf_core_field_exists(sk->sk_cgrp_data.cgroup))
 		now.key.cgroup_id = BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id);
-	return add_tcp(address);
+	add_tcp(false, sk, (struct tcp_sock *)sk, NULL);
+	return 0;
 }
 
 /* Follows a chain for CHAIN_PART sockets; returns 1 at its end. */
@@ -564,6 +618,11 @@ __noinline int walk_chain(__u64 first, __u32 bucket)
 	return 0;
 }
 
+static __always_inline bool step_is_over(void)
+{
+	return walk.visited >= walk.step_sockets || bpf_ktime_get_ns() >= now.deadline_ns;
+}
+
 /* BLOCK_BUCKETS buckets, read at once; returns 1 where the step has to end. */
 __noinline int walk_block(__u64 ehash)
 {
@@ -587,13 +646,13 @@ __noinline int walk_block(__u64 ehash)
 		if (now.block[i] & 1)
 			continue;
 		walk_chain(now.block[i], first + i);
-		if (walk.visited >= walk.step_sockets || bpf_ktime_get_ns() >= now.deadline_ns) {
+		if (step_is_over()) {
 			walk.bucket = first + i + 1;
 			return 1;
 		}
 	}
 	walk.bucket = first + count;
-	return bpf_ktime_get_ns() >= now.deadline_ns;
+	return step_is_over();
 }
 
 /* One step of the walk through table number walk.table; returns 1 while buckets are left, 0 at the end. */

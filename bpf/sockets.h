@@ -8,11 +8,11 @@
 
 #define AGE_CLASSES 12
 #define STUCK_MAX 8192
-#define TABLES_MAX 64
+#define TABLES_MAX 32
 
 enum protocol { PROTOCOL_TCP, PROTOCOL_MPTCP, PROTOCOL_UDP, PROTOCOL_UNIX, PROTOCOL_OTHER };
 enum role { ROLE_LISTENER, ROLE_ACCEPTED, ROLE_INITIATED, ROLE_UNCONNECTED };
-enum holding { HELD_BY_DESCRIPTOR, HELD_IN_ACCEPT_QUEUE, HELD_AS_ORPHAN, HELD_BY_KERNEL, HELD_BY_FILE };
+enum holding { HELD_BY_DESCRIPTOR, HELD_IN_ACCEPT_QUEUE, HELD_AS_ORPHAN, HELD_BY_KERNEL };
 enum symptom { SYMPTOM_NONE, SYMPTOM_UNREAD, SYMPTOM_WINDOW_CLOSED, SYMPTOM_NEVER_CONNECTED, SYMPTOM_DEAD };
 
 struct group_key {
@@ -39,6 +39,18 @@ struct group {
 	unsigned long long unchanged;
 	unsigned long long shared;
 	unsigned int ages[AGE_CLASSES];
+};
+
+/* Sockets of the established hash that users made: only their sum, to be compared with what processes have open. */
+struct hashed_key {
+	unsigned int netns;
+	unsigned short state;
+	unsigned short without_file; /* known in a detailed walk only */
+};
+
+struct hashed {
+	unsigned long long sockets;
+	long long memory_bytes;
 };
 
 struct owner {
@@ -85,6 +97,7 @@ struct walk {
 	unsigned int step_ns; /* a step of the hash walk ends after this time ... */
 	unsigned int step_sockets; /* ... or this many sockets */
 	unsigned int table; /* which of `tables` is being walked */
+	unsigned int detailed; /* a second walk, only for `hashed`, with memory */
 
 	unsigned int bucket; /* cursor: next bucket */
 	unsigned int buckets; /* of this table */
@@ -102,6 +115,7 @@ struct walk {
 	unsigned long long other_sockets; /* fitted in no group */
 	long long other_memory_bytes;
 	unsigned long long other_owners; /* processes whose name found no room */
+	unsigned long long other_hashed; /* sockets with a file that fitted in no sum */
 	unsigned long long moved_chains; /* a socket moved to another chain while we followed it */
 	unsigned long long long_chains; /* cut at CHAIN_MAX */
 	unsigned long long not_deduplicated; /* shared sockets that may have been counted twice */

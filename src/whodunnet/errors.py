@@ -9,6 +9,18 @@ WhodunnetError
 
 from __future__ import annotations
 
+from typing import Literal
+
+FailureCode = Literal[
+    "missing-capability",  # it could be read with one more right
+    "missing-file",  # the kernel or the machine does not offer it
+    "unsupported",  # this kernel lacks a feature that the collector needs
+    "unreadable",  # it exists, but reading failed
+    "malformed",  # it was read, but not understood
+    "not-collected",  # nobody asked for it, or it was switched off
+    "vanished",  # it went away while being read
+]
+
 
 class WhodunnetError(Exception):
     """Base of all; its text is a sentence for the user."""
@@ -21,11 +33,11 @@ class UsageError(WhodunnetError):
 class UnreadableError(WhodunnetError):
     """A source could not be read.
 
-    code: the stable word for reports (see model.sample.FailureCode).
+    code: the stable word for reports.
     missing_capability: the capability that would have allowed it, if that is the reason.
     """
 
-    def __init__(self, text: str, code: str = "unreadable", missing_capability: str | None = None) -> None:
+    def __init__(self, text: str, code: FailureCode = "unreadable", missing_capability: str | None = None) -> None:
         super().__init__(text)
         self.code = code
         self.missing_capability = missing_capability

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import ClassVar, Protocol
 
 from whodunnet.errors import UnreadableError
@@ -23,12 +24,12 @@ class Collector(Protocol):
     def close(self) -> None: ...
 
 
-def run(collector: Collector) -> tuple[AnySample, CollectorCost]:
+def run(read: Callable[[], AnySample]) -> tuple[AnySample, CollectorCost]:
     """One reading with its duration and CPU time; an unreadable source is a Failure, never an exception."""
     wall, cpu = time.perf_counter(), time.process_time()
     sample: AnySample
     try:
-        sample = collector.collect()
+        sample = read()
     except UnreadableError as error:
         sample = Failure(code=error.code, reason=str(error), missing_capability=error.missing_capability)
     return sample, CollectorCost(wall_seconds=time.perf_counter() - wall, cpu_seconds=time.process_time() - cpu)

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
 
 import msgspec
 
-FailureCode = Literal[
-    "missing-capability",  # it could be read with one more right
-    "missing-file",  # the kernel or the machine does not offer it
-    "unsupported",  # this kernel lacks a feature that the collector needs
-    "unreadable",  # it exists, but reading failed
-    "malformed",  # it was read, but not understood
-    "not-collected",  # nobody asked for it, or it was switched off
-    "vanished",  # it went away while being read
-]
+from whodunnet.errors import FailureCode
 
 
 class Moment(msgspec.Struct, frozen=True):

@@ -28,10 +28,13 @@ AGE_BOUNDS_SECONDS: tuple[int, ...] = (1, 2, 5, 10, 30, 60, 300, 900, 3600, 2160
 
 
 class Endpoint(msgspec.Struct, frozen=True, order=True):
-    """An address with a port; address is None for an accepted group (any client of that local port)."""
+    """An address with a port. address is None for an accepted group (any client of that local port).
+
+    port is None where many ports of one address are meant (the connections of a remote client).
+    """
 
     address: str | None
-    port: int
+    port: int | None
 
 
 class SocketGroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,10 +45,11 @@ class SocketGroup(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: r + w + f of ss's skmem, which is what tcp_mem counts (kernel: __sk_mem_schedule).
     unread_bytes: received and not read by the application, without the FIN (ss Recv-Q).
     unsent_bytes: written by the application and not acknowledged by the peer (ss Send-Q).
-    unchanged: of those with a symptom (unread, window-closed) or in an accept queue: how many were there at the
-        previous snapshot with the very same read and acknowledge positions; None at the first snapshot.
+    unchanged: of those with a symptom or in an accept queue: how many were there at the previous snapshot with the very
+        same read and acknowledge positions; None at the first snapshot, and where the method cannot tell.
     ages: sockets by age class (AGE_BOUNDS_SECONDS): for closed peers and accept queues since the last segment came,
-        for all others since data last moved in either direction. Empty where the kernel keeps no time.
+        for all others since data last moved in either direction. Empty where the kernel keeps no time (listeners,
+        sockets without a peer, connects under way).
     shared: how many of them are open in more than one descriptor or process (each still counts once).
     """
 
@@ -107,8 +111,9 @@ class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True):
     time_wait, request_sockets: minisockets, which hold no TCP memory and are not in sockstat's alloc.
     stuck: at most a bounded, evenly drawn sample of `stuck_total` sockets with a symptom.
     other_sockets, other_memory_bytes: sockets that fitted in no group any more (bounded maps), summed.
-    lost: sockets that could not be read or counted for sure (moved chains, full de-duplication map, vanished processes).
+    lost: sockets that could not be read or counted for sure (moved chains, full de-duplication map, processes gone).
     not_seen: sentences about what this pass cannot see by its nature, for the report.
+    fallback_reason, missing_capability: why the method is not "bpf", and the right that would have allowed it.
     """
 
     method: Literal["bpf", "sock_diag"]
@@ -126,6 +131,8 @@ class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True):
     page_size_bytes: int = 4096
     not_seen: tuple[str, ...] = ()
     longest_step_seconds: float = 0.0
+    fallback_reason: str | None = None
+    missing_capability: str | None = None
 
     @property
     def tcp_sockets(self) -> int:

@@ -10,7 +10,7 @@ class TcpMemory(msgspec.Struct, frozen=True, tag="tcp_memory", kw_only=True):
 
     Scope (net/ipv4/proc.c): tcp_mem, used_pages, orphans, alloc_sockets, under_pressure and max_orphans are of the
     whole kernel; inuse_sockets, inuse6_sockets, time_wait_sockets and max_time_wait are of the one network namespace
-    that was read; counters are kept per namespace. None: the kernel did not say (tcp_mem does not exist in a child netns).
+    that was read; counters are kept per namespace. None: the kernel did not say (tcp_mem is not in a child netns).
     """
 
     page_size_bytes: int

@@ -56,9 +56,7 @@ class BpfObject:
         """Runs an iterator over everything it iterates over."""
         result = self._lib.run_iterator(self._program(program))
         if result < 0:
-            raise UnreadableError(
-                f"the BPF iterator {program} did not run: {os.strerror(-result)}", code="unsupported"
-            )
+            raise UnreadableError(f"the BPF iterator {program} did not run: {os.strerror(-result)}", code="unsupported")
 
     def data(self, section: str, kind: str) -> Any:
         """The one variable of a data section, shared with the programs: a cffi pointer to `kind`."""

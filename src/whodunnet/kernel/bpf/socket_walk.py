@@ -35,6 +35,8 @@ STEP_NS = 500_000
 STEP_SOCKETS = 1024
 STUCK_LIMIT = 8192
 LISTENER_LIMIT = 4096
+CHURN_FLOOR = 20_000
+"""With more sockets than this, a surplus below one in a hundred is taken for connections that came and went."""
 
 
 class Owner(NamedTuple):
@@ -45,11 +47,20 @@ class Owner(NamedTuple):
     netns: int
 
 
+class Hashed(NamedTuple):
+    """Sum over the user sockets of the established hash that share namespace and state."""
+
+    netns: int
+    state: str
+    without_file: bool
+    sockets: int
+    memory_bytes: int
+
+
 class Pass(NamedTuple):
-    """What one pass found. hashed: per (netns, state) the number and bytes of sockets in the hash that have a file."""
+    """What one pass found."""
 
     groups: list[SocketGroup]
-    hashed: dict[tuple[int, str], tuple[int, int]]
     owners: dict[int, Owner]
     stuck: tuple[StuckSocket, ...]
     stuck_total: int
@@ -85,14 +96,10 @@ class SocketWalk:
         self._reset()
         self._bpf.run("list_tables")
         self._bpf.iterate("socket_files")
-        for walk.table in range(min(walk.tables_total, len(walk.tables))):
-            walk.bucket = 0
-            while self._bpf.run("walk_table"):
-                pass
-        groups, hashed = self._groups()
+        hashed = self._walk_tables(detailed=False)
+        groups = self._groups()
         return Pass(
-            groups=groups,
-            hashed=hashed,
+            groups=groups + self._unheld(groups, hashed),
             owners=self._owners(),
             stuck=self._stuck(),
             stuck_total=walk.stuck_total,
@@ -101,7 +108,12 @@ class SocketWalk:
             request_sockets=walk.request_sockets,
             other_sockets=walk.other_sockets,
             other_memory_bytes=walk.other_memory_bytes,
-            lost=walk.moved_chains + walk.long_chains + walk.not_deduplicated + walk.other_owners + walk.unmarked,
+            lost=walk.moved_chains
+            + walk.long_chains
+            + walk.not_deduplicated
+            + walk.other_owners
+            + walk.unmarked
+            + walk.other_hashed,
             netns_total=walk.netns_total,
             longest_step_seconds=walk.longest_step_ns / 1e9,
         )
@@ -109,22 +121,49 @@ class SocketWalk:
     def _reset(self) -> None:
         walk, ffi = self._walk, self._bpf.ffi
         start = ffi.offsetof("struct walk", "netns_total")
-        ffi.memmove(ffi.cast("char *", walk) + start, bytes(ffi.sizeof("struct walk") - start), ffi.sizeof("struct walk") - start)
+        ffi.memmove(
+            ffi.cast("char *", walk) + start,
+            bytes(ffi.sizeof("struct walk") - start),
+            ffi.sizeof("struct walk") - start,
+        )
         walk.pass_number += 1
 
-    def _groups(self) -> tuple[list[SocketGroup], dict[tuple[int, str], tuple[int, int]]]:
+    def _groups(self) -> list[SocketGroup]:
         groups: list[SocketGroup] = []
-        hashed: dict[tuple[int, str], tuple[int, int]] = {}
         first_pass = self._walk.pass_number == 1
         for name in ("groups", "merged_groups"):
             count, keys, values = self._bpf.entries(name, "struct group_key", "struct group", remove=True)
             for i in range(count):
-                key, value = keys[i], values[i]
-                if HOLDINGS[key.holding] == "no-descriptor":
-                    hashed[key.netns, STATES[key.state]] = (value.sockets, value.memory_bytes)
-                else:
-                    groups.append(decode_group(self._bpf.ffi, key, value, first_pass))
-        return groups, hashed
+                groups.append(decode_group(self._bpf.ffi, keys[i], values[i], first_pass))
+        return groups
+
+    def _walk_tables(self, detailed: bool) -> list[Hashed]:
+        walk = self._walk
+        walk.detailed = detailed
+        for table in range(min(walk.tables_total, len(walk.tables))):
+            walk.table, walk.bucket = table, 0
+            while self._bpf.run("walk_table"):
+                pass
+        count, keys, values = self._bpf.entries("hashed", "struct hashed_key", "struct hashed", remove=True)
+        return [
+            Hashed(
+                keys[i].netns,
+                STATES[keys[i].state],
+                bool(keys[i].without_file),
+                values[i].sockets,
+                values[i].memory_bytes,
+            )
+            for i in range(count)
+        ]
+
+    def _unheld(self, groups: list[SocketGroup], hashed: list[Hashed]) -> list[SocketGroup]:
+        """What the hash has more than all processes together; on a busy node small differences are churn."""
+        total = sum(h.sockets for h in hashed)
+        surplus = sum(n for n, _ in surplus_by_state(groups, hashed).values())
+        if not surplus or (total > CHURN_FLOOR and surplus * 100 < total):
+            return []
+        detailed = self._walk_tables(detailed=True)
+        return unheld_groups(groups, detailed)
 
     def _owners(self) -> dict[int, Owner]:
         count, keys, values = self._bpf.entries("owners", "unsigned int", "struct owner", remove=True)
@@ -159,6 +198,40 @@ class SocketWalk:
             )
             for item in (values[i] for i in range(min(count, wanted)))
         )
+
+
+def surplus_by_state(groups: list[SocketGroup], hashed: list[Hashed]) -> dict[tuple[int, str], tuple[int, int]]:
+    """Per (netns, state): how many sockets and bytes the hash has beyond those that processes have open."""
+    rest: dict[tuple[int, str], tuple[int, int]] = {}
+    for h in hashed:
+        if not h.without_file:
+            rest[h.netns, h.state] = (h.sockets, h.memory_bytes)
+    for g in groups:
+        if g.protocol == "tcp" and g.holding == "descriptor" and g.netns is not None and (g.netns, g.state) in rest:
+            sockets, memory = rest[g.netns, g.state]
+            rest[g.netns, g.state] = (sockets - g.sockets, memory - g.memory_bytes)
+    return {key: (n, max(memory, 0)) for key, (n, memory) in rest.items() if n > 0}
+
+
+def unheld_groups(groups: list[SocketGroup], hashed: list[Hashed]) -> list[SocketGroup]:
+    """Groups for sockets with a file in no descriptor table, and for the kernel's own that hold their namespace."""
+    found: list[tuple[Holding, int, str, int, int]] = [
+        ("no-descriptor", netns, state, n, memory)
+        for (netns, state), (n, memory) in surplus_by_state(groups, hashed).items()
+    ]
+    found += [("kernel", h.netns, h.state, h.sockets, h.memory_bytes) for h in hashed if h.without_file]
+    return [
+        SocketGroup(
+            netns=netns,
+            protocol="tcp",
+            state=state,
+            role="unconnected",
+            holding=holding,
+            sockets=n,
+            memory_bytes=memory,
+        )
+        for holding, netns, state, n, memory in found
+    ]
 
 
 def decode_address(ffi: Any, address: Any, family: int) -> str:
@@ -219,5 +292,3 @@ def decode_stuck(ffi: Any, item: Any) -> StuckSocket:
 def ticks_per_second(jiffies: int, ktime_ns: int) -> int:
     """The kernel's HZ, which it tells nobody: jiffies begin at 2**32 - 300 * HZ at boot (include/linux/jiffies.h)."""
     return min((100, 250, 300, 1000), key=lambda hz: abs((jiffies - (2**32 - 300 * hz)) / hz - ktime_ns / 1e9))
-
-

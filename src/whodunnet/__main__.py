@@ -1,0 +1,5 @@
+"""python -m whodunnet."""
+
+from whodunnet.cli.main import run
+
+run()

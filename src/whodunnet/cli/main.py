@@ -1,0 +1,79 @@
+"""The command whodunnet: one verb a file, loaded when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from whodunnet import __version__
+from whodunnet.errors import UsageError, WhodunnetError
+
+VERBS = {
+    "diagnose": "Watch this node for a moment and say who is breaking its network.",
+    "explain": "Show the page of one rule.",
+    "list": "List rules and collectors, what each needs, and whether it can run here.",
+    "sockets": "Show who owns the sockets of this node and what they hold.",
+}
+EXIT_UNJUDGED = 2
+
+
+class Verbs(click.Group):
+    """Imports a verb's module only when that verb is called, so that --version costs nothing."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        command: click.Command = import_module(f"whodunnet.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(VERBS.items()))
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            raise click.UsageError(f"there is no command {args[0]!r}; there are: {', '.join(sorted(VERBS))}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="whodunnet %(version)s")
+def whodunnet() -> None:
+    """Who is breaking this node's network, and how do we know?
+
+    Reads what the kernel already counts, names the process, container and pod behind it, and says what was ruled out
+    and what could not be checked. Changes nothing on the node. Exit status: 0 healthy, 1 finding, 2 could not judge.
+    """
+
+
+def run() -> None:
+    """Entry point: every expected failure is one sentence on standard error and exit status 2."""
+    try:
+        whodunnet(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        raise SystemExit(done.exit_code) from None
+    except (click.Abort, KeyboardInterrupt):
+        _stop("interrupted before there was an answer")
+    except click.ClickException as error:
+        _stop(error.format_message())
+    except BrokenPipeError:  # the reader has seen enough; do not let the interpreter complain at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(EXIT_UNJUDGED) from None
+    except UsageError as error:
+        _stop(str(error))
+    except WhodunnetError as error:
+        _stop(f"cannot judge this node: {error}")
+    except OSError as error:
+        _stop(f"{error.filename or 'output'}: {error.strerror}")
+
+
+def _stop(text: str) -> None:
+    click.echo(f"whodunnet: {text}", err=True)
+    raise SystemExit(EXIT_UNJUDGED)

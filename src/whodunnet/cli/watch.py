@@ -1,0 +1,65 @@
+"""Takes the snapshots of a window on the live node and makes them a recording."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Collection
+
+from whodunnet.collectors.snapshots import SnapshotTaker
+from whodunnet.kernel.roots import Roots
+from whodunnet.kernel.support import Support, node, read_support
+from whodunnet.model.snapshot import Recording, Snapshot
+
+INTERVAL_SECONDS = 1.0
+SNAPSHOTS_MAX = 61
+BUSY_SHARE = 0.05
+"""Snapshots are taken so far apart that collecting takes at most this share of one CPU."""
+
+WANTED_CAPABILITIES = ("CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_SYSLOG")
+
+
+class Watch:
+    """One window on this node. Use it in a `with` block; `recording` is valid once there is a snapshot."""
+
+    def __init__(self, wanted: Collection[str], *, bpf: bool = True, roots: Roots | None = None) -> None:
+        """wanted: names of collectors."""
+        self._started = time.perf_counter(), time.process_time()
+        self.roots = roots or Roots()
+        self.support: Support = read_support(self.roots)
+        self._taker = SnapshotTaker(self.roots, self.support, wanted, bpf=bpf)
+        self._snapshots: list[Snapshot] = []
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._taker.__exit__(*error)
+
+    def standing(self) -> Snapshot:
+        """What stands without a window: fill levels, limits, log. Not a part of the recording."""
+        return self._taker.take(("tcp_memory", "kernel_log"))
+
+    def watch(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Snapshots over the window, the first at once and the last at its end."""
+        begin = time.monotonic()
+        self._snapshots.append(self._taker.take())
+        apart = max(INTERVAL_SECONDS, seconds / (SNAPSHOTS_MAX - 1), (time.monotonic() - begin) / BUSY_SHARE)
+        count = max(1, round(seconds / apart)) if seconds > 0 else 0
+        for n in range(1, count + 1):
+            sleep(max(0.0, begin + n * seconds / count - time.monotonic()))
+            self._snapshots.append(self._taker.take())
+
+    @property
+    def recording(self) -> Recording:
+        """Everything so far, with what it cost until now."""
+        wall, cpu = self._started
+        return Recording(
+            node=node(self.support),
+            snapshots=tuple(self._snapshots),
+            costs=self._taker.costs,
+            wall_seconds=round(time.perf_counter() - wall, 3),
+            cpu_seconds=round(time.process_time() - cpu, 3),
+            peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            missing_capabilities=tuple(c for c in WANTED_CAPABILITIES if c not in self.support.capabilities),
+        )

@@ -1,0 +1,134 @@
+"""Takes snapshots of the live machine: runs the collectors that are wanted, names the owners, adds up the cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+
+import msgspec
+
+from whodunnet.collectors.collector import Collector, run
+from whodunnet.collectors.kernel_log import KernelLogCollector
+from whodunnet.collectors.sockets import SocketsCollector
+from whodunnet.collectors.tcp_memory import TcpMemoryCollector
+from whodunnet.collectors.workloads import WorkloadsCollector
+from whodunnet.kernel.bpf.socket_walk import Owner
+from whodunnet.kernel.roots import Roots
+from whodunnet.kernel.support import Support
+from whodunnet.model.sample import CollectorCost, Moment
+from whodunnet.model.snapshot import AnySample, Snapshot
+from whodunnet.model.sockets import SocketGroup, Sockets
+from whodunnet.model.workload import Process, Workload, Workloads
+
+COLLECTORS = ("tcp_memory", "kernel_log", "sockets", "workloads")
+NAMED_OWNERS = 2048
+"""Processes looked up in /proc at each snapshot, largest first; the others keep the name the kernel gave."""
+
+
+class SnapshotTaker:
+    """Holds the collectors of one window. Close it, or use it in a `with` block."""
+
+    def __init__(self, roots: Roots, support: Support, wanted: Collection[str], *, bpf: bool = True) -> None:
+        """wanted: names of collectors; workloads come with sockets."""
+        every: tuple[Collector, ...] = (
+            TcpMemoryCollector(roots, support),
+            KernelLogCollector(roots, support),
+            SocketsCollector(roots, support, bpf=bpf),
+        )
+        self._collectors = [c for c in every if c.name in wanted]
+        self._workloads = WorkloadsCollector(roots)
+        self._costs: dict[str, CollectorCost] = {}
+
+    def __enter__(self) -> SnapshotTaker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for collector in self._collectors:
+            collector.close()
+
+    @property
+    def costs(self) -> dict[str, CollectorCost]:
+        """Cost of all snapshots so far, by collector."""
+        return dict(self._costs)
+
+    def take(self, names: Collection[str] = COLLECTORS) -> Snapshot:
+        """One snapshot, of those collectors that are both wanted and named."""
+        at = now()
+        samples: dict[str, AnySample] = {}
+        for collector in self._collectors:
+            if collector.name not in names:
+                continue
+            sample, cost = run(collector.collect)
+            samples[collector.name] = sample
+            self._add_cost(collector.name, cost)
+            if isinstance(sample, Sockets) and isinstance(collector, SocketsCollector):
+                samples["workloads"] = self._attribute(sample, collector)
+        return Snapshot(at=at, samples=samples)
+
+    def _attribute(self, sample: Sockets, collector: SocketsCollector) -> AnySample:
+        found, cost = run(lambda: name_owners(self._workloads, sample, collector.owners))
+        self._add_cost("workloads", cost)
+        if isinstance(found, Workloads):
+            share = attributed_share(sample, found)
+            before = self._costs["sockets"]
+            self._costs["sockets"] = msgspec.structs.replace(
+                before,
+                lost=sample.lost,
+                attributed_share=share,
+                truncated=sample.other_sockets > 0,
+            )
+        return found
+
+    def _add_cost(self, name: str, cost: CollectorCost) -> None:
+        before = self._costs.get(name, CollectorCost())
+        self._costs[name] = msgspec.structs.replace(
+            before,
+            wall_seconds=before.wall_seconds + cost.wall_seconds,
+            cpu_seconds=before.cpu_seconds + cost.cpu_seconds,
+        )
+
+
+def name_owners(workloads: WorkloadsCollector, sample: Sockets, owners: Mapping[int, Owner]) -> Workloads:
+    """Who owns the sockets of one sample. owners: as the BPF walk met them; whoever is gone since keeps that name."""
+    wanted = largest_owners(sample.groups)[:NAMED_OWNERS]
+    unowned = [g for g in sample.groups if g.owner_pid is None]
+    found = workloads.attribute(
+        wanted,
+        started={pid: owner.started_seconds for pid, owner in owners.items()},
+        netns={g.netns for g in unowned if g.netns is not None},
+        cgroup_ids={g.cgroup_id for g in unowned if g.cgroup_id is not None},
+    )
+    looked_up = set(wanted)
+    kept = {
+        pid: Workload(
+            process=Process(pid=pid, comm=owner.comm, state="gone" if pid in looked_up else None), netns=owner.netns
+        )
+        for pid, owner in owners.items()
+        if pid not in found.by_pid
+    }
+    return msgspec.structs.replace(found, by_pid=found.by_pid | kept)
+
+
+def now() -> Moment:
+    """This instant on the wall clock and on the clock that also runs while suspended."""
+    return Moment(wall=datetime.now(UTC), boot_seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+def largest_owners(groups: tuple[SocketGroup, ...]) -> list[int]:
+    """pids by memory, then by number of sockets, largest first."""
+    sums: dict[int, tuple[int, int]] = {}
+    for g in groups:
+        if g.owner_pid is not None:
+            memory, sockets = sums.get(g.owner_pid, (0, 0))
+            sums[g.owner_pid] = (memory + g.memory_bytes, sockets + g.sockets)
+    return sorted(sums, key=lambda pid: sums[pid], reverse=True)
+
+
+def attributed_share(sample: Sockets, found: Workloads) -> float | None:
+    """Share of the TCP memory found that belongs to a known process; of the sockets where there is no memory."""
+    tcp = [g for g in sample.groups if g.protocol == "tcp"]
+    known = [g for g in tcp if g.owner_pid in found.by_pid]
+    if sample.tcp_memory_bytes > 0:
+        return round(sum(g.memory_bytes for g in known) / sample.tcp_memory_bytes, 4)
+    return round(sum(g.sockets for g in known) / sample.tcp_sockets, 4) if sample.tcp_sockets else None

@@ -1,0 +1,85 @@
+"""The sockets collector: every socket of the kernel in groups, by BPF where it may, else by sock_diag.
+
+Needs CAP_BPF with CAP_PERFMON for all sockets of all namespaces; without them CAP_SYS_ADMIN (other namespaces) and
+CAP_SYS_PTRACE (other users' processes); without any right it sees its own user's sockets in its own namespace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import msgspec
+
+from whodunnet.collectors.sockets_diag import collect_by_sock_diag
+from whodunnet.collectors.sockets_diag_groups import Positions
+from whodunnet.errors import UnreadableError
+from whodunnet.kernel.bpf.socket_walk import Owner, Pass, SocketWalk
+from whodunnet.kernel.roots import Roots
+from whodunnet.kernel.support import Support
+from whodunnet.model.sockets import Sockets
+
+IN_PID_NAMESPACE = (
+    "processes outside our pid namespace: their sockets appear without an owner (run with the host's pid namespace)"
+)
+NO_OWNER_KNOWN = "listening sockets that no process holds in its descriptor table (kernel servers, io_uring)"
+
+
+class SocketsCollector:
+    """Keeps its BPF programs loaded between snapshots, and what it needs to tell which sockets have not moved."""
+
+    name: ClassVar[str] = "sockets"
+
+    def __init__(self, roots: Roots, support: Support, *, bpf: bool = True) -> None:
+        """bpf: False never loads a BPF program."""
+        self._roots = roots
+        self._support = support
+        self._walk: SocketWalk | None = None
+        self._positions = Positions()
+        self._refused = None if bpf else UnreadableError("BPF was switched off with --no-bpf", code="not-collected")
+        self.owners: Mapping[int, Owner] = {}
+        """Processes of the newest sample as the BPF walk met them, so that one that is gone since keeps its name."""
+
+    def collect(self) -> Sockets:
+        """One pass. Raises UnreadableError only if sock_diag is refused as well."""
+        if self._walk is None and self._refused is None:
+            try:
+                self._walk = SocketWalk(self._support.capabilities, self._support.pid_namespace_depth)
+            except UnreadableError as error:
+                self._refused = error
+        if self._walk is not None:
+            return self._from_walk(self._walk.read())
+        sample = collect_by_sock_diag(self._roots, self._support.page_size_bytes, self._positions)
+        refused = self._refused
+        return msgspec.structs.replace(
+            sample,
+            fallback_reason=str(refused),
+            missing_capability=refused.missing_capability if refused else None,
+        )
+
+    def close(self) -> None:
+        """Unloads the BPF programs."""
+        if self._walk is not None:
+            self._walk.close()
+
+    def _from_walk(self, found: Pass) -> Sockets:
+        self.owners = found.owners
+        not_seen = [NO_OWNER_KNOWN]
+        if self._support.pid_namespace_depth:
+            not_seen.append(IN_PID_NAMESPACE)
+        return Sockets(
+            method="bpf",
+            groups=tuple(found.groups),
+            stuck=found.stuck,
+            stuck_total=found.stuck_total,
+            accept_queues=found.accept_queues,
+            time_wait=found.time_wait,
+            request_sockets=found.request_sockets,
+            other_sockets=found.other_sockets,
+            other_memory_bytes=found.other_memory_bytes,
+            lost=found.lost,
+            netns_total=found.netns_total,
+            page_size_bytes=self._support.page_size_bytes,
+            not_seen=tuple(not_seen),
+            longest_step_seconds=found.longest_step_seconds,
+        )

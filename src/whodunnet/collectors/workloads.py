@@ -1,0 +1,202 @@
+"""The workloads collector: who is behind the pids, network namespaces and cgroups that other samples name.
+
+Needs nothing for name, cgroup and state; CAP_SYS_PTRACE for program, namespace and shim of other users' processes;
+CAP_DAC_READ_SEARCH for containerd's state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Final
+
+import msgspec
+
+from whodunnet.attribution.cgroups import CgroupOwner, find_owner, parse_path
+from whodunnet.attribution.containerd import PAUSE, Bundle, Bundles, is_static_uid
+from whodunnet.errors import UnreadableError
+from whodunnet.kernel import cgroupfs
+from whodunnet.kernel.procfs.process import (
+    CgroupLine,
+    ProcessStat,
+    find_processes_in,
+    read_boot_time,
+    read_cgroup,
+    read_netns,
+    read_process,
+    read_stat,
+)
+from whodunnet.kernel.roots import Roots
+from whodunnet.model.text import clean
+from whodunnet.model.workload import Container, Pod, Workload, Workloads
+
+START_TOLERANCE_SECONDS: Final = 0.02  # /proc rounds down to a tick of 10 ms
+MAX_PROCESSES_PER_NETNS: Final = 1024
+_CAN_BE_FROZEN: Final = {"uninterruptible", "sleeping", "stopped"}  # how a frozen task shows, by kernel and version
+
+
+class _Attributed(msgspec.Struct, frozen=True):
+    """A workload that was looked up, the reading it is valid for, and the cgroups to ask whether it is frozen."""
+
+    stat: ProcessStat
+    cgroups: tuple[CgroupLine, ...]
+    workload: Workload
+
+    def fits(self, stat: ProcessStat) -> bool:
+        """Whether it is still that process and still that program: exec() keeps pid and start, and sets comm."""
+        return (self.stat.started_ticks, self.stat.comm) == (stat.started_ticks, stat.comm)
+
+
+class WorkloadsCollector:
+    """Remembers what it found about a process for as long as the process is asked for in every snapshot."""
+
+    name: ClassVar[str] = "workloads"
+
+    def __init__(self, roots: Roots) -> None:
+        self._roots = roots
+        self._known: dict[int, _Attributed] = {}
+
+    def attribute(
+        self,
+        pids: Iterable[int],
+        started: Mapping[int, float] | None = None,
+        netns: Iterable[int] = (),
+        cgroup_ids: Iterable[int] = (),
+    ) -> Workloads:
+        """The workloads of processes, of network namespaces (inode numbers) and of cgroups (v2 ids).
+
+        started: by pid, when that process started in seconds since boot. A process that started at another time has
+        only inherited the pid, and counts as unknown. Raises UnreadableError if this is no procfs.
+        """
+        reading = _Reading(self._roots)
+        found: dict[int, _Attributed] = {}
+        unknown = 0
+        for pid in set(pids):
+            try:
+                found[pid] = reading.attribute(pid, (started or {}).get(pid), self._known.get(pid))
+            except UnreadableError:
+                unknown += 1
+        self._known = found
+        return Workloads(
+            by_pid={pid: reading.with_state(known) for pid, known in sorted(found.items())},
+            by_netns=reading.in_namespaces(frozenset(netns)),
+            by_cgroup_id=reading.in_cgroups(frozenset(cgroup_ids)),
+            unknown_pids=unknown,
+        )
+
+
+class _Reading:
+    """One pass over the machine, with what all its processes share."""
+
+    def __init__(self, roots: Roots) -> None:
+        self._roots = roots
+        self._boot_time = read_boot_time(roots)
+        self._bundles = Bundles(roots, self._boot_time)
+        self._hierarchies = cgroupfs.read_hierarchies(roots)
+        self._frozen: dict[tuple[CgroupLine, ...], bool | None] = {}
+        self._owned: dict[CgroupOwner, Workload] = {}
+
+    def attribute(self, pid: int, started_seconds: float | None, known: _Attributed | None) -> _Attributed:
+        """One process. Raises UnreadableError if it is gone, hidden, or not the one that started then."""
+        stat = read_stat(self._roots, pid)
+        if started_seconds is not None and abs(stat.started_seconds - started_seconds) > START_TOLERANCE_SECONDS:
+            raise UnreadableError(f"process {pid} is another one by now", code="vanished")
+        if known is not None and known.fits(stat):
+            return _Attributed(stat, known.cgroups, known.workload)
+        cgroups = read_cgroup(self._roots, pid)
+        owned = self._workload_of(find_owner(cgroups), pid)
+        process = read_process(self._roots, pid, stat, self._boot_time)
+        netns = read_netns(self._roots, pid)
+        return _Attributed(stat, cgroups, msgspec.structs.replace(owned, process=process, netns=netns))
+
+    def with_state(self, known: _Attributed) -> Workload:
+        """The workload with the process's state of this moment."""
+        state = known.stat.state
+        if state in _CAN_BE_FROZEN and self._is_frozen(known.cgroups):
+            state = "frozen"
+        assert known.workload.process is not None
+        process = msgspec.structs.replace(known.workload.process, state=state)
+        return msgspec.structs.replace(known.workload, process=process)
+
+    def in_namespaces(self, namespaces: frozenset[int]) -> dict[int, Workload]:
+        """The one container or pod of each namespace in which nothing else lives."""
+        if not namespaces:
+            return {}
+        tenants = {inode: self._tenant(pids) for inode, pids in find_processes_in(self._roots, namespaces).items()}
+        return {inode: msgspec.structs.replace(w, netns=inode) for inode, w in tenants.items() if w is not None}
+
+    def in_cgroups(self, identifiers: frozenset[int]) -> dict[int, Workload]:
+        """The container, pod or unit of each cgroup that has one."""
+        unified = self._hierarchies.unified
+        if not identifiers or unified is None:
+            return {}
+        paths = cgroupfs.find_paths(unified, identifiers)
+        owners = {inode: (parse_path(path), cgroupfs.first_process(unified, path)) for inode, path in paths.items()}
+        workloads = {inode: self._workload_of(owner, pid) for inode, (owner, pid) in owners.items()}
+        return {inode: workload for inode, workload in workloads.items() if workload != Workload()}
+
+    def _tenant(self, pids: list[int]) -> Workload | None:
+        """What all these processes belong to: a container, or a pod if it is several containers of one."""
+        if len(pids) > MAX_PROCESSES_PER_NETNS:
+            return None
+        workloads: list[Workload] = []
+        for pid in pids:
+            try:
+                workload = self._workload_of(find_owner(read_cgroup(self._roots, pid)), pid)
+            except UnreadableError:
+                continue  # it ended meanwhile
+            if workload.container is None or (workloads and not _same_tenant(workload, workloads[0])):
+                return None
+            workloads.append(workload)
+        return _merge(workloads)
+
+    def _workload_of(self, owner: CgroupOwner, pid: int | None) -> Workload:
+        """Container, pod and unit of a cgroup, in which `pid` is; looked up once for all its processes."""
+        if owner not in self._owned:
+            self._owned[owner] = self._look_up(owner, pid)
+        return self._owned[owner]
+
+    def _look_up(self, owner: CgroupOwner, pid: int | None) -> Workload:
+        """Container, pod and unit by a cgroup's names and what containerd noted."""
+        pod = Pod(uid=owner.pod_uid, static=is_static_uid(owner.pod_uid)) if owner.pod_uid else None
+        if owner.container is None:
+            return Workload(pod=pod, unit=owner.unit)
+        bundle = self._bundle(owner, pid)
+        container = Container(
+            id=owner.container,
+            name=bundle.name if bundle else None,
+            runtime="containerd" if bundle and bundle.pod else owner.runtime,
+            cgroup=clean(owner.path, 4096),
+            image=bundle.image if bundle else None,
+            started=bundle.started if bundle else None,
+        )
+        return Workload(container=container, pod=(bundle.pod if bundle else None) or pod)
+
+    def _bundle(self, owner: CgroupOwner, pid: int | None) -> Bundle | None:
+        """containerd's notes, unless the cgroup is another runtime's or another pod's."""
+        if owner.container is None or owner.runtime not in (None, "containerd"):
+            return None
+        bundle = self._bundles.find(owner.container, pid)
+        noted = bundle.pod.uid if bundle and bundle.pod else None
+        return None if noted and owner.pod_uid and noted != owner.pod_uid else bundle
+
+    def _is_frozen(self, cgroups: tuple[CgroupLine, ...]) -> bool | None:
+        if cgroups not in self._frozen:
+            self._frozen[cgroups] = cgroupfs.is_frozen(self._hierarchies, cgroups)
+        return self._frozen[cgroups]
+
+
+def _same_tenant(one: Workload, other: Workload) -> bool:
+    """Whether two workloads with containers are of one pod, or the same container where there is no pod."""
+    if one.pod is None or other.pod is None:
+        return one.container == other.container
+    return one.pod == other.pod
+
+
+def _merge(workloads: list[Workload]) -> Workload | None:
+    """One workload for several of the same tenant: its container if it is only one beside the pause container."""
+    containers = {w.container.id: w.container for w in workloads if w.container is not None}
+    if len(containers) > 1:
+        containers = {key: container for key, container in containers.items() if container.name != PAUSE}
+    if not workloads:
+        return None
+    return Workload(container=containers.popitem()[1] if len(containers) == 1 else None, pod=workloads[0].pod)

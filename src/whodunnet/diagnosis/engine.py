@@ -1,0 +1,72 @@
+"""Runs the rules over a recording and puts the answers in order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from whodunnet import __version__
+from whodunnet.diagnosis.causes import link, rank
+from whodunnet.model.diagnosis import Cost, Diagnosis, Outcome, Tool, Window
+from whodunnet.model.finding import Answer, Cleared, Finding, NotApplicable, NotChecked
+from whodunnet.model.snapshot import Recording
+from whodunnet.rules.catalogue import catalogue
+from whodunnet.rules.rule import judge
+
+NEEDS_NOTHING_MORE = frozenset({"missing-capability", "unsupported", "missing-file", "not-collected"})
+"""Codes of "not checked" that this kernel or these rights explain: such a rule is not required by default."""
+
+
+def diagnose(recording: Recording, rules: Sequence[str], required: Collection[str] = ()) -> Diagnosis:
+    """The diagnosis of a recording: live, replayed and tested nodes all pass here.
+
+    rules: ids to run. required: ids that must have been checked, besides those that can be critical and that this
+    kernel and these rights allow.
+    """
+    answers = [answer for rule in rules for answer in judge(rule, recording)]
+    findings = rank(link([a for a in answers if isinstance(a, Finding)]))
+    not_checked = tuple(a for a in answers if isinstance(a, NotChecked))
+    first, last = recording.snapshots[0].at, recording.snapshots[-1].at
+    return Diagnosis(
+        tool=Tool(__version__),
+        node=recording.node,
+        window=Window(
+            start=first.wall, end=last.wall, seconds=round(recording.seconds, 3), snapshots=len(recording.snapshots)
+        ),
+        outcome=_outcome(findings, not_checked, required, answers),
+        findings=tuple(findings),
+        cleared=tuple(a for a in answers if isinstance(a, Cleared)),
+        not_checked=not_checked,
+        not_applicable=tuple(a for a in answers if isinstance(a, NotApplicable)),
+        cost=Cost(
+            wall_seconds=recording.wall_seconds,
+            cpu_seconds=recording.cpu_seconds,
+            peak_rss_bytes=recording.peak_rss_bytes,
+            collectors=recording.costs,
+        ),
+    )
+
+
+def with_cost(diagnosis: Diagnosis, recording: Recording) -> Diagnosis:
+    """The same diagnosis with the cost as it stands at the end of all work."""
+    cost = msgspec.structs.replace(
+        diagnosis.cost,
+        wall_seconds=recording.wall_seconds,
+        cpu_seconds=recording.cpu_seconds,
+        peak_rss_bytes=recording.peak_rss_bytes,
+    )
+    return msgspec.structs.replace(diagnosis, cost=cost)
+
+
+def _outcome(
+    findings: Sequence[Finding], not_checked: Sequence[NotChecked], required: Collection[str], answers: Sequence[Answer]
+) -> Outcome:
+    if any(f.severity in ("critical", "warning") for f in findings):
+        return "finding"
+    default = {
+        n.rule for n in not_checked if catalogue()[n.rule].severity == "critical" and n.code not in NEEDS_NOTHING_MORE
+    }
+    answered = {a.rule for a in answers if not isinstance(a, NotChecked)}
+    missing = default | (set(required) - answered)
+    return "incomplete" if missing else "healthy"

@@ -1,0 +1,172 @@
+"""When is it a leak? One test for each shape; each answers with the signs it saw, or None.
+
+Every limit is a threshold of catalogue.toml. One sign is `possible`, two are `likely`; `proven` is decided where the
+owner's share is known (socket_leak.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from whodunnet.rules.catalogue import Entry
+from whodunnet.rules.identity import HALTED
+from whodunnet.rules.tally import Candidate
+from whodunnet.rules.window import Window
+
+
+class Signs(msgspec.Struct, kw_only=True):
+    """What speaks for a leak.
+
+    shape: may differ from the candidate's (a halted process leaks nothing). affected: sockets it is about.
+    observed: the act itself was seen in this window: growth above churn, or age with an unchanged state.
+    """
+
+    shape: str
+    affected: int
+    statements: list[str]
+    observed: bool
+    strong: bool = False
+
+
+def grows(c: Candidate, entry: Entry) -> bool:
+    """More at the end than at the beginning, by more than chance and churn."""
+    return c.growth >= max(entry.limit("min_growth"), entry.limit("churn_ratio") * c.loss)
+
+
+def stands_still(c: Candidate, entry: Entry) -> bool:
+    """From each snapshot to the next, at least half of the sockets were neither read nor acknowledged."""
+    pairs = list(zip(c.counts, c.series[1:], strict=False))
+    return bool(pairs) and all(
+        before and (tally.unchanged or 0) >= entry.limit("unchanged_share") * before for before, (_, tally) in pairs
+    )
+
+
+def many(c: Candidate, entry: Entry, window: Window, caused_bytes: int) -> bool:
+    """Enough sockets, or few with much memory."""
+    if c.last.sockets >= entry.limit("min_sockets"):
+        return True
+    if window.max_bytes is None or c.last.sockets < entry.limit("min_sockets_with_memory"):
+        return False
+    return caused_bytes >= entry.limit("min_memory_share") * window.max_bytes
+
+
+def response_never_read(c: Candidate, entry: Entry, window: Window, caused_bytes: int) -> Signs | None:
+    n = c.last.sockets
+    if not many(c, entry, window, caused_bytes):
+        return None
+    if _halted(c):
+        return Signs(shape="reader-stopped", affected=n, statements=[f"the process is {_state(c)}"], observed=False)
+    if window.snapshots > 1 and not stands_still(c, entry):
+        return None
+    old = c.last.older_than(entry.limit("unread_age"))
+    signs = [f"{n:,} connections hold data that the application has not taken"]
+    lasting = 2 * old >= n
+    growing = grows(c, entry)
+    if lasting:
+        signs.append(f"on {old:,} of them nothing has moved for {entry.limit('unread_age'):.0f} s or more")
+    if growing:
+        signs.append(_growth(c))
+    return Signs(
+        shape=c.shape, affected=n, statements=signs, observed=window.snapshots > 1 and (lasting or growing),
+        strong=window.snapshots > 1 and (lasting or growing),
+    )  # fmt: skip
+
+
+def close_forgotten(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
+    old = c.last.older_than(entry.limit("close_wait_age"))
+    if old < entry.limit("min_sockets"):
+        return None
+    stale = c.last.older_than(entry.limit("close_wait_stale")) >= entry.limit("min_without_growth")
+    growing = grows(c, entry)
+    signs = [f"{old:,} connections have been closed by the peer for {entry.limit('close_wait_age'):.0f} s or more"]
+    if growing:
+        signs.append(_growth(c))
+    elif not stale and old < entry.limit("min_without_growth"):
+        return None
+    seen = window.snapshots > 1 and (growing or stale)
+    return Signs(shape=c.shape, affected=c.last.sockets, statements=signs, observed=seen, strong=seen)
+
+
+def without_peer(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
+    """never-connected and dead-not-closed: the kernel keeps no time of them, so number and growth must tell."""
+    n = c.last.sockets
+    if n < entry.limit("min_sockets"):
+        return None
+    growing = grows(c, entry) and stands_still(c, entry)
+    if not growing and n < entry.limit("min_without_growth"):
+        return None
+    signs = [f"{n:,} descriptors of sockets without a peer"]
+    if growing:
+        signs.append(_growth(c))
+    return Signs(shape=c.shape, affected=n, statements=signs, observed=growing, strong=growing and window.snapshots > 1)
+
+
+def accept_not_called(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
+    n = c.last.sockets
+    old = c.last.older_than(entry.limit("accept_age"))
+    if n < entry.limit("min_accept_queue") or 2 * old < n:
+        return None
+    if _halted(c):
+        return Signs(shape="reader-stopped", affected=n, statements=[f"the process is {_state(c)}"], observed=False)
+    none_left = all((t.unchanged or 0) >= before for before, (_, t) in zip(c.counts, c.series[1:], strict=False))
+    if window.snapshots > 1 and not none_left:
+        return None
+    signs = [f"{n:,} connections wait for accept(), {old:,} of them for {entry.limit('accept_age'):.0f} s or more"]
+    if window.snapshots > 1:
+        signs.append(f"not one was taken in {window.seconds:.1f} s")
+    seen = window.snapshots > 1
+    return Signs(shape=c.shape, affected=n, statements=signs, observed=seen, strong=seen)
+
+
+def orphans(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
+    old = c.last.older_than(entry.limit("unread_age"))
+    if old < entry.limit("min_sockets") or not c.last.unsent_bytes:
+        return None
+    limit = window.memory.max_orphans if window.memory else None
+    signs = [f"{old:,} closed connections have not delivered their data for {entry.limit('unread_age'):.0f} s or more"]
+    crowded = limit is not None and c.last.sockets >= entry.limit("orphan_share") * limit
+    heavy = window.max_bytes is not None and c.last.memory_bytes >= entry.limit("min_memory_share") * window.max_bytes
+    if crowded:
+        signs.append(f"the kernel acts on orphans from a quarter of its limit of {limit:,} on")
+    strong = window.snapshots > 1 and (crowded or heavy)
+    return Signs(shape=c.shape, affected=c.last.sockets, statements=signs, observed=False, strong=strong)
+
+
+def held_open(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
+    """Established and nothing unread looks like any idle pool; only growth that does not stop tells them apart."""
+    n, counts = c.last.sockets, c.counts
+    half = counts[-1] - counts[len(counts) // 2]
+    old = c.last.older_than(entry.limit("idle_age"))
+    if n < entry.limit("min_without_growth") or not grows(c, entry) or 4 * half < c.growth or 2 * old < n:
+        return None
+    long_enough = window.seconds >= entry.limit("held_open_window")
+    signs = [f"{n:,} idle connections, and none of them went away", _growth(c)]
+    return Signs(shape=c.shape, affected=n, statements=signs, observed=long_enough, strong=long_enough)
+
+
+Test = Callable[[Candidate, Entry, Window, int], Signs | None]
+TESTS: dict[str, Test] = {
+    "response-never-read": response_never_read,
+    "close-forgotten": close_forgotten,
+    "never-connected": without_peer,
+    "dead-not-closed": without_peer,
+    "accept-not-called": accept_not_called,
+    "orphans": orphans,
+    "held-open": held_open,
+}
+
+
+def _state(c: Candidate) -> str:
+    process = c.workload.process if c.workload else None
+    return (process.state if process else None) or "unknown"
+
+
+def _halted(c: Candidate) -> bool:
+    return _state(c) in HALTED
+
+
+def _growth(c: Candidate) -> str:
+    seconds = c.series[-1][0].boot_seconds - c.series[0][0].boot_seconds
+    return f"their number grew from {c.counts[0]:,} to {c.counts[-1]:,} in {seconds:.1f} s"

@@ -1,0 +1,33 @@
+"""What a rule is, and which there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from whodunnet.model.finding import Answer, NotChecked
+from whodunnet.model.snapshot import Recording
+from whodunnet.rules.catalogue import Entry, catalogue
+from whodunnet.rules.socket_leak import judge as judge_socket_leak
+from whodunnet.rules.tcp_memory import judge as judge_tcp_memory
+
+Judge = Callable[[Recording, Entry], Sequence[Answer]]
+
+JUDGES: dict[str, Judge] = {"tcp-memory": judge_tcp_memory, "socket-leak": judge_socket_leak}
+"""Every rule of the catalogue; a judge returns findings, or one other answer."""
+
+
+def judge(rule: str, recording: Recording) -> Sequence[Answer]:
+    """The answer of one rule; a rule whose required collector failed is not checked."""
+    entry = catalogue()[rule]
+    for collector in entry.required:
+        failure = recording.failure(collector)
+        if failure is not None:
+            return [
+                NotChecked(
+                    rule=rule,
+                    code=failure.code,
+                    missing_capability=failure.missing_capability,
+                    reason=failure.reason,
+                )
+            ]
+    return JUDGES[rule](recording, entry)

@@ -1,0 +1,78 @@
+"""The state of TCP memory over the window, as several rules need it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from whodunnet.model.sample import Moment
+from whodunnet.model.snapshot import Recording
+from whodunnet.model.sockets import Sockets
+from whodunnet.model.tcp_memory import TcpMemory
+from whodunnet.model.workload import Workloads
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """Newest samples of a recording with the totals that shares are taken of; memory is None where it was not read."""
+
+    at: Moment
+    seconds: float
+    snapshots: int
+    sockets: Sockets
+    workloads: Workloads
+    memory: TcpMemory | None
+    missing_capabilities: tuple[str, ...]
+
+    @property
+    def total_bytes(self) -> int:
+        """All TCP memory: what was found, or what the kernel counts if that is more."""
+        counted = self.memory.used_pages * self.memory.page_size_bytes if self.memory else 0
+        return max(counted, self.sockets.tcp_memory_bytes, 1)
+
+    @property
+    def max_bytes(self) -> int | None:
+        """The third number of tcp_mem, in bytes."""
+        if self.memory is None or self.memory.max_pages is None:
+            return None
+        return self.memory.max_pages * self.memory.page_size_bytes
+
+    @property
+    def exhausted(self) -> bool:
+        """TCP memory is at or above its maximum now."""
+        return self.memory is not None and self.memory.max_pages is not None and (
+            self.memory.used_pages >= self.memory.max_pages
+        )  # fmt: skip
+
+    @property
+    def strained(self) -> bool:
+        """The kernel is short of TCP memory: above the pressure mark, or its flag is still set."""
+        m = self.memory
+        return m is not None and (
+            m.under_pressure is True or (m.pressure_pages is not None and m.used_pages >= m.pressure_pages)
+        )
+
+    @property
+    def attributed(self) -> float:
+        """Share of all TCP memory whose owner is known; of all sockets where memory is too small to tell."""
+        known = [g for g in self.sockets.groups if g.protocol == "tcp" and g.owner_pid in self.workloads.by_pid]
+        floor = self.memory.drift_pages * self.memory.page_size_bytes if self.memory else 0
+        if self.total_bytes > floor:
+            return min(sum(g.memory_bytes for g in known) / self.total_bytes, 1.0)
+        alloc = max(self.memory.alloc_sockets if self.memory else 0, self.sockets.tcp_sockets, 1)
+        return min(sum(g.sockets for g in known) / alloc, 1.0)
+
+
+def window_of(recording: Recording) -> Window | None:
+    """None without a sockets sample."""
+    series = recording.series(Sockets)
+    if not series:
+        return None
+    at, sockets = series[-1]
+    return Window(
+        at=at,
+        seconds=at.boot_seconds - series[0][0].boot_seconds,
+        snapshots=len(series),
+        sockets=sockets,
+        workloads=recording.last(Workloads) or Workloads(),
+        memory=recording.last(TcpMemory),
+        missing_capabilities=recording.missing_capabilities,
+    )
