@@ -13,7 +13,7 @@ from whodunnet.model.snapshot import Recording, Snapshot
 
 INTERVAL_SECONDS = 1.0
 SNAPSHOTS_MAX = 61
-BUSY_SHARE = 0.05
+BUSY_SHARE = 0.1
 """Snapshots are taken so far apart that collecting takes at most this share of one CPU."""
 
 WANTED_CAPABILITIES = ("CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_SYSLOG")

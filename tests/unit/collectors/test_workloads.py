@@ -20,8 +20,9 @@ ELSEWHERE = Roots.below(NODES / "containerd-elsewhere")
 V2 = Roots.below(NODES / "containerd-systemd-v2")
 POD = Pod(namespace="shop", name="web-0", uid="7663d8de-18b5-47b3-9e49-21d2fdba96d3")
 POD_V2 = Pod(namespace="shop", name="web-0", uid="285d27fb-34ca-4985-8fb1-57abb1c51319")
-SHIM, PAUSE, APP, SIDE, SSHD = 13533, 13557, 13590, 13618, 900
-PAUSE_V2, APP_V2, SIDE_V2 = 13676, 13708, 13740
+PAUSE, APP, SIDE, SSHD = 13557, 13590, 13618, 900
+APP_ID = "96e0b849b4f61c0afa42411f3627731b6f751bf1175cb342b3a38082818d4dd9"
+APP_V2 = 13708
 
 
 @pytest.fixture
@@ -201,6 +202,25 @@ def test_a_runtime_that_is_not_containerd_leaves_container_and_uid(node: Path) -
     assert workload.pod == Pod(uid=POD.uid)
     assert workload.container is not None
     assert (workload.container.name, workload.container.runtime, workload.container.started) == (None, None, None)
+
+
+def test_a_users_cgroup_with_a_pods_container_id_is_not_given_the_pods_names(node: Path) -> None:
+    (node / "run").mkdir()
+    (node / "data/containerd/state").rename(node / "run/containerd")
+    session = "/user.slice/user-1000.slice/user@1000.service"
+    (node / f"proc/{SSHD}/cgroup").write_text(f"0::{session}/docker-{APP_ID}.scope\n")
+    workload = one(WorkloadsCollector(Roots.below(node)), SSHD)
+    assert workload.container is not None
+    assert (workload.container.runtime, workload.container.name, workload.pod) == ("docker", None, None)
+
+
+def test_a_container_that_containerd_runs_for_somebody_else_keeps_its_runtime_open(node: Path) -> None:
+    bundle = next(node.glob(f"data/containerd/state/*/k8s.io/{APP_ID}"))
+    (bundle / "config.json").write_text('{"ociVersion": "1.0.2"}')
+    workload = one(WorkloadsCollector(Roots.below(node)), APP)
+    assert workload.container is not None
+    assert (workload.container.runtime, workload.container.name) == (None, None)
+    assert workload.container.started is not None
 
 
 def test_a_directory_that_is_no_procfs_is_unreadable(tmp_path: Path) -> None:

@@ -95,15 +95,17 @@ def test_the_search_is_bounded(tmp_path: Path) -> None:
     deep = [(tmp_path / f"{number}/deep").stat().st_ino for number in range(8)]
     assert len(cgroupfs.find_paths(Hierarchy(tmp_path, "/"), deep)) == 8
     assert len(cgroupfs.find_paths(Hierarchy(tmp_path, "/"), deep, limit=12)) == 3
+    wide = [(tmp_path / f"{number}").stat().st_ino for number in range(8)]
+    assert len(cgroupfs.find_paths(Hierarchy(tmp_path, "/"), wide, limit=4)) == 3
     assert cgroupfs.find_paths(Hierarchy(tmp_path, "/"), deep, limit=0) == {}
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a/up").symlink_to(tmp_path)
-    assert cgroupfs.find_paths(Hierarchy(tmp_path, "/top"), [(tmp_path / "a").stat().st_ino, 1]) == {
-        (tmp_path / "a").stat().st_ino: "/top/a"
-    }
+    (tmp_path / "top/a").mkdir(parents=True)
+    (tmp_path / "outside/b").mkdir(parents=True)
+    (tmp_path / "top/a/link").symlink_to(tmp_path / "outside")
+    inside, outside = ((tmp_path / name).stat().st_ino for name in ("top/a", "outside/b"))
+    assert cgroupfs.find_paths(Hierarchy(tmp_path / "top", "/x"), [inside, outside]) == {inside: "/x/a"}
 
 
 def test_processes_of_another_pid_namespace_are_not_named(tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""How a run calls whodunnet, and that a case is taken down whatever happens in between."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.case import Case, Expected
+from lab.look import NotThereError, Sight
+from lab.run import ToolError, diagnose, made_real, run
+from lab.who import Who
+
+SAYS = """import json, sys
+print(json.dumps({"asked": sys.argv[1:], "findings": [], "cleared": [{"rule": "socket-leak"}, {"rule": "tcp-memory"}]}))
+"""
+
+
+class Paper(Case):
+    """A case without programs."""
+
+    kind = "fault"
+    age_seconds = 0
+    ready_within_seconds = 0
+
+    def __init__(self, there: bool = True) -> None:
+        super().__init__()
+        self.there = there
+        self.stopped = False
+
+    def start(self) -> None:
+        pass
+
+    def look(self) -> Sight:
+        return Sight(self.there, "paper")
+
+    def expected(self) -> Expected:
+        return Expected(rule="socket-leak", culprits=(Who("foo", frozenset({1})),))
+
+    def stop(self) -> None:
+        super().stop()
+        self.stopped = True
+
+
+@pytest.fixture
+def tool(tmp_path: Path) -> list[str]:
+    script = tmp_path / "tool.py"
+    script.write_text(SAYS)
+    return [sys.executable, str(script)]
+
+
+def test_the_tool_is_asked_for_both_rules_and_the_window(tool: list[str]) -> None:
+    asked = diagnose(tool, 7)["asked"]
+    assert asked == [
+        "diagnose", "--for", "7s", "--only", "socket-leak", "--only", "tcp-memory", "--format", "json"
+    ]  # fmt: skip
+
+
+def test_a_tool_that_says_nothing_is_an_error_not_a_score() -> None:
+    with pytest.raises(ToolError, match="exit 3, no JSON: broken"):
+        diagnose([sys.executable, "-c", "import sys; sys.stderr.write('broken'); sys.exit(3)"], 1)
+
+
+def test_a_silent_tool_scores_wrong_and_the_case_is_stopped(tool: list[str]) -> None:
+    case = Paper()
+    _, score = run(case, tool)
+    assert score.missing == ("no finding of socket-leak", "culprit foo[1]")
+    assert case.stopped
+
+
+def test_a_fault_that_does_not_become_real_is_not_diagnosed() -> None:
+    case = Paper(there=False)
+    with pytest.raises(NotThereError, match="paper"), made_real(case):
+        pytest.fail("must not come here")
+    assert case.stopped
+
+
+def test_a_case_is_stopped_when_a_signal_ends_the_run() -> None:
+    case = Paper()
+    with pytest.raises(SystemExit), made_real(case):
+        raise SystemExit(143)
+    assert case.stopped
