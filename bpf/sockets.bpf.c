@@ -117,7 +117,7 @@ static struct {
 static __always_inline __u32 age_class(__u32 ticks)
 {
 	/* AGE_BOUNDS_SECONDS of model/sockets.py; a test compares the two. */
-	const __u32 bounds[AGE_CLASSES - 1] = { 1, 2, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400 };
+	const __u32 bounds[AGE_CLASSES - 1] = {1, 2, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400};
 	__u32 seconds = walk.hz ? ticks / walk.hz : 0;
 	int i;
 
@@ -178,8 +178,8 @@ static __always_inline void compare_mark(__u64 sk)
 
 	now.unchanged = MARK_NONE;
 	if (mark && mark->pass < walk.pass_number)
-		now.unchanged = mark->inode == now.inode && mark->copied_seq == now.copied_seq &&
-				mark->snd_una == now.snd_una;
+		now.unchanged =
+			mark->inode == now.inode && mark->copied_seq == now.copied_seq && mark->snd_una == now.snd_una;
 	now.mark.inode = now.inode;
 	now.mark.copied_seq = now.copied_seq;
 	now.mark.snd_una = now.snd_una;
@@ -526,7 +526,7 @@ static __always_inline __u32 netns_number(__u64 net)
  */
 static __always_inline void count_user(struct sock *sk, __u32 netns, __u8 state, bool without_file)
 {
-	struct hashed_key key = { .netns = netns, .state = state, .without_file = without_file };
+	struct hashed_key key = {.netns = netns, .state = state, .without_file = without_file};
 	struct hashed *sum = bpf_map_lookup_elem(&hashed, &key), empty = {};
 
 	if (!sum) {

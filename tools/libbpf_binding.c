@@ -22,8 +22,16 @@ static int keep_log(enum libbpf_print_level level, const char *format, va_list a
 	return 0;
 }
 
-static void open_log(void) { log_used = 0; log_text[0] = 0; libbpf_set_print(keep_log); }
-static const char *read_log(void) { return log_text; }
+static void open_log(void)
+{
+	log_used = 0;
+	log_text[0] = 0;
+	libbpf_set_print(keep_log);
+}
+static const char *read_log(void)
+{
+	return log_text;
+}
 
 static struct bpf_object *open_object(const char *path)
 {

@@ -98,13 +98,16 @@ class TcpMemoryCollector:
         return counters, len(found.ways) - len(counters) + found.unidentified
 
     def _global_limit(self, read: Callable[[Roots], T]) -> T | None:
-        """A limit that only the initial network namespace shows: from a child, by way of the first process."""
-        roots = self._roots
-        mine = _unless_unreadable(partial(read, roots))
-        if mine is not None:
-            return mine
-        first = roots.proc / "1/ns/net"
-        return _unless_unreadable(lambda: namespaces.inside(first, None, partial(read, roots)))
+        """A limit that only the initial network namespace shows: from a child, by way of a process that lives there.
+
+        Those are the first process, and kthreadd where a security module guards the first one.
+        """
+        found = _unless_unreadable(partial(read, self._roots))
+        for pid in ("1", "2"):
+            if found is None:
+                inside = partial(namespaces.inside, self._roots.proc / pid / "ns/net", None)
+                found = _unless_unreadable(partial(inside, partial(read, self._roots)))
+        return found
 
 
 def _netstat(roots: Roots, visitor: Visitor, inum: int, way: Way) -> Section:

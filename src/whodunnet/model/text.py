@@ -13,6 +13,8 @@ def clean(text: str, limit: int = 256) -> str:
 
     Bidirectional overrides and zero-width characters are format characters (category Cf), escape is Cc.
     """
+    if len(text) <= limit and text.isascii() and text.isprintable():
+        return text
     safe = "".join(_REPLACEMENT if unicodedata.category(c)[0] in "CZ" and c != " " else c for c in text[: limit + 1])
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"
 

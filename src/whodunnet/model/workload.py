@@ -8,7 +8,10 @@ import msgspec
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """pid as in our own /proc. state: "running", "sleeping", "stopped", "frozen", "zombie", "gone" or None."""
+    """pid as in our own /proc.
+
+    state: "running", "sleeping", "uninterruptible", "stopped", "frozen", "zombie", "gone", or None where nobody looked.
+    """
 
     pid: int
     comm: str

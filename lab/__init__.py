@@ -1,0 +1,1 @@
+"""Faults and look-alikes made real with real programs, and a score of what whodunnet says about them."""

@@ -1,0 +1,104 @@
+"""What a case is: a story that can be made real, checked by independent means, and taken away again."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from lab.look import Sight, wait_until
+from lab.stage import Stage
+from lab.who import Who
+
+Kind = Literal["fault", "look-alike"]
+Role = Literal["culprit", "holder", "victim", "peer", "reader"]
+RULES = ("socket-leak", "tcp-memory")
+
+
+@dataclass(frozen=True)
+class Named:
+    """Somebody who has to be named in one of these roles."""
+
+    who: Who
+    roles: tuple[Role, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What a right diagnosis of a case says.
+
+    rule: whose finding is wanted; None: no finding of severity warning or above.
+    also: further rules which may have a finding here. A rule in `also` alone (rule None) may speak or be silent.
+    shapes: any of these is right; empty: not judged.
+    culprits: all of them, and nobody else; with `ordered`, the earlier in an earlier or the same finding.
+    tolerated: may be called culprit, need not.
+    innocent: those whom a wrong diagnosis would most likely blame. Whoever is no culprit is innocent; these get a name.
+    others: who has to be named beside the culprits.
+    endpoint: address and port which the culprit's finding has to show.
+    """
+
+    rule: str | None
+    also: tuple[str, ...] = ()
+    shapes: tuple[str, ...] = ()
+    culprits: tuple[Who, ...] = ()
+    ordered: bool = False
+    tolerated: tuple[Who, ...] = ()
+    innocent: tuple[Who, ...] = ()
+    others: tuple[Named, ...] = ()
+    endpoint: tuple[str, int] | None = None
+
+
+class Case(ABC):
+    """One module in lab/faults holds one case; the module's name is the case's, its docstring the story.
+
+    window_seconds: the shortest window in which the case can be judged.
+    age_seconds: how long the case has to have been there (ready) before the window begins.
+    """
+
+    kind: ClassVar[Kind]
+    window_seconds: ClassVar[int] = 5
+    age_seconds: ClassVar[int] = 10
+    ready_within_seconds: ClassVar[int] = 45
+    changes_global: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self.stage = Stage()
+
+    @property
+    def name(self) -> str:
+        return type(self).__module__.rpartition(".")[2].replace("_", "-")
+
+    @property
+    def story(self) -> str:
+        return inspect.getdoc(sys.modules[type(self).__module__]) or ""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Make it real. Whatever is started belongs to the stage, which takes it away again."""
+
+    @abstractmethod
+    def look(self) -> Sight:
+        """One look by means that are not whodunnet's: is it there, and what can be seen of it?"""
+
+    @abstractmethod
+    def expected(self) -> Expected:
+        """Who has to be named, once the case is ready."""
+
+    def ready(self) -> str:
+        """Wait until it is there, and say what was seen."""
+        sight = self.look()
+
+        def there() -> bool:
+            nonlocal sight
+            self.stage.check_alive()
+            sight = self.look()
+            return sight.there
+
+        wait_until(there, self.ready_within_seconds, lambda: f"{self.name}: {sight.seen}\n{self.stage.logs()}")
+        self.stage.check_names()
+        return sight.seen
+
+    def stop(self) -> None:
+        self.stage.close()

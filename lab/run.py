@@ -1,0 +1,123 @@
+"""`python -m lab.run NAME`: make a case real, let whodunnet diagnose it, say how right that was, and clean up.
+
+Exit status: 0 right, 1 wrong, 2 not scored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lab.case import RULES, Case
+from lab.catalogue import find, names
+from lab.look import NotThereError
+from lab.score import Score, score
+
+
+class ToolError(Exception):
+    """whodunnet did not answer with a diagnosis."""
+
+
+def default_command() -> list[str]:
+    """$WHODUNNET, or the whodunnet beside this Python, or the one on the path."""
+    if given := os.environ.get("WHODUNNET"):
+        return shlex.split(given)
+    beside = Path(sys.executable).with_name("whodunnet")
+    return [str(beside) if beside.exists() else shutil.which("whodunnet") or "whodunnet"]
+
+
+def diagnose(command: list[str], seconds: int) -> dict[str, Any]:
+    only = [word for rule in RULES for word in ("--only", rule)]
+    line = [*command, "diagnose", "--for", f"{seconds}s", *only, "--format", "json"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=seconds + 60)
+    try:
+        diagnosis: dict[str, Any] = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        raise ToolError(f"{shlex.join(line)}: exit {done.returncode}, no JSON: {done.stderr[-2000:]}") from None
+    return diagnosis
+
+
+@contextmanager
+def made_real(case: Case, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    """From here on the case is there and old enough; afterwards it is gone, also when a signal ends us."""
+    try:
+        begin = time.monotonic()
+        case.start()
+        seen = case.ready()
+        say(f"ready after {time.monotonic() - begin:.1f} s: {seen}")
+        time.sleep(case.age_seconds)  # not a guess: the age is part of the case
+        case.stage.check_alive()
+        yield
+    finally:
+        with undisturbed():
+            case.stop()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Cleaning up is not interrupted; a second Ctrl-C waits."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def run(case: Case, command: list[str], say: Callable[[str], None] = lambda _: None) -> tuple[dict[str, Any], Score]:
+    with made_real(case, say):
+        diagnosis = diagnose(command, case.window_seconds)
+        return diagnosis, score(case.expected(), diagnosis)
+
+
+def terminated(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m lab.run", description=__doc__)
+    parser.add_argument("name", choices=names(), nargs="?", help="without it: list the cases")
+    parser.add_argument("--command", type=shlex.split, default=default_command(), help="how to call whodunnet")
+    parser.add_argument("--allow-global", action="store_true", help="allow a case that changes the whole machine")
+    parser.add_argument("--no-tool", action="store_true", help="only make it real, look, and clean up")
+    options = parser.parse_args()
+    if options.name is None:
+        for name in names():
+            kind = find(name)
+            print(f"{name:34} {kind.kind:10} {'changes the machine' if kind.changes_global else ''}")
+        return 0
+    case = find(options.name)()
+    if case.changes_global and not options.allow_global:
+        parser.error(f"{case.name} changes the whole machine: --allow-global")
+    signal.signal(signal.SIGTERM, terminated)
+    print(f"{case.name} ({case.kind})\n{case.story}\n")
+    if options.no_tool:
+        with made_real(case, print):
+            for seconds, when in ((0, "when the window begins"), (case.window_seconds, "when it ends")):
+                time.sleep(seconds)
+                print(f"{when}: {case.look()}")
+            print(case.expected())
+        return 0
+    try:
+        diagnosis, result = run(case, options.command, print)
+    except (ToolError, NotThereError) as error:
+        print(f"not scored: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(diagnosis, indent=2, ensure_ascii=False))
+    print(result)
+    return 0 if result.right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

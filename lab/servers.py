@@ -1,0 +1,125 @@
+"""The servers and proxies that cases use: nginx, haproxy, uvicorn, and a TLS certificate."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from lab.look import listening, wait_until
+from lab.stage import Player, Pod, Stage
+
+LARGE = 20_000_000
+SMALL = 200
+
+NGINX = """
+daemon off;
+worker_processes 1;
+user root;
+worker_rlimit_nofile 16000;
+pid {directory}/nginx.pid;
+error_log stderr error;
+events {{ worker_connections 15000; }}
+http {{
+    access_log off;
+    sendfile on;
+    keepalive_timeout 1h;
+    keepalive_requests 1000000;
+    send_timeout 1h;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    server {{ listen {port} backlog=4096; listen [::]:{port} backlog=4096; root {directory}; }}
+}}
+"""
+
+HAPROXY = """
+global
+    maxconn 6000
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 1h
+    timeout server 1h
+frontend front
+    bind :{port}
+    default_backend back
+backend back
+    server one {upstream}
+"""
+
+
+def nginx(stage: Stage, pod: Pod, port: int = 80) -> Player:
+    """One worker, /large (20 MB) and /small (200 bytes); waits an hour for a slow client, and for the next request."""
+    directory = stage.directory / f"nginx-{pod.namespace}-{port}"
+    directory.mkdir()
+    for name, size in (("large", LARGE), ("small", SMALL)):
+        with (directory / name).open("wb") as file:
+            file.truncate(size)
+    (directory / "nginx.conf").write_text(NGINX.format(directory=directory, port=port))
+    command = ["nginx", "-e", "stderr", "-p", str(directory), "-c", str(directory / "nginx.conf")]
+    return up(stage, pod, stage.run(pod, "nginx", *command), port)
+
+
+def haproxy(stage: Stage, pod: Pod, port: int, upstream: str) -> Player:
+    """A proxy in TCP mode, one process in the foreground."""
+    configuration = stage.directory / "haproxy.cfg"
+    configuration.write_text(HAPROXY.format(port=port, upstream=upstream))
+    return up(stage, pod, stage.run(pod, "haproxy", "haproxy", "-db", "-f", str(configuration)), port)
+
+
+def uvicorn(stage: Stage, pod: Pod, port: int, keep_alive_seconds: int, answer_after_seconds: float = 0.0) -> Player:
+    """Closes a connection that was idle for so long, as uvicorn does after 5 s if not told otherwise."""
+    player = stage.play(pod, "uvicorn", serve_uvicorn, pod.address, port, keep_alive_seconds, answer_after_seconds)
+    return up(stage, pod, player, port)
+
+
+def up(stage: Stage, pod: Pod, player: Player, port: int) -> Player:
+    """Wait until somebody listens there."""
+
+    def there() -> bool:
+        stage.check_alive()
+        return listening(pod.netns, port)
+
+    wait_until(there, 20, lambda: f"{player.comm} does not listen on {port}\n{stage.logs()}")
+    return player
+
+
+Message = dict[str, Any]
+
+
+def serve_uvicorn(address: str, port: int, keep_alive_seconds: int, answer_after_seconds: float) -> None:
+    import asyncio
+
+    import uvicorn as server
+
+    async def answer(
+        scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+    ) -> None:
+        if scope["type"] != "http":
+            return
+        await receive()
+        await asyncio.sleep(answer_after_seconds)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    server.run(
+        answer, host=address, port=port, timeout_keep_alive=keep_alive_seconds, access_log=False, log_level="warning",
+        lifespan="off", backlog=4096,
+    )  # fmt: skip
+
+
+def certificate(directory: Path) -> Path:
+    """Key and certificate of a server which nobody checks, in one file."""
+    path = directory / "server.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=lab", "-keyout", str(path), "-out", str(directory / "certificate.pem")],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with path.open("a") as file:
+        file.write((directory / "certificate.pem").read_text())
+    return path
