@@ -59,7 +59,7 @@ def command(
         diagnosis = with_cost(diagnose(recording, rules, require), watch.recording)
         page = watch.support.page_size_bytes
     show(diagnosis, form, verbose, page)
-    raise click.exceptions.Exit(exit_status(diagnosis, fail_on))
+    click.get_current_context().exit(exit_status(diagnosis, fail_on))
 
 
 def chosen(only: Sequence[str], skip: Sequence[str], require: Sequence[str]) -> list[str]:

@@ -56,11 +56,12 @@ def whodunnet() -> None:
 def run() -> None:
     """Entry point: every expected failure is one sentence on standard error and exit status 2."""
     try:
-        whodunnet(standalone_mode=False)
-    except click.exceptions.Exit as done:
-        raise SystemExit(done.exit_code) from None
+        raise SystemExit(whodunnet(standalone_mode=False))
     except (click.Abort, KeyboardInterrupt):
         _stop("interrupted before there was an answer")
+    except click.exceptions.NoArgsIsHelpError as help_text:
+        click.echo(help_text.format_message())
+        raise SystemExit(EXIT_UNJUDGED) from None
     except click.ClickException as error:
         _stop(error.format_message())
     except BrokenPipeError:  # the reader has seen enough; do not let the interpreter complain at exit

@@ -39,6 +39,7 @@ class Party(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     role: PartyRole
     share: float | None | UnsetType = UNSET
+    share_of: str | UnsetType = UNSET
     process: Process | None | UnsetType = UNSET
     container: Container | None | UnsetType = UNSET
     pod: Pod | None | UnsetType = UNSET

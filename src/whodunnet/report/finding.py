@@ -38,10 +38,14 @@ def write_title(sheet: Sheet, finding: Finding, frame: Frame) -> None:
 
 
 def write_evidence(sheet: Sheet, evidence: Iterable[Evidence], frame: Frame) -> None:
-    """Each reading with its limit, where it is from, and the command that repeats it."""
+    """Each reading with its limit, where it is from, and the command that repeats it, said once in a row."""
+    said: tuple[str, str] | None = None
     for item in evidence:
         value = reading(item, frame.page_size_bytes)
         sheet.write(item.statement, ": ", (value, "bold"), lead="-", hang=2)
+        if said == (item.source, item.repeat) and not frame.verbose:
+            continue
+        said = (item.source, item.repeat)
         boot = f", {item.boot_seconds:,.3f} s after boot" if frame.verbose and item.boot_seconds is not None else ""
         origin = f"from {item.source}, {clock(item.at, frame.now)}{boot}; again by hand:"
         sheet.indented(2).write((origin, "dim"))

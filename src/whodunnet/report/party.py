@@ -77,7 +77,7 @@ def _facts(party: Party) -> Iterator[str]:
         yield f"the process is {process.state}"
     share = known(party.share)
     if share is not None:
-        yield f"share {percent(share)}"
+        yield f"{percent(share)} of {party.share_of}" if party.share_of is not UNSET else f"share {percent(share)}"
     if party.sockets is not UNSET:
         yield count(party.sockets, "socket")
     if party.memory_bytes is not UNSET:

@@ -107,6 +107,8 @@ def reading(evidence: Evidence, page_size_bytes: int = PAGE_SIZE_BYTES) -> str:
     text = amount(value, evidence.unit, page_size_bytes)
     if limit is None:
         return text
+    if evidence.comparison == "of" and isinstance(value, int) and limit > 0:
+        return f"{value:,} of {amount(limit, evidence.unit, page_size_bytes)} ({percent(value, limit)})"
     sign = "," if evidence.comparison is None else f" {_COMPARISONS.get(evidence.comparison, evidence.comparison)}"
     text = f"{text}{sign} limit {amount(limit, evidence.unit, page_size_bytes)}"
     if isinstance(value, str) or value is None or value < 0 or limit <= 0 or evidence.unit in ("percent", "%", "share"):

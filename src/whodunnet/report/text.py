@@ -55,8 +55,10 @@ def _write_cases(sheet: Sheet, all_cases: Sequence[Case], frame: Frame, first: b
         write_parties(sheet, case.finding, frame.now, frame.verbose)
         if position == 0:
             _write_others(sheet, all_cases[1:])
-        if case.finding.severity != "info":
-            write_steps(sheet, ordered_steps(case.findings(), captured=position > 0))
+        if case.finding.severity == "info" and not frame.verbose:
+            sheet.write("-v shows the readings behind it", lead="", hang=_HANG)
+            continue
+        write_steps(sheet, ordered_steps(case.findings(), captured=position > 0))
         write_body(sheet, case, frame)
 
 

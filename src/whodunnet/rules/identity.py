@@ -54,6 +54,7 @@ def party(
     return Party(
         role=role,
         share=UNSET if share is None else round(share, 4),
+        share_of=UNSET if share is None else "all TCP memory",
         process=known.process,
         container=known.container,
         pod=known.pod,

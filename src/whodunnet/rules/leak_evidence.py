@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from whodunnet.model.finding import Evidence
-from whodunnet.model.sample import Moment
 from whodunnet.model.text import shell_quote
 from whodunnet.rules.identity import endpoint_text
 from whodunnet.rules.leak_shapes import Signs
@@ -20,13 +19,28 @@ SS_STATES = {
 }
 
 
+UNMOVED = {
+    "never-connected": "The very same sockets as in the snapshot before",
+    "dead-not-closed": "The very same sockets as in the snapshot before",
+    "accept-not-called": "Still waiting since the snapshot before",
+}
+
+
 def evidence_of(c: Candidate, signs: Signs, window: Window, caused_bytes: int) -> tuple[Evidence, ...]:
     """Number, state, growth, memory and attribution."""
     source = f"sockets collector ({window.sockets.method})"
     repeat = _repeat(c, signs)
     readings = [
-        _reading(window.at, signs.statements[0], signs.affected, "sockets", source, repeat),
-        *(_reading(window.at, s, c.last.older_than(10), "sockets", source, repeat) for s in signs.statements[1:]),
+        Evidence(
+            statement=sign.statement,
+            value=sign.value,
+            unit=sign.unit,
+            source=source,
+            at=window.at.wall,
+            boot_seconds=window.at.boot_seconds,
+            repeat=repeat,
+        )
+        for sign in signs.signs
     ]
     if c.last.unchanged is not None and window.snapshots > 1:
         readings.append(_unchanged(c, window, source))
@@ -35,7 +49,7 @@ def evidence_of(c: Candidate, signs: Signs, window: Window, caused_bytes: int) -
     readings += _descriptors(c, window)
     readings.append(
         Evidence(
-            statement="Share of all TCP memory on this node whose owner is known",
+            statement=f"Share of all TCP {window.attributed_of} on this node whose owner is known",
             value=round(window.attributed, 3),
             unit="share",
             limit=0.8,
@@ -49,29 +63,17 @@ def evidence_of(c: Candidate, signs: Signs, window: Window, caused_bytes: int) -
     return tuple(readings)
 
 
-def _reading(at: Moment, statement: str, value: float, unit: str, source: str, repeat: str) -> Evidence:
-    return Evidence(
-        statement=statement[:1].upper() + statement[1:],
-        value=value,
-        unit=unit,
-        source=source,
-        at=at.wall,
-        boot_seconds=at.boot_seconds,
-        repeat=repeat,
-    )
-
-
 def _unchanged(c: Candidate, window: Window, source: str) -> Evidence:
     return Evidence(
-        statement=f"Read and acknowledge positions did not move through all {window.snapshots} snapshots",
-        value=c.unchanged_throughout(),
+        statement=UNMOVED.get(c.shape, "Neither read nor acknowledged since the snapshot before"),
+        value=c.last.unchanged,
         unit="sockets",
         limit=c.series[-2][1].sockets,
         comparison="of",
         source=source,
         at=window.at.wall,
         boot_seconds=window.at.boot_seconds,
-        repeat=f"{_repeat(c, None)}  # twice: Recv-Q stays the same",
+        repeat=f"{_repeat(c, None)}  # twice",
     )
 
 

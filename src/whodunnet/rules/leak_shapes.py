@@ -16,6 +16,14 @@ from whodunnet.rules.tally import Candidate
 from whodunnet.rules.window import Window
 
 
+class Sign(msgspec.Struct, frozen=True):
+    """One thing that speaks for a leak, with its number."""
+
+    statement: str
+    value: int | str
+    unit: str = "sockets"
+
+
 class Signs(msgspec.Struct, kw_only=True):
     """What speaks for a leak.
 
@@ -25,9 +33,10 @@ class Signs(msgspec.Struct, kw_only=True):
 
     shape: str
     affected: int
-    statements: list[str]
+    signs: list[Sign]
     observed: bool
     strong: bool = False
+    small: bool = False  # too few to hurt anybody yet
 
 
 def grows(c: Candidate, entry: Entry) -> bool:
@@ -37,14 +46,14 @@ def grows(c: Candidate, entry: Entry) -> bool:
 
 def stands_still(c: Candidate, entry: Entry) -> bool:
     """From each snapshot to the next, at least half of the sockets were neither read nor acknowledged."""
-    pairs = list(zip(c.counts, c.series[1:], strict=False))
+    pairs = [(before, tally) for before, (_, tally) in zip(c.counts, c.series[1:], strict=False) if before]
     return bool(pairs) and all(
-        before and (tally.unchanged or 0) >= entry.limit("unchanged_share") * before for before, (_, tally) in pairs
+        (tally.unchanged or 0) >= entry.limit("unchanged_share") * before for before, tally in pairs
     )
 
 
 def many(c: Candidate, entry: Entry, window: Window, caused_bytes: int) -> bool:
-    """Enough sockets, or few with much memory."""
+    """Enough sockets to matter, or few with much memory."""
     if c.last.sockets >= entry.limit("min_sockets"):
         return True
     if window.max_bytes is None or c.last.sockets < entry.limit("min_sockets_with_memory"):
@@ -54,24 +63,23 @@ def many(c: Candidate, entry: Entry, window: Window, caused_bytes: int) -> bool:
 
 def response_never_read(c: Candidate, entry: Entry, window: Window, caused_bytes: int) -> Signs | None:
     n = c.last.sockets
-    if not many(c, entry, window, caused_bytes):
+    enough = many(c, entry, window, caused_bytes)
+    if not enough and n < entry.limit("min_unread"):
         return None
     if _halted(c):
-        return Signs(shape="reader-stopped", affected=n, statements=[f"the process is {_state(c)}"], observed=False)
+        return _reader_stopped(c)
     if window.snapshots > 1 and not stands_still(c, entry):
         return None
     old = c.last.older_than(entry.limit("unread_age"))
-    signs = [f"{n:,} connections hold data that the application has not taken"]
+    signs = [Sign("Connections that hold data which the application has not taken", n)]
     lasting = 2 * old >= n
     growing = grows(c, entry)
     if lasting:
-        signs.append(f"on {old:,} of them nothing has moved for {entry.limit('unread_age'):.0f} s or more")
+        signs.append(Sign(f"On these nothing has moved for {entry.limit('unread_age'):.0f} s or more", old))
     if growing:
         signs.append(_growth(c))
-    return Signs(
-        shape=c.shape, affected=n, statements=signs, observed=window.snapshots > 1 and (lasting or growing),
-        strong=window.snapshots > 1 and (lasting or growing),
-    )  # fmt: skip
+    seen = window.snapshots > 1 and (lasting or growing)
+    return Signs(shape=c.shape, affected=n, signs=signs, observed=seen, strong=seen, small=not (enough or growing))
 
 
 def close_forgotten(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
@@ -80,13 +88,13 @@ def close_forgotten(c: Candidate, entry: Entry, window: Window, _: int) -> Signs
         return None
     stale = c.last.older_than(entry.limit("close_wait_stale")) >= entry.limit("min_without_growth")
     growing = grows(c, entry)
-    signs = [f"{old:,} connections have been closed by the peer for {entry.limit('close_wait_age'):.0f} s or more"]
+    signs = [Sign(f"Connections that the peer closed {entry.limit('close_wait_age'):.0f} s ago or earlier", old)]
     if growing:
         signs.append(_growth(c))
     elif not stale and old < entry.limit("min_without_growth"):
         return None
     seen = window.snapshots > 1 and (growing or stale)
-    return Signs(shape=c.shape, affected=c.last.sockets, statements=signs, observed=seen, strong=seen)
+    return Signs(shape=c.shape, affected=c.last.sockets, signs=signs, observed=seen, strong=seen)
 
 
 def without_peer(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
@@ -97,10 +105,10 @@ def without_peer(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | 
     growing = grows(c, entry) and stands_still(c, entry)
     if not growing and n < entry.limit("min_without_growth"):
         return None
-    signs = [f"{n:,} descriptors of sockets without a peer"]
+    signs = [Sign("Descriptors of sockets without a peer", n)]
     if growing:
         signs.append(_growth(c))
-    return Signs(shape=c.shape, affected=n, statements=signs, observed=growing, strong=growing and window.snapshots > 1)
+    return Signs(shape=c.shape, affected=n, signs=signs, observed=growing, strong=growing and window.snapshots > 1)
 
 
 def accept_not_called(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
@@ -109,15 +117,15 @@ def accept_not_called(c: Candidate, entry: Entry, window: Window, _: int) -> Sig
     if n < entry.limit("min_accept_queue") or 2 * old < n:
         return None
     if _halted(c):
-        return Signs(shape="reader-stopped", affected=n, statements=[f"the process is {_state(c)}"], observed=False)
+        return _reader_stopped(c)
     none_left = all((t.unchanged or 0) >= before for before, (_, t) in zip(c.counts, c.series[1:], strict=False))
     if window.snapshots > 1 and not none_left:
         return None
-    signs = [f"{n:,} connections wait for accept(), {old:,} of them for {entry.limit('accept_age'):.0f} s or more"]
+    signs = [Sign(f"Connections that wait for accept(); {old:,} for {entry.limit('accept_age'):.0f} s or more", n)]
     if window.snapshots > 1:
-        signs.append(f"not one was taken in {window.seconds:.1f} s")
+        signs.append(Sign(f"Connections accepted from this queue in {window.seconds:.1f} s", 0))
     seen = window.snapshots > 1
-    return Signs(shape=c.shape, affected=n, statements=signs, observed=seen, strong=seen)
+    return Signs(shape=c.shape, affected=n, signs=signs, observed=seen, strong=seen)
 
 
 def orphans(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
@@ -125,13 +133,13 @@ def orphans(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
     if old < entry.limit("min_sockets") or not c.last.unsent_bytes:
         return None
     limit = window.memory.max_orphans if window.memory else None
-    signs = [f"{old:,} closed connections have not delivered their data for {entry.limit('unread_age'):.0f} s or more"]
+    signs = [Sign(f"Closed connections whose data is not taken for {entry.limit('unread_age'):.0f} s or more", old)]
     crowded = limit is not None and c.last.sockets >= entry.limit("orphan_share") * limit
     heavy = window.max_bytes is not None and c.last.memory_bytes >= entry.limit("min_memory_share") * window.max_bytes
     if crowded:
-        signs.append(f"the kernel acts on orphans from a quarter of its limit of {limit:,} on")
+        signs.append(Sign(f"The kernel acts on orphans from a quarter of its limit of {limit:,} on", c.last.sockets))
     strong = window.snapshots > 1 and (crowded or heavy)
-    return Signs(shape=c.shape, affected=c.last.sockets, statements=signs, observed=False, strong=strong)
+    return Signs(shape=c.shape, affected=c.last.sockets, signs=signs, observed=False, strong=strong)
 
 
 def held_open(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
@@ -142,8 +150,8 @@ def held_open(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | Non
     if n < entry.limit("min_without_growth") or not grows(c, entry) or 4 * half < c.growth or 2 * old < n:
         return None
     long_enough = window.seconds >= entry.limit("held_open_window")
-    signs = [f"{n:,} idle connections, and none of them went away", _growth(c)]
-    return Signs(shape=c.shape, affected=n, statements=signs, observed=long_enough, strong=long_enough)
+    signs = [Sign("Idle connections; none of them went away", n), _growth(c)]
+    return Signs(shape=c.shape, affected=n, signs=signs, observed=long_enough, strong=long_enough)
 
 
 Test = Callable[[Candidate, Entry, Window, int], Signs | None]
@@ -167,6 +175,11 @@ def _halted(c: Candidate) -> bool:
     return _state(c) in HALTED
 
 
-def _growth(c: Candidate) -> str:
+def _reader_stopped(c: Candidate) -> Signs:
+    signs = [Sign("State of the process", _state(c), ""), Sign("Connections that wait for it", c.last.sockets)]
+    return Signs(shape="reader-stopped", affected=c.last.sockets, signs=signs, observed=False)
+
+
+def _growth(c: Candidate) -> Sign:
     seconds = c.series[-1][0].boot_seconds - c.series[0][0].boot_seconds
-    return f"their number grew from {c.counts[0]:,} to {c.counts[-1]:,} in {seconds:.1f} s"
+    return Sign(f"Growth of their number, from {c.counts[0]:,} to {c.counts[-1]:,}, in {seconds:.1f} s", c.growth)

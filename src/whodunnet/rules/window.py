@@ -51,11 +51,16 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def attributed_of(self) -> str:
+        """What `attributed` is a share of: "memory", or "sockets" where memory is within the error of its count."""
+        floor = self.memory.drift_pages * self.memory.page_size_bytes if self.memory else 0
+        return "memory" if self.total_bytes > floor else "sockets"
+
+    @property
     def attributed(self) -> float:
         """Share of all TCP memory whose owner is known; of all sockets where memory is too small to tell."""
         known = [g for g in self.sockets.groups if g.protocol == "tcp" and g.owner_pid in self.workloads.by_pid]
-        floor = self.memory.drift_pages * self.memory.page_size_bytes if self.memory else 0
-        if self.total_bytes > floor:
+        if self.attributed_of == "memory":
             return min(sum(g.memory_bytes for g in known) / self.total_bytes, 1.0)
         alloc = max(self.memory.alloc_sockets if self.memory else 0, self.sockets.tcp_sockets, 1)
         return min(sum(g.sockets for g in known) / alloc, 1.0)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whodunnet.model.diagnosis import Diagnosis
-from whodunnet.report.remedy import KEEP_EVIDENCE
 from whodunnet.report.text import render_standing, render_text
+from whodunnet.rules.remedies import CAPTURE
 
 from . import examples
 from .golden import compare, printed
@@ -147,7 +147,7 @@ def test_names_are_never_read_as_markup_or_emoji(name: str) -> None:
 def commands(diagnosis: Diagnosis) -> set[str]:
     readings = [*(f.evidence for f in diagnosis.findings), *(c.evidence for c in diagnosis.cleared)]
     repeats = {evidence.repeat for group in readings for evidence in group}
-    remedies = [KEEP_EVIDENCE, *(remedy for finding in diagnosis.findings for remedy in finding.remedies)]
+    remedies = [CAPTURE, *(remedy for finding in diagnosis.findings for remedy in finding.remedies)]
     return repeats | {remedy.command for remedy in remedies if remedy.command}
 
 

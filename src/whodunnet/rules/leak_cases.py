@@ -1,0 +1,95 @@
+"""Candidates that passed their test, with what they cause in others, how sure that is, and how bad."""
+
+from __future__ import annotations
+
+import msgspec
+
+from whodunnet.model.finding import Confidence, Severity
+from whodunnet.rules.backpressure import Backpressure, Held
+from whodunnet.rules.catalogue import Entry
+from whodunnet.rules.leak_shapes import TESTS, Signs
+from whodunnet.rules.tally import Candidate
+from whodunnet.rules.window import Window
+
+
+class Case(msgspec.Struct, kw_only=True):
+    """One candidate that passed its test, with what it causes in others."""
+
+    candidate: Candidate
+    signs: Signs
+    caused_bytes: int
+    held: dict[str, Held]
+    excess_share: float = 0.0
+    confidence: Confidence = "possible"
+
+
+def cases_of(found: list[Candidate], entry: Entry, window: Window, pressure: Backpressure) -> list[Case]:
+    """Every candidate that is a leak, or a halted reader; surest and largest first."""
+    cases = []
+    for c in found:
+        held = _caused(c, pressure)
+        if held is None:
+            continue
+        caused = c.last.memory_bytes + sum(round(h.memory_bytes * pressure.scale) for h in held.values())
+        signs = TESTS[c.shape](c, entry, window, caused)
+        if signs is not None:
+            cases.append(Case(candidate=c, signs=signs, caused_bytes=caused, held=held))
+    return _weighed(cases, found, entry, window)
+
+
+def _caused(c: Candidate, pressure: Backpressure) -> dict[str, Held] | None:
+    """Send queues that this reader keeps full, also through relays; None for one that only passes it on."""
+    if c.shape == "orphans" and c.key.split(" None")[0] in _paired_orphans(pressure):
+        return None
+    if c.shape != "response-never-read":
+        return {}
+    if c.key in pressure.relays and pressure.origins(c.key) != {c.key}:
+        return None
+    held: dict[str, Held] = dict(pressure.by_reader.get(c.key, {}))
+    for relay in pressure.relays:
+        if c.key in pressure.origins(relay):
+            held |= pressure.by_reader.get(relay, {})
+    return held
+
+
+def _paired_orphans(pressure: Backpressure) -> set[str]:
+    """Namespaces whose orphans wait for a reader on this node: that reader is the finding."""
+    holders = (held for table in pressure.by_reader.values() for held in table.values())
+    return {f"netns {netns}" for held in holders if held.orphans for netns in held.netns}
+
+
+def _weighed(cases: list[Case], found: list[Candidate], entry: Entry, window: Window) -> list[Case]:
+    """Each case's share of the excess: of all memory that is stuck, or of all sockets of the same shape."""
+    closed = sum(g.memory_bytes for g in window.sockets.groups if g.symptom == "window-closed")
+    unread = sum(g.memory_bytes for g in window.sockets.groups if g.symptom == "unread" and g.protocol == "tcp")
+    for case in cases:
+        if case.signs.shape in ("response-never-read", "reader-stopped", "orphans"):
+            case.excess_share = min(case.caused_bytes / max(closed + unread, 1), 1.0)
+        else:
+            same = sum(c.last.sockets for c in found if c.shape == case.candidate.shape)
+            case.excess_share = case.candidate.last.sockets / max(same, 1)
+        case.confidence = _confidence(case, entry, window)
+    return sorted(cases, key=lambda k: (k.confidence != "possible", k.caused_bytes, k.signs.affected), reverse=True)
+
+
+def _confidence(case: Case, entry: Entry, window: Window) -> Confidence:
+    """The test of report-contract.md; one snapshot alone is never more than possible."""
+    if window.snapshots < 2 or not case.signs.strong:
+        return "possible"
+    if (
+        case.signs.observed
+        and case.excess_share >= entry.limit("proven_share")
+        and window.attributed >= entry.limit("proven_attributed")
+    ):
+        return "proven"
+    return "likely"
+
+
+def severity_of(case: Case, window: Window) -> Severity:
+    """Critical only where memory is used up and this ties up most of it; small or unsure ones are worth knowing."""
+    ties_most = case.caused_bytes >= 0.5 * window.total_bytes
+    if window.exhausted and ties_most and case.signs.shape != "orphans":
+        return "critical" if case.confidence != "possible" else "warning"
+    if case.signs.shape == "reader-stopped":
+        return "warning" if window.strained and ties_most else "info"
+    return "info" if case.confidence == "possible" or case.signs.small else "warning"

@@ -1,0 +1,194 @@
+"""A leak as a finding: who did it, who holds or suffers, the readings, what to do."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+
+from whodunnet.model.finding import Evidence, Finding, Party, Remedy
+from whodunnet.model.sockets import Endpoint
+from whodunnet.model.text import shorten_bytes
+from whodunnet.rules import remedies
+from whodunnet.rules.backpressure import Backpressure, Held
+from whodunnet.rules.catalogue import Entry
+from whodunnet.rules.identity import endpoint_text, party, short_name
+from whodunnet.rules.leak_cases import Case, severity_of
+from whodunnet.rules.leak_evidence import evidence_of
+from whodunnet.rules.leak_pace import Pace, duration, pace_of
+from whodunnet.rules.tally import Candidate
+from whodunnet.rules.window import Window
+
+RULE = "socket-leak"
+
+
+def compose(case: Case, entry: Entry, window: Window) -> Finding:
+    """The finding of one case."""
+    c, signs = case.candidate, case.signs
+    shape = entry.shapes[signs.shape]
+    who, peer = short_name(c.workload, _pid(c)), _peer_text(c)
+    words = {"who": who, "sockets": signs.affected, "peer": peer, "state": _state(c)}
+    pace = pace_of(c, window)
+    severity = severity_of(case, window)
+    return Finding(
+        id=f"{RULE}:{_digest(signs.shape, c.key)}",
+        rule=RULE,
+        reason="".join(word.capitalize() for word in signs.shape.split("-")),
+        severity=severity,
+        claim="holds" if signs.shape in ("reader-stopped", "orphans") else entry.claim,
+        confidence=case.confidence,
+        shape=signs.shape,
+        summary=shorten_bytes(shape.title.format(**words), 80),
+        title=shape.title.format(**words),
+        since=window.at.wall - timedelta(seconds=c.last.oldest_seconds()) if any(c.last.ages) else None,
+        last_seen=window.at.wall,
+        parties=tuple(_parties(case, window)),
+        evidence=evidence_of(c, signs, window, case.caused_bytes),
+        would_explain=entry.would_explain if case.caused_bytes else (),
+        remedies=tuple(_remedies(case, shape.fix, window, pace)),
+        explanation=tuple(line.format(**words) for line in shape.explanation) + tuple(_pace_text(pace)),
+    )
+
+
+def _parties(case: Case, window: Window) -> list[Party]:
+    c, signs = case.candidate, case.signs
+    tied = case.caused_bytes if case.caused_bytes else None
+    share = case.caused_bytes / window.total_bytes if case.caused_bytes else None
+    parties = []
+    if signs.shape == "reader-stopped":
+        parties.append(
+            party(
+                "reader",
+                c.workload,
+                share=share,
+                sockets=signs.affected,
+                memory_bytes=tied,
+                effect=f"is {_state(c)} and reads nothing",
+            )
+        )
+    elif signs.shape == "orphans":
+        parties.append(party("holder", c.workload, share=share, sockets=signs.affected, memory_bytes=tied))
+    else:
+        parties.append(party("culprit", c.workload, share=share, sockets=signs.affected, memory_bytes=tied))
+    parties += _holders(case.held, window)
+    if signs.shape != "accept-not-called":
+        parties += [
+            Party(role="peer", endpoint=endpoint) for endpoint, _ in c.last.endpoints.most_common(3) if endpoint.address
+        ]
+    if window.exhausted:
+        parties.append(Party(role="victim", effect="transfers larger than one packet stall in every network namespace"))
+    return parties
+
+
+def _holders(table: dict[str, Held], window: Window) -> list[Party]:
+    """Whose send queues are full because of it: they hold and suffer, and have caused nothing."""
+    effect = "its send queues are full because its peer does not read; it holds and suffers"
+    largest = sorted(table.values(), key=lambda held: held.memory_bytes, reverse=True)[:3]
+    return [
+        party(
+            "holder",
+            window.workloads.by_pid.get(held.pids.most_common(1)[0][0]) if held.pids else None,
+            sockets=held.sockets,
+            memory_bytes=held.memory_bytes,
+            effect=effect if held.pids else "closed connections (orphans) whose data is not taken",
+        )
+        for held in largest
+    ]
+
+
+def _remedies(case: Case, fix: str, window: Window, pace: Pace | None) -> list[Remedy]:
+    c = case.candidate
+    freed = f"frees {case.caused_bytes / 2**20:,.0f} MiB of TCP memory" if case.caused_bytes >= 2**20 else ""
+    freed = freed or f"frees {case.signs.affected:,} sockets"
+    steps = [remedies.CAPTURE]
+    if case.signs.shape not in ("reader-stopped", "orphans"):
+        restart = remedies.restart(c.workload, freed, "the leak starts again")
+        steps += [restart] if restart else []
+    if window.strained:
+        limit = remedies.raise_limit(window, pace)
+        steps += [limit] if limit else []
+    return [*steps, remedies.fix(fix)]
+
+
+def remote_readers(pressure: Backpressure, entry: Entry, window: Window) -> list[Finding]:
+    """Send queues kept full by a peer that is not on this node: the address is all that can be named."""
+    found = []
+    for address, table in pressure.by_remote.items():
+        sockets = round(sum(h.sockets for h in table.values()) * pressure.scale)
+        still = round(sum(h.unchanged for h in table.values()) * pressure.scale)
+        memory = round(sum(h.memory_bytes for h in table.values()) * pressure.scale)
+        if sockets < entry.limit("min_sockets") or (window.snapshots > 1 and 2 * still < sockets):
+            continue
+        found.append(_remote_finding(address, table, (sockets, still, memory), entry, window))
+    return found
+
+
+def _remote_finding(
+    address: str, table: dict[str, Held], sums: tuple[int, int, int], entry: Entry, window: Window
+) -> Finding:
+    sockets, still, memory = sums
+    shape = entry.shapes["peer-does-not-read"]
+    certain = window.snapshots > 1 and not window.strained
+    heavy = window.max_bytes is not None and memory >= entry.limit("min_memory_share") * window.max_bytes
+    words = {"who": address, "sockets": sockets, "peer": f" to {address}", "state": ""}
+    return Finding(
+        id=f"{RULE}:{_digest('peer-does-not-read', address)}",
+        rule=RULE,
+        reason="PeerDoesNotRead",
+        severity="warning" if certain and heavy else "info",
+        claim="holds",
+        confidence="likely" if certain else "possible",
+        shape="peer-does-not-read",
+        summary=shorten_bytes(shape.title.format(**words), 80),
+        title=shape.title.format(**words),
+        last_seen=window.at.wall,
+        parties=(Party(role="peer", endpoint=Endpoint(address, None)), *_holders(table, window)),
+        evidence=(
+            Evidence(
+                statement=f"Connections to {address} with unsent data and a closed window; {still:,} did not move",
+                value=sockets, unit="sockets", source=f"sockets collector ({window.sockets.method})",
+                at=window.at.wall, boot_seconds=window.at.boot_seconds, repeat=f"ss -tnm dst {address}",
+            ),
+        ),
+        would_explain=entry.would_explain if heavy else (),
+        remedies=(remedies.CAPTURE, remedies.fix(shape.fix)),
+        explanation=shape.explanation,
+    )  # fmt: skip
+
+
+def _pace_text(pace: Pace | None) -> list[str]:
+    if pace is None:
+        return []
+    lines = [f"It grows by {pace.sockets_per_second * 60:,.0f} sockets a minute."]
+    if pace.until_memory_seconds is not None:
+        lines.append(f"At this pace TCP memory reaches its maximum in {duration(pace.until_memory_seconds)}.")
+    if pace.until_descriptors_seconds is not None:
+        lines.append(f"At this pace the process runs out of descriptors in {duration(pace.until_descriptors_seconds)}.")
+    if pace.since_start is not None and pace.age_seconds is not None and pace.owner_age_seconds is not None:
+        fits = "fits" if pace.since_start else "does not fit"
+        lines.append(
+            f"Number over pace gives an age of {duration(pace.age_seconds)}, which {fits} the age of the workload "
+            f"({duration(pace.owner_age_seconds)})."
+        )
+    return lines
+
+
+def _peer_text(c: Candidate) -> str:
+    if not c.last.endpoints:
+        return ""
+    endpoint, n = c.last.endpoints.most_common(1)[0]
+    preposition = "on" if endpoint.address is None else "to"
+    more = f" and {len(c.last.endpoints) - 1:,} more" if n < c.last.sockets and len(c.last.endpoints) > 1 else ""
+    return f" {preposition} {endpoint_text(endpoint)}{more}"
+
+
+def _pid(c: Candidate) -> int | None:
+    return c.last.pids.most_common(1)[0][0] if c.last.pids else None
+
+
+def _state(c: Candidate) -> str:
+    process = c.workload.process if c.workload else None
+    return (process.state if process else None) or "unknown"
+
+
+def _digest(shape: str, key: str) -> str:
+    return hashlib.blake2s(f"{shape} {key}".encode(), digest_size=8).hexdigest()
