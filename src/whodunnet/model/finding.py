@@ -1,4 +1,4 @@
-"""What a rule answers: finding, cleared, not checked, not applicable (report-contract: whodunnet/diagnosis/v1)."""
+"""What a rule answers: finding, cleared, not checked, not applicable (schema whodunnet/diagnosis/v1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The diagnosis as one JSON document (report-contract: whodunnet/diagnosis/v1)."""
+"""The diagnosis as one JSON document (schema whodunnet/diagnosis/v1)."""
 
 from __future__ import annotations
 

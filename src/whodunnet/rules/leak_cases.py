@@ -73,7 +73,7 @@ def _weighed(cases: list[Case], found: list[Candidate], entry: Entry, window: Wi
 
 
 def _confidence(case: Case, entry: Entry, window: Window) -> Confidence:
-    """The test of report-contract.md; one snapshot alone is never more than possible."""
+    """The test that docs/rules/socket-leak.md states; one snapshot alone is never more than possible."""
     if window.snapshots < 2 or not case.signs.strong:
         return "possible"
     if (

@@ -1,0 +1,115 @@
+"""The collector pages, and the bounds that the documents name against those of the code."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from whodunnet.cli.list import NEEDS
+from whodunnet.collectors.snapshots import COLLECTORS
+from whodunnet.collectors.tcp_memory import COUNTERS
+
+from .pages import DOCS, ROOT, headings, rows, section, text_of
+
+COLLECTOR = pytest.mark.parametrize("collector", COLLECTORS)
+SECTIONS = ["Reads", "Needs", "Cannot see", "Bounds and cost", "By hand"]
+BOUNDS = (
+    ("collectors/tcp_memory", "collectors.tcp_memory", "NAMESPACES_LIMIT"),
+    ("collectors/kernel_log", "kernel.kmsg", "RECORDS_A_READ"),
+    ("collectors/kernel_log", "kernel.journal", "ENTRIES_A_READ"),
+    ("collectors/kernel_log", "collectors.kernel_log", "LINES_KEPT"),
+    ("collectors/sockets", "kernel.bpf.socket_walk", "STEP_SOCKETS"),
+    ("collectors/sockets", "kernel.bpf.socket_walk", "STUCK_LIMIT"),
+    ("collectors/sockets", "kernel.bpf.socket_walk", "LISTENER_LIMIT"),
+    ("collectors/sockets", "collectors.sockets_diag_groups", "ENDPOINT_GROUPS_MAX"),
+    ("collectors/sockets", "collectors.sockets_diag_groups", "STUCK_MAX"),
+    ("collectors/sockets", "collectors.sockets_diag_groups", "ACCEPT_QUEUES_MAX"),
+    ("collectors/sockets", "collectors.sockets_diag_groups", "POSITIONS_MAX"),
+    ("collectors/sockets", "collectors.sockets_diag", "READING_SECONDS_MAX"),
+    ("collectors/sockets", "kernel.procfs.descriptors", "DESCRIPTORS_MAX"),
+    ("collectors/workloads", "collectors.snapshots", "NAMED_OWNERS"),
+    ("collectors/workloads", "kernel.cgroupfs", "MAX_DIRECTORIES"),
+    ("collectors/workloads", "collectors.workloads", "MAX_PROCESSES_PER_NETNS"),
+    ("limitations", "kernel.bpf.socket_walk", "CHURN_FLOOR"),
+    ("limitations", "kernel.bpf.socket_walk", "STUCK_LIMIT"),
+    ("limitations", "kernel.bpf.socket_walk", "LISTENER_LIMIT"),
+    ("limitations", "collectors.snapshots", "NAMED_OWNERS"),
+    ("architecture", "collectors.snapshots", "NAMED_OWNERS"),
+    ("architecture", "cli.watch", "SNAPSHOTS_MAX"),
+    ("architecture", "kernel.bpf.socket_walk", "STEP_SOCKETS"),
+)
+MAPS = {
+    ("architecture", "groups with endpoint"): "groups",
+    ("architecture", "merged groups"): "merged_groups",
+    ("architecture", "positions compared between snapshots"): "marks",
+    ("architecture", "listeners"): "listeners",
+    ("collectors/sockets", "groups with endpoint"): "groups",
+    ("collectors/sockets", "groups without"): "merged_groups",
+    ("collectors/sockets", "positions remembered"): "marks",
+    ("collectors/sockets", "listeners kept"): "listeners",
+}
+"""Page and first cell of a row -> the map of the BPF program whose size is in its second cell."""
+
+
+def map_sizes() -> dict[str, int]:
+    program = (ROOT / "bpf/sockets.bpf.c").read_text(encoding="utf-8")
+    return {name: int(size) for name, size in re.findall(r"^TABLE\((\w+), \w+, \w+, (\d+),", program, re.MULTILINE)}
+
+
+def page_of(collector: str) -> str:
+    return text_of(f"docs/collectors/{collector}.md")
+
+
+def test_there_is_a_page_for_every_collector_and_no_other() -> None:
+    assert {path.stem for path in (DOCS / "collectors").glob("*.md")} == {*COLLECTORS, "README"}
+    assert {row[0] for row in rows(text_of("docs/collectors/README.md"))} == {f"[{c}]({c}.md)" for c in COLLECTORS}
+
+
+@COLLECTOR
+def test_a_page_says_what_is_read_in_which_scope_and_how_to_repeat_it(collector: str) -> None:
+    page = page_of(collector)
+    assert headings(page) == [collector, *SECTIONS]
+    assert "```" in section(page, "By hand")
+    assert "| scope |" in section(page, "Reads") or "of the whole machine" in section(page, "Reads")
+
+
+@COLLECTOR
+def test_a_page_names_the_capabilities_that_the_list_asks_for(collector: str) -> None:
+    needs = section(page_of(collector), "Needs")
+    assert not [capability for capability in NEEDS[collector][0] if f"`{capability}`" not in needs]
+
+
+def test_the_list_shows_every_collector() -> None:
+    shown = subprocess.run([sys.executable, "-m", "whodunnet", "list"], check=True, capture_output=True, text=True)
+    collectors = shown.stdout.partition("Collectors")[2]
+    assert re.findall(r"^  (\S+)", collectors, re.MULTILINE) == list(COLLECTORS)
+
+
+@pytest.mark.parametrize(("page", "module", "name"), BOUNDS)
+def test_a_bound_is_the_one_of_the_code(page: str, module: str, name: str) -> None:
+    value = getattr(import_module(f"whodunnet.{module}"), name)
+    assert re.search(rf"(?<![\d,]){value:,.0f}(?![\d,]*\d)", text_of(f"docs/{page}.md")), f"{name} is {value:,.0f}"
+
+
+@pytest.mark.parametrize(("page", "row"), MAPS)
+def test_the_size_of_a_map_is_that_of_the_program(page: str, row: str) -> None:
+    sizes = map_sizes()
+    found = {cells[0]: cells[1] for cells in rows(text_of(f"docs/{page}.md"))}
+    assert found[row] == f"{sizes[MAPS[page, row]]:,}"
+
+
+def test_other_pages_name_the_same_sizes() -> None:
+    sizes = map_sizes()
+    overhead, limitations = text_of("docs/overhead.md"), " ".join(text_of("docs/limitations.md").split())
+    assert f"at most {sizes['groups']:,} groups, {sizes['merged_groups']:,} merged groups" in " ".join(overhead.split())
+    assert f"{sizes['groups']:,} groups with their endpoint" in limitations
+    assert f"{sizes['merged_groups']:,} merged groups" in limitations
+    assert f"{sizes['marks']:,} positions are remembered between snapshots, {sizes['seen']:,} shared" in limitations
+
+
+def test_the_counters_are_as_many_as_the_page_says() -> None:
+    assert f"{len(COUNTERS)} counters of TcpExt" in page_of("tcp_memory")
