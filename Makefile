@@ -57,6 +57,7 @@ $(VENV)/tested: $(VENV)/built requirements-dev.lock
 	@touch $@
 
 clean: ## remove what was built
-	rm -rf $(VENV) build dist src/*.egg-info src/whodunnet/kernel/bpf/objects src/whodunnet/kernel/bpf/_libbpf.*.so
+	rm -rf $(VENV) build dist src/*.egg-info src/whodunnet/kernel/bpf/objects src/whodunnet/kernel/bpf/_libbpf.*.so \
+		src/whodunnet/pages
 
 .PHONY: help diagnose test test-kernels lint bench build clean

@@ -1,4 +1,4 @@
-"""Adds to the declarative build in pyproject.toml: BPF objects by clang, the libbpf binding by the C compiler, rule pages."""
+"""What pyproject.toml cannot say: BPF objects by clang, the libbpf binding by the C compiler, rule pages."""
 
 import shutil
 import subprocess
@@ -8,7 +8,6 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-
 ROOT = Path(__file__).parent
 
 
@@ -17,7 +16,9 @@ class BuildWithObjects(build_py):
 
     def run(self) -> None:
         subprocess.run(["make", "--silent", "-C", str(ROOT / "bpf")], check=True)
-        shutil.copytree(ROOT / "docs/rules", ROOT / "src/whodunnet/pages", dirs_exist_ok=True)
+        pages = ROOT / "src/whodunnet/pages"
+        shutil.rmtree(pages, ignore_errors=True)
+        shutil.copytree(ROOT / "docs/rules", pages, ignore=shutil.ignore_patterns("README.md"))
         super().run()
 
 

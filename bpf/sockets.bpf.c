@@ -46,14 +46,6 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-struct mark {
-	__u64 inode;
-	__u32 copied_seq;
-	__u32 snd_una;
-	__u32 pass;
-	__u32 padding;
-};
-
 #define TABLE(name, kind, flags, entries, key_type, value_type) \
 	struct { \
 		__uint(type, kind); \
@@ -71,7 +63,7 @@ TABLE(owners, BPF_MAP_TYPE_HASH, 0, 16384, __u32, struct owner);
 TABLE(marks, BPF_MAP_TYPE_HASH, 0, 65536, __u64, struct mark);
 TABLE(seen, BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC, 262144, __u64, __u32);
 TABLE(listeners, BPF_MAP_TYPE_ARRAY, 0, 4096, __u32, struct listener);
-TABLE(stuck_sample, BPF_MAP_TYPE_ARRAY, 0, STUCK_MAX, __u32, struct stuck);
+TABLE(stuck_sample, BPF_MAP_TYPE_ARRAY, 0, 2 * STUCK_MAX, __u32, struct stuck);
 
 struct walk walk SEC(".data.walk") = {};
 
@@ -114,11 +106,12 @@ static struct {
  */
 #define GET(typed, pointer, member) ((typed) ? (pointer)->member : BPF_CORE_READ(pointer, member))
 
-static __always_inline __u32 age_class(__u32 ticks)
+static __always_inline __u32 age_class(__u32 since)
 {
 	/* AGE_BOUNDS_SECONDS of model/sockets.py; a test compares the two. */
 	const __u32 bounds[AGE_CLASSES - 1] = {1, 2, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400};
-	__u32 seconds = walk.hz ? ticks / walk.hz : 0;
+	__s32 ticks = now.jiffies - since;
+	__u32 seconds = walk.hz && ticks > 0 ? ticks / walk.hz : 0;
 	int i;
 
 	for (i = 0; i < AGE_CLASSES - 1; i++)
@@ -177,13 +170,13 @@ static __always_inline void compare_mark(__u64 sk)
 	struct mark *mark = bpf_map_lookup_elem(&marks, &sk);
 
 	now.unchanged = MARK_NONE;
-	if (mark && mark->pass < walk.pass_number)
+	if (mark && mark->pass_number < walk.pass_number)
 		now.unchanged =
 			mark->inode == now.inode && mark->copied_seq == now.copied_seq && mark->snd_una == now.snd_una;
 	now.mark.inode = now.inode;
 	now.mark.copied_seq = now.copied_seq;
 	now.mark.snd_una = now.snd_una;
-	now.mark.pass = walk.pass_number;
+	now.mark.pass_number = walk.pass_number;
 	if (bpf_map_update_elem(&marks, &sk, &now.mark, BPF_ANY))
 		walk.unmarked++;
 	else if (!mark)
@@ -221,33 +214,55 @@ static __always_inline void read_address(unsigned char *to, struct sock *sk, boo
 	*family = 4;
 }
 
-/* Keeps an evenly drawn sample: the n-th socket replaces a random one with probability STUCK_MAX / n. */
+static __always_inline __u32 hash_end(unsigned char *address, __u16 port)
+{
+	__u32 *words = (__u32 *)address;
+
+	return ((words[0] * 31 + words[1]) * 31 + words[2]) * 31 + words[3] + port * 0x9e3779b1;
+}
+
+/* The same for both ends of a connection. */
+static __always_inline __u32 hash_pair(struct stuck *s)
+{
+	__u32 hash = hash_end(s->local_address, s->local_port) + hash_end(s->remote_address, s->remote_port);
+
+	hash = (hash ^ (hash >> 16)) * 0x85ebca6b; /* finalizer of MurmurHash3 */
+	hash = (hash ^ (hash >> 13)) * 0xc2b2ae35;
+	return hash ^ (hash >> 16);
+}
+
+/*
+ * Keeps an even sample of readers and of holders. Of all that fall into one slot the smallest hash wins, so that of a
+ * connection whose two ends are on this node both are kept or neither is.
+ */
 static __always_inline void keep_stuck(struct sock *sk)
 {
 	struct stuck *slot;
-	__u32 index = walk.stuck_total++;
+	__u32 index;
 
-	if (index >= STUCK_MAX) {
-		index = bpf_get_prandom_u32() % (index + 1);
-		if (index >= STUCK_MAX)
-			return;
-	}
+	walk.stuck_total++;
+	now.stuck.local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	now.stuck.remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	read_address(now.stuck.local_address, sk, false, &now.stuck.family);
+	read_address(now.stuck.remote_address, sk, true, &now.stuck.family);
+	now.stuck.hash = hash_pair(&now.stuck);
+	index = now.stuck.hash % STUCK_MAX;
+	if (now.key.symptom == SYMPTOM_WINDOW_CLOSED)
+		index += STUCK_MAX;
 	slot = bpf_map_lookup_elem(&stuck_sample, &index);
-	if (!slot)
+	if (!slot || (slot->pass_number == walk.pass_number && slot->hash < now.stuck.hash))
 		return;
-	slot->pid = now.key.pid;
-	slot->netns = now.key.netns;
-	slot->role = now.key.role;
-	slot->holding = now.key.holding;
-	slot->symptom = now.key.symptom;
-	slot->memory_bytes = (__s64)now.memory;
-	slot->unread_bytes = now.unread;
-	slot->unsent_bytes = now.unsent;
-	slot->unchanged = now.unchanged;
-	slot->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
-	slot->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	read_address(slot->local_address, sk, false, &slot->family);
-	read_address(slot->remote_address, sk, true, &slot->family);
+	now.stuck.pid = now.key.pid;
+	now.stuck.netns = now.key.netns;
+	now.stuck.role = now.key.role;
+	now.stuck.holding = now.key.holding;
+	now.stuck.symptom = now.key.symptom;
+	now.stuck.memory_bytes = (__s64)now.memory;
+	now.stuck.unread_bytes = now.unread;
+	now.stuck.unsent_bytes = now.unsent;
+	now.stuck.unchanged = now.unchanged;
+	now.stuck.pass_number = walk.pass_number;
+	*slot = now.stuck;
 }
 
 static __always_inline void keep_listener(struct sock *sk)
@@ -351,17 +366,18 @@ static __always_inline void read_age(bool typed, struct tcp_sock *tp, __u8 state
 {
 	__u32 received, sent;
 
+	now.jiffies = bpf_jiffies64();
 	now.age_class = AGE_CLASSES;
 	if (state == TCP_CLOSE || state == TCP_LISTEN || state == TCP_SYN_SENT)
 		return;
 	if (state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK || state == TCP_CLOSING ||
 	    now.key.holding == HELD_IN_ACCEPT_QUEUE) {
-		now.age_class = age_class(now.jiffies - GET(typed, tp, rcv_tstamp));
+		now.age_class = age_class(GET(typed, tp, rcv_tstamp));
 		return;
 	}
-	received = now.jiffies - GET(typed, tp, inet_conn.icsk_ack.lrcvtime);
-	sent = now.jiffies - GET(typed, tp, lsndtime);
-	now.age_class = age_class(received < sent ? received : sent);
+	received = GET(typed, tp, inet_conn.icsk_ack.lrcvtime);
+	sent = GET(typed, tp, lsndtime);
+	now.age_class = age_class((__s32)(received - sent) > 0 ? received : sent);
 }
 
 static __always_inline void read_endpoint(struct sock *sk)
@@ -689,12 +705,13 @@ __noinline int keep_table(__u64 table)
 	for (i = 0; i < TABLES_MAX; i++) {
 		if (i >= walk.tables_total) {
 			walk.tables[i] = table;
-			break;
+			walk.tables_total++;
+			return 0;
 		}
 		if (walk.tables[i] == table)
 			return 0;
 	}
-	walk.tables_total++;
+	walk.unlisted = 1;
 	return 0;
 }
 
@@ -736,12 +753,12 @@ int list_tables(void *ctx)
 
 	walk.jiffies = bpf_jiffies64();
 	walk.ktime_ns = bpf_ktime_get_ns();
-	now.jiffies = walk.jiffies;
 	now.last_tgid = 0;
 	now.net = now.first_net = (__u64)net;
 	now.net_operations = (__u64)BPF_CORE_READ(net, ns.ops);
 	for (i = 0; i < NETNS_PARTS; i++)
 		if (visit_nets())
-			break;
+			return 0;
+	walk.unlisted = 1;
 	return 0;
 }

@@ -7,7 +7,7 @@
 #define WHODUNNET_SOCKETS_H
 
 #define AGE_CLASSES 12
-#define STUCK_MAX 8192
+#define STUCK_MAX 8192 /* of readers, and as many of holders */
 #define TABLES_MAX 32
 
 enum protocol { PROTOCOL_TCP, PROTOCOL_MPTCP, PROTOCOL_UDP, PROTOCOL_UNIX, PROTOCOL_OTHER };
@@ -71,6 +71,15 @@ struct listener {
 	unsigned char padding[5];
 };
 
+/* Where a socket with a symptom stood, to be compared in the next pass. */
+struct mark {
+	unsigned long long inode;
+	unsigned int copied_seq;
+	unsigned int snd_una;
+	unsigned int pass_number;
+	unsigned int padding;
+};
+
 struct stuck {
 	unsigned int pid;
 	unsigned int netns;
@@ -86,6 +95,8 @@ struct stuck {
 	unsigned int unread_bytes;
 	unsigned int unsent_bytes;
 	unsigned int unchanged; /* 0 no, 1 yes, 2 there was no earlier reading */
+	unsigned int hash; /* of both ends */
+	unsigned int pass_number; /* in which it was written: others are left over */
 	unsigned int padding;
 };
 
@@ -99,6 +110,7 @@ struct walk {
 	unsigned int table; /* which of `tables` is being walked */
 	unsigned int detailed; /* a second walk, only for `hashed`, with memory */
 
+	unsigned int marks_used; /* kept from pass to pass */
 	unsigned int bucket; /* cursor: next bucket */
 	unsigned int buckets; /* of this table */
 	unsigned int netns_total;
@@ -116,11 +128,11 @@ struct walk {
 	long long other_memory_bytes;
 	unsigned long long other_owners; /* processes whose name found no room */
 	unsigned long long other_hashed; /* sockets with a file that fitted in no sum */
+	unsigned long long unlisted; /* 1 if there were more namespaces or hash tables than are listed */
 	unsigned long long moved_chains; /* a socket moved to another chain while we followed it */
 	unsigned long long long_chains; /* cut at CHAIN_MAX */
 	unsigned long long not_deduplicated; /* shared sockets that may have been counted twice */
 	unsigned long long unmarked; /* sockets with a symptom that found no room to be compared later */
-	unsigned long long marks_used;
 };
 
 #endif

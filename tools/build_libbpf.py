@@ -1,4 +1,4 @@
-"""Builds whodunnet.kernel.bpf._libbpf: libbpf, linked dynamically (no static one of Debian's fits a shared object), and
+"""Builds whodunnet.kernel.bpf._libbpf: libbpf, linked dynamically, and the record layouts of bpf/*.h.
 
 The C compiler checks what is declared here against libbpf's own headers and ours, so a layout cannot be stale.
 """
@@ -40,7 +40,7 @@ int read_map(int fd, void *keys, void *values, unsigned int key_size, unsigned i
 
 def declarations(header: str) -> str:
     """The types and constants of a record header, as cffi reads them: no comments, no include guard."""
-    text = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
+    text = re.sub(r"\s*/\*.*?\*/", "", header, flags=re.DOTALL)
     return "\n".join(
         line
         for line in text.splitlines()

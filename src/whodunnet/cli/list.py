@@ -9,10 +9,16 @@ from whodunnet.kernel.support import Support, read_support
 from whodunnet.rules.catalogue import catalogue
 
 NEEDS = {
-    "tcp_memory": ((), "the node's TCP memory, its limits and the counters of every reachable network namespace"),
+    "tcp_memory": (
+        ("CAP_SYS_PTRACE", "CAP_SYS_ADMIN"),
+        "the node's TCP memory, its limits and the counters of every reachable network namespace",
+    ),
     "kernel_log": (("CAP_SYSLOG",), "known lines of the kernel log, from /dev/kmsg, the journal or /var/log"),
     "sockets": (("CAP_BPF", "CAP_PERFMON"), "every socket of the kernel, in groups"),
-    "workloads": (("CAP_SYS_PTRACE",), "process, container, pod and unit behind sockets, namespaces and cgroups"),
+    "workloads": (
+        ("CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"),
+        "process, container, pod and unit behind sockets, namespaces and cgroups",
+    ),
 }
 """Collector -> capabilities for its full answer, and what it reads."""
 
@@ -34,12 +40,14 @@ def command() -> None:
 
 def can_run(name: str, needed: tuple[str, ...], support: Support) -> str:
     """Whether a collector can give its full answer here, and if not, why and what it does instead."""
-    missing = [c for c in needed if c not in support.capabilities and "CAP_SYS_ADMIN" not in support.capabilities]
+    replaced = {"CAP_BPF", "CAP_PERFMON", "CAP_SYSLOG"} if "CAP_SYS_ADMIN" in support.capabilities else set()
+    missing = [c for c in needed if c not in support.capabilities | replaced]
     if name == "sockets" and not missing and not support.btf:
         return "falls back to sock_diag: this kernel does not describe its types (CONFIG_DEBUG_INFO_BTF)"
     if not missing:
         return "can run here"
     instead = {
+        "tcp_memory": "reads the counters of fewer namespaces",
         "sockets": "falls back to sock_diag and /proc, which see less",
         "kernel_log": "tries the journal and /var/log instead",
         "workloads": "names only what this user may see",

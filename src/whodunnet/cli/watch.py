@@ -6,7 +6,7 @@ import resource
 import time
 from collections.abc import Callable, Collection
 
-from whodunnet.collectors.snapshots import SnapshotTaker
+from whodunnet.collectors.snapshots import SnapshotTaker, boot_seconds
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import Support, node, read_support
 from whodunnet.model.snapshot import Recording, Snapshot
@@ -42,12 +42,13 @@ class Watch:
 
     def watch(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> None:
         """Snapshots over the window, the first at once and the last at its end."""
-        begin = time.monotonic()
-        self._snapshots.append(self._taker.take())
-        apart = max(INTERVAL_SECONDS, seconds / (SNAPSHOTS_MAX - 1), (time.monotonic() - begin) / BUSY_SHARE)
+        first = self._taker.take()
+        self._snapshots.append(first)
+        begin = first.at.boot_seconds
+        apart = max(INTERVAL_SECONDS, seconds / (SNAPSHOTS_MAX - 1), (boot_seconds() - begin) / BUSY_SHARE)
         count = max(1, round(seconds / apart)) if seconds > 0 else 0
         for n in range(1, count + 1):
-            sleep(max(0.0, begin + n * seconds / count - time.monotonic()))
+            sleep(max(0.0, begin + n * seconds / count - boot_seconds()))
             self._snapshots.append(self._taker.take())
 
     @property

@@ -16,6 +16,7 @@ from whodunnet.collectors.workloads import WorkloadsCollector
 from whodunnet.kernel.bpf.socket_walk import Owner
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import Support
+from whodunnet.model.kernel_log import KernelLog
 from whodunnet.model.sample import CollectorCost, Moment
 from whodunnet.model.snapshot import AnySample, Snapshot
 from whodunnet.model.sockets import SocketGroup, Sockets
@@ -62,6 +63,8 @@ class SnapshotTaker:
             sample, cost = run(collector.collect)
             samples[collector.name] = sample
             self._add_cost(collector.name, cost)
+            if isinstance(sample, KernelLog):
+                self._costs[collector.name] = msgspec.structs.replace(self._costs[collector.name], lost=sample.lost)
             if isinstance(sample, Sockets) and isinstance(collector, SocketsCollector):
                 samples["workloads"] = self._attribute(sample, collector)
         return Snapshot(at=at, samples=samples)
@@ -112,7 +115,12 @@ def name_owners(workloads: WorkloadsCollector, sample: Sockets, owners: Mapping[
 
 def now() -> Moment:
     """This instant on the wall clock and on the clock that also runs while suspended."""
-    return Moment(wall=datetime.now(UTC), boot_seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
+    return Moment(wall=datetime.now(UTC), boot_seconds=boot_seconds())
+
+
+def boot_seconds() -> float:
+    """Seconds since boot, suspended time included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def largest_owners(groups: tuple[SocketGroup, ...]) -> list[int]:

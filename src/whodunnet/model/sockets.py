@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -133,6 +134,18 @@ class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True):
     longest_step_seconds: float = 0.0
     fallback_reason: str | None = None
     missing_capability: str | None = None
+
+    def listeners(self, owner: Callable[[int], object] = int) -> dict[tuple[int, int | None], int | None]:
+        """(netns, port) -> who listens; None where several owners do (SO_REUSEPORT): nobody can tell whose queue it is.
+
+        owner: what makes two processes one.
+        """
+        found: dict[tuple[int, int | None], int | None] = {}
+        for q in self.accept_queues:
+            first = found.setdefault((q.netns, q.local.port), q.owner_pid)
+            if first is not None and (q.owner_pid is None or owner(first) != owner(q.owner_pid)):
+                found[q.netns, q.local.port] = None
+        return found
 
     @property
     def tcp_sockets(self) -> int:

@@ -38,14 +38,7 @@ class Owners:
     def __init__(self, sockets: Sockets, workloads: Workloads, by: By) -> None:
         self._workloads = workloads
         self._by = by
-        self._listeners: dict[tuple[int | None, int | None], int | None] = {
-            (queue.netns, queue.local.port): queue.owner_pid for queue in sockets.accept_queues
-        }
-        self._listeners |= {
-            (group.netns, group.endpoint.port): group.owner_pid
-            for group in sockets.groups
-            if group.role == "listener" and group.endpoint and group.owner_pid is not None
-        }
+        self._listeners = sockets.listeners()
 
     def of(self, group: SocketGroup) -> Owner:
         """The owner as the chosen view names it."""
@@ -83,7 +76,7 @@ class Owners:
         if group.holding == "kernel":
             return Owner(holding="kernel")
         port = group.endpoint.port if group.endpoint else None
-        listener = self._listeners.get((group.netns, port)) if port is not None else None
+        listener = self._listeners.get((group.netns, port)) if group.netns is not None else None
         if group.holding == "accept-queue" and listener is not None:
             return self._of_process(listener, "accept-queue")
         workload = self._workloads.by_cgroup_id.get(group.cgroup_id or 0)

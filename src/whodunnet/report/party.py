@@ -34,6 +34,7 @@ def write_parties(sheet: Sheet, finding: Finding, now: datetime, verbose: bool, 
     if nobody and not known and finding.severity != "info":
         sheet.write("nobody can be named from these readings", lead=("Caused by", "bold"), hang=HANG)
     for role, (title, style) in ROLES.items():
+        title = "Suspected" if role == "culprit" and finding.confidence == "possible" else title
         same = [party for party in fresh if party.role == role]
         shown = same if verbose else same[:_SHOWN_PER_ROLE]
         for position, party in enumerate(shown):

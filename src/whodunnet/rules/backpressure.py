@@ -16,27 +16,40 @@ RELAY_SHARE = 0.5
 
 
 class Held(msgspec.Struct):
-    """Send queues of one holder that one reader keeps full. sockets: in the sample. pids: holders' processes."""
+    """Send queues of one holder that one reader keeps full; of its processes, and of how many orphans."""
 
     sockets: int = 0
     memory_bytes: int = 0
     unchanged: int = 0
-    pids: Counter[int] = msgspec.field(default_factory=Counter)
     orphans: int = 0
+    pids: Counter[int] = msgspec.field(default_factory=Counter)
     netns: Counter[int] = msgspec.field(default_factory=Counter)
+
+    def add(self, other: Held) -> None:
+        """Sum up what one holder holds for several readers."""
+        self.sockets += other.sockets
+        self.memory_bytes += other.memory_bytes
+        self.unchanged += other.unchanged
+        self.orphans += other.orphans
+        self.pids.update(other.pids)
+        self.netns.update(other.netns)
+
+    def scale(self, factor: float) -> None:
+        """From the sample to all."""
+        self.sockets, self.orphans = round(self.sockets * factor), round(self.orphans * factor)
+        self.memory_bytes, self.unchanged = round(self.memory_bytes * factor), round(self.unchanged * factor)
 
 
 class Backpressure(msgspec.Struct):
     """by_reader: reader's owner key -> holder's owner key -> what it holds for it. by_remote: the same by peer address.
 
-    relays: owner keys that do not read because they themselves are held up, with the keys they wait for.
-    scale: sockets with a symptom for each one in the sample.
+    relays: owner keys that do not read because they themselves are held up, with whom they wait for: keys of readers, or
+    of remote addresses (`remote_key`).
     """
 
     by_reader: dict[str, dict[str, Held]] = {}
     by_remote: dict[str, dict[str, Held]] = {}
     relays: dict[str, set[str]] = {}
-    scale: float = 1.0
 
     def origins(self, key: str) -> set[str]:
         """Who is behind a reader: itself, or through relays the readers it waits for."""
@@ -49,59 +62,95 @@ class Backpressure(msgspec.Struct):
             open_ = following
         return {k for k in seen if k not in self.relays} or {key}
 
+    def held_for(self, key: str) -> dict[str, Held]:
+        """Everything that is held because this reader does not read, also through relays: holder's key -> sum."""
+        found: dict[str, Held] = {}
+        readers = [key, *(relay for relay in self.relays if relay != key and key in self.origins(relay))]
+        for table in (self.by_reader.get(reader, {}) for reader in readers):
+            for holder, held in table.items():
+                found.setdefault(holder, Held()).add(held)
+        return found
+
+
+def remote_key(address: str) -> str:
+    """Stands for all readers at one address that is not on this node."""
+    return f"remote {address}"
+
 
 def follow(sockets: Sockets, workloads: Workloads) -> Backpressure:
     """Pair every sampled socket whose peer has closed its window with the peer's socket on this node, if it is here."""
     readers = _Readers(sockets.stuck)
-    result = Backpressure(scale=sockets.stuck_total / len(sockets.stuck) if sockets.stuck else 1.0)
+    holders = [s for s in sockets.stuck if s.symptom == "window-closed"]
+    result = Backpressure()
     unread = Counter(_key(s, workloads) for s in sockets.stuck if s.symptom == "unread")
     waiting: dict[str, Counter[str]] = {}
-    for s in sockets.stuck:
-        if s.symptom != "window-closed":
+    for s in holders:
+        holder, found = _key(s, workloads), readers.of(s)
+        reader = _nearest(found, s)
+        if reader is not None:
+            key = _key(reader, workloads)
+            table = result.by_reader.setdefault(key, {})
+        elif found or readers.on_this_node(s):
             continue
-        holder, reader = _key(s, workloads), readers.of(s)
-        if reader is None:
-            if not readers.on_this_node(s):
-                _add(result.by_remote.setdefault(s.remote.address or "", {}), holder, s)
-            continue
-        reader_key = _key(reader, workloads)
-        if reader_key != holder:
-            _add(result.by_reader.setdefault(reader_key, {}), holder, s)
-            waiting.setdefault(holder, Counter())[reader_key] += 1
+        else:
+            key = remote_key(s.remote.address or "")
+            table = result.by_remote.setdefault(s.remote.address or "", {})
+        if key != holder:
+            _add(table, holder, s)
+            waiting.setdefault(holder, Counter())[key] += 1
     for holder, for_whom in waiting.items():
         if unread[holder] and for_whom.total() >= RELAY_SHARE * unread[holder]:
             result.relays[holder] = set(for_whom)
+    _scale(result, sockets, len(holders))
     return result
+
+
+def _scale(result: Backpressure, sockets: Sockets, sampled: int) -> None:
+    """Holders' sockets in all for each one in the sample; both ends of a connection are sampled together."""
+    all_of_them = sum(g.sockets for g in sockets.groups if g.protocol == "tcp" and g.symptom == "window-closed")
+    if all_of_them > sampled > 0:
+        for table in (*result.by_reader.values(), *result.by_remote.values()):
+            for held in table.values():
+                held.scale(all_of_them / sampled)
 
 
 class _Readers:
     """The sampled sockets with unread data, found by the reversed addresses of their peer."""
 
     def __init__(self, stuck: tuple[StuckSocket, ...]) -> None:
-        self._exact: dict[tuple[Endpoint, Endpoint], StuckSocket] = {}
+        self._exact: dict[tuple[Endpoint, Endpoint], list[StuckSocket]] = {}
         self._by_local: dict[Endpoint, list[StuckSocket]] = {}
         self._by_remote: dict[Endpoint, list[StuckSocket]] = {}
         self._local_addresses = {s.local.address for s in stuck}
         for s in stuck:
             if s.symptom == "unread":
-                self._exact[s.local, s.remote] = s
+                self._exact.setdefault((s.local, s.remote), []).append(s)
                 self._by_local.setdefault(s.local, []).append(s)
                 self._by_remote.setdefault(s.remote, []).append(s)
 
-    def of(self, holder: StuckSocket) -> StuckSocket | None:
-        """The peer's socket. Where addresses are translated in between, the end that stays the same must be unique."""
-        exact = self._exact.get((holder.remote, holder.local))
-        if exact is not None:
-            return exact
-        if holder.role == "accepted":
-            same = [s for s in self._by_local.get(holder.remote, ()) if s.role == "initiated"]
-        else:
-            same = [s for s in self._by_remote.get(holder.local, ()) if s.role == "accepted"]
-        return same[0] if len(same) == 1 else None
+    def of(self, holder: StuckSocket) -> list[StuckSocket]:
+        """What may be the peer's socket: the reversed addresses, else, if they are translated, the end that stays."""
+        exact = self._exact.get((holder.remote, holder.local), [])
+        if not exact and holder.role == "accepted":
+            exact = [s for s in self._by_local.get(holder.remote, ()) if s.role == "initiated"]
+        elif not exact:
+            exact = [s for s in self._by_remote.get(holder.local, ()) if s.role == "accepted"]
+        return exact
 
     def on_this_node(self, holder: StuckSocket) -> bool:
         """Whether the peer's address is seen as a local one here, so that it cannot be called remote."""
         return holder.remote.address in self._local_addresses
+
+
+def _nearest(found: list[StuckSocket], holder: StuckSocket) -> StuckSocket | None:
+    """The one in the holder's own namespace, else the only one; loopback never leaves a namespace."""
+    here = [s for s in found if s.netns == holder.netns]
+    if len(here) == 1:
+        return here[0]
+    address = holder.remote.address or ""
+    if here or len(found) != 1 or address == "::1" or address.startswith("127."):
+        return None
+    return found[0]
 
 
 def _add(table: dict[str, Held], holder: str, s: StuckSocket) -> None:

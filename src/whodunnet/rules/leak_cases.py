@@ -30,7 +30,7 @@ def cases_of(found: list[Candidate], entry: Entry, window: Window, pressure: Bac
         held = _caused(c, pressure)
         if held is None:
             continue
-        caused = c.last.memory_bytes + sum(round(h.memory_bytes * pressure.scale) for h in held.values())
+        caused = min(c.last.memory_bytes + sum(h.memory_bytes for h in held.values()), window.total_bytes)
         signs = TESTS[c.shape](c, entry, window, caused)
         if signs is not None:
             cases.append(Case(candidate=c, signs=signs, caused_bytes=caused, held=held))
@@ -39,23 +39,19 @@ def cases_of(found: list[Candidate], entry: Entry, window: Window, pressure: Bac
 
 def _caused(c: Candidate, pressure: Backpressure) -> dict[str, Held] | None:
     """Send queues that this reader keeps full, also through relays; None for one that only passes it on."""
-    if c.shape == "orphans" and c.key.split(" None")[0] in _paired_orphans(pressure):
+    if c.shape == "orphans" and 2 * _orphans_of_readers(c, pressure) >= c.last.sockets:
         return None
     if c.shape != "response-never-read":
         return {}
     if c.key in pressure.relays and pressure.origins(c.key) != {c.key}:
         return None
-    held: dict[str, Held] = dict(pressure.by_reader.get(c.key, {}))
-    for relay in pressure.relays:
-        if c.key in pressure.origins(relay):
-            held |= pressure.by_reader.get(relay, {})
-    return held
+    return pressure.held_for(c.key)
 
 
-def _paired_orphans(pressure: Backpressure) -> set[str]:
-    """Namespaces whose orphans wait for a reader on this node: that reader is the finding."""
-    holders = (held for table in pressure.by_reader.values() for held in table.values())
-    return {f"netns {netns}" for held in holders if held.orphans for netns in held.netns}
+def _orphans_of_readers(c: Candidate, pressure: Backpressure) -> int:
+    """How many of these orphans wait for a reader on this node; that reader is the finding."""
+    tables = (held for table in pressure.by_reader.values() for held in table.values() if held.orphans)
+    return sum(held.orphans for held in tables if set(held.netns) <= set(c.last.netns))
 
 
 def _weighed(cases: list[Case], found: list[Candidate], entry: Entry, window: Window) -> list[Case]:

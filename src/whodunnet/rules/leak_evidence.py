@@ -116,9 +116,11 @@ def _descriptors(c: Candidate, window: Window) -> list[Evidence]:
 def _repeat(c: Candidate, signs: Signs | None) -> str:
     """By hand: ss inside the namespace; descriptors where ss shows nothing."""
     pid = c.last.pids.most_common(1)[0][0] if c.last.pids else None
+    if pid is None:
+        return "whodunnet sockets --by process"
     if c.shape in ("never-connected", "dead-not-closed"):
         return f"ls -l /proc/{pid}/fd | grep -c socket:  # minus those that ss -tnp shows"
-    enter = f"nsenter -t {pid} -n " if pid is not None else ""
+    enter = f"nsenter -t {pid} -n "
     state = SS_STATES[signs.shape if signs else c.shape]
     query = f"{enter}ss -tnmp state {state}"
     if len(c.last.endpoints) == 1:

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from whodunnet.model.finding import Evidence, Finding, Party, Remedy
 from whodunnet.model.sockets import Endpoint
-from whodunnet.model.text import shorten_bytes
+from whodunnet.model.text import shell_quote, shorten_bytes
 from whodunnet.rules import remedies
-from whodunnet.rules.backpressure import Backpressure, Held
+from whodunnet.rules.backpressure import Backpressure, Held, remote_key
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.identity import endpoint_text, party, short_name
 from whodunnet.rules.leak_cases import Case, severity_of
@@ -27,7 +27,7 @@ def compose(case: Case, entry: Entry, window: Window) -> Finding:
     shape = entry.shapes[signs.shape]
     who, peer = short_name(c.workload, _pid(c)), _peer_text(c)
     words = {"who": who, "sockets": signs.affected, "peer": peer, "state": _state(c)}
-    pace = pace_of(c, window)
+    pace = pace_of(c, entry, window)
     severity = severity_of(case, window)
     return Finding(
         id=f"{RULE}:{_digest(signs.shape, c.key)}",
@@ -67,7 +67,7 @@ def _parties(case: Case, window: Window) -> list[Party]:
         )
     elif signs.shape == "orphans":
         parties.append(party("holder", c.workload, share=share, sockets=signs.affected, memory_bytes=tied))
-    else:
+    elif c.workload is not None:
         parties.append(party("culprit", c.workload, share=share, sockets=signs.affected, memory_bytes=tied))
     parties += _holders(case.held, window)
     if signs.shape != "accept-not-called":
@@ -75,7 +75,8 @@ def _parties(case: Case, window: Window) -> list[Party]:
             Party(role="peer", endpoint=endpoint) for endpoint, _ in c.last.endpoints.most_common(3) if endpoint.address
         ]
     if window.exhausted:
-        parties.append(Party(role="victim", effect="transfers larger than one packet stall in every network namespace"))
+        effect = "transfers larger than one packet stall in every network namespace"
+        parties.append(Party(role="victim", node=window.node, effect=effect))
     return parties
 
 
@@ -103,8 +104,8 @@ def _remedies(case: Case, fix: str, window: Window, pace: Pace | None) -> list[R
     if case.signs.shape not in ("reader-stopped", "orphans"):
         restart = remedies.restart(c.workload, freed, "the leak starts again")
         steps += [restart] if restart else []
-    if window.strained:
-        limit = remedies.raise_limit(window, pace)
+    if window.strained and window.memory is not None:
+        limit = remedies.raise_limit(window.memory, pace)
         steps += [limit] if limit else []
     return [*steps, remedies.fix(fix)]
 
@@ -112,10 +113,11 @@ def _remedies(case: Case, fix: str, window: Window, pace: Pace | None) -> list[R
 def remote_readers(pressure: Backpressure, entry: Entry, window: Window) -> list[Finding]:
     """Send queues kept full by a peer that is not on this node: the address is all that can be named."""
     found = []
-    for address, table in pressure.by_remote.items():
-        sockets = round(sum(h.sockets for h in table.values()) * pressure.scale)
-        still = round(sum(h.unchanged for h in table.values()) * pressure.scale)
-        memory = round(sum(h.memory_bytes for h in table.values()) * pressure.scale)
+    for address, direct in pressure.by_remote.items():
+        table = direct | {k: h for k, h in pressure.held_for(remote_key(address)).items() if k not in direct}
+        sockets = sum(h.sockets for h in direct.values())
+        still = sum(h.unchanged for h in direct.values())
+        memory = sum(h.memory_bytes for h in table.values())
         if sockets < entry.limit("min_sockets") or (window.snapshots > 1 and 2 * still < sockets):
             continue
         found.append(_remote_finding(address, table, (sockets, still, memory), entry, window))
@@ -146,7 +148,7 @@ def _remote_finding(
             Evidence(
                 statement=f"Connections to {address} with unsent data and a closed window; {still:,} did not move",
                 value=sockets, unit="sockets", source=f"sockets collector ({window.sockets.method})",
-                at=window.at.wall, boot_seconds=window.at.boot_seconds, repeat=f"ss -tnm dst {address}",
+                at=window.at.wall, boot_seconds=window.at.boot_seconds, repeat=f"ss -tnm dst {shell_quote(endpoint_text(Endpoint(address, None)))}",
             ),
         ),
         would_explain=entry.would_explain if heavy else (),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from whodunnet.model.workload import Workload
+from whodunnet.rules.catalogue import Entry
+from whodunnet.rules.leak_shapes import grows
 from whodunnet.rules.tally import Candidate
 from whodunnet.rules.window import Window
 
@@ -32,9 +34,9 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
         return longer <= AGREES * shorter
 
 
-def pace_of(c: Candidate, window: Window) -> Pace | None:
+def pace_of(c: Candidate, entry: Entry, window: Window) -> Pace | None:
     """None where the window is too short or nothing grew."""
-    if window.seconds < WATCH_SECONDS or c.growth <= 0:
+    if window.seconds < WATCH_SECONDS or not grows(c, entry):
         return None
     rate = c.growth / window.seconds
     bytes_rate = (c.last.memory_bytes - c.series[0][1].memory_bytes) / window.seconds
@@ -49,7 +51,7 @@ def pace_of(c: Candidate, window: Window) -> Pace | None:
 
 
 def _until_memory(bytes_rate: float, window: Window) -> float | None:
-    if window.max_bytes is None or bytes_rate <= 0:
+    if window.max_bytes is None or bytes_rate <= 0 or window.exhausted:
         return None
     return max(window.max_bytes - window.total_bytes, 0) / bytes_rate
 

@@ -1,7 +1,7 @@
 """When is it a leak? One test for each shape; each answers with the signs it saw, or None.
 
-Every limit is a threshold of catalogue.toml. One sign is `possible`, two are `likely`; `proven` is decided where the
-owner's share is known (socket_leak.py).
+Limits are thresholds of catalogue.toml; "most" means half. One sign is `possible`, two are `likely`; `proven` is
+decided where the owner's share is known (leak_cases.py).
 """
 
 from __future__ import annotations
@@ -150,7 +150,8 @@ def held_open(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | Non
     if n < entry.limit("min_without_growth") or not grows(c, entry) or 4 * half < c.growth or 2 * old < n:
         return None
     long_enough = window.seconds >= entry.limit("held_open_window")
-    signs = [Sign("Idle connections; none of them went away", n), _growth(c)]
+    gone = "none of them went away" if not c.loss else f"at least {c.loss:,} went away meanwhile"
+    signs = [Sign(f"Idle connections; {gone}", n), _growth(c)]
     return Signs(shape=c.shape, affected=n, signs=signs, observed=long_enough, strong=long_enough)
 
 

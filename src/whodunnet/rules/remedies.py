@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from whodunnet.model.finding import Remedy
+from whodunnet.model.tcp_memory import TcpMemory
 from whodunnet.model.text import shell_quote
 from whodunnet.model.workload import Workload
 from whodunnet.rules.leak_pace import Pace, duration
-from whodunnet.rules.window import Window
 
 CAPTURE = Remedy(
     action="capture",
@@ -34,7 +34,7 @@ def restart(workload: Workload | None, frees: str, again: str) -> Remedy | None:
                 effect=frees,
                 risk=risk,
             )
-        command = f"kubectl -n {shell_quote(pod.namespace)} delete pod {shell_quote(pod.name)}"
+        command = f"kubectl delete pod --namespace={shell_quote(pod.namespace)} -- {shell_quote(pod.name)}"
         return Remedy(action="restart-workload", do="Restart the pod", command=command, effect=frees, risk=risk)
     if workload.container is not None:
         return Remedy(
@@ -45,7 +45,7 @@ def restart(workload: Workload | None, frees: str, again: str) -> Remedy | None:
             risk=risk,
         )
     if workload.unit is not None and workload.unit.endswith(".service"):
-        command = f"systemctl restart {shell_quote(workload.unit)}"
+        command = f"systemctl restart -- {shell_quote(workload.unit)}"
         return Remedy(action="restart-workload", do="Restart the service", command=command, effect=frees, risk=risk)
     if workload.process is not None:
         command = f"kill {workload.process.pid}"
@@ -58,10 +58,9 @@ def fix(text: str) -> Remedy:
     return Remedy(action="fix-application", do=text, command=None, effect="ends it for good", risk="none")
 
 
-def raise_limit(window: Window, pace: Pace | None) -> Remedy | None:
+def raise_limit(m: TcpMemory, pace: Pace | None) -> Remedy | None:
     """Twice the limits of tcp_mem: buys time, cures nothing. None where the limits are unknown."""
-    m = window.memory
-    if m is None or m.low_pages is None or m.pressure_pages is None or m.max_pages is None:
+    if m.low_pages is None or m.pressure_pages is None or m.max_pages is None:
         return None
     gained = m.max_pages * m.page_size_bytes
     bought = "as long again as it took to fill, if it fills at a constant pace"

@@ -14,7 +14,7 @@ from whodunnet.rules.tally import candidates
 from whodunnet.rules.window import Window, window_of
 
 ENOUGH_SEEN = 0.8
-"""With less of the kernel's sockets or memory in sight than this, finding nothing proves nothing."""
+"""With a smaller share of the kernel's TCP sockets in sight than this, finding nothing proves nothing."""
 
 
 def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
@@ -44,7 +44,8 @@ def _unseen(window: Window) -> NotChecked | None:
         return None
     if sockets.fallback_reason:
         reason += f" ({sockets.fallback_reason})"
-    code = "missing-capability" if sockets.missing_capability else "unsupported"
+    code = "unreadable" if sockets.method == "bpf" else "unsupported"
+    code = "missing-capability" if sockets.missing_capability else code
     return NotChecked(rule=RULE, code=code, missing_capability=sockets.missing_capability, reason=reason)
 
 

@@ -11,7 +11,7 @@ import msgspec
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import AGE_BOUNDS_SECONDS, Endpoint, SocketGroup, Sockets
-from whodunnet.model.workload import Workload, Workloads
+from whodunnet.model.workload import Process, Workload, Workloads
 from whodunnet.rules.identity import owner_key
 
 
@@ -132,15 +132,17 @@ def candidates(recording: Recording) -> list[Candidate]:
 
 
 def _moments(recording: Recording) -> Iterator[tuple[Moment, Sockets, Workloads]]:
+    known = Workloads()
     for snapshot in recording.snapshots:
         sockets = snapshot.samples.get("sockets")
         workloads = snapshot.samples.get("workloads")
+        known = workloads if isinstance(workloads, Workloads) else known
         if isinstance(sockets, Sockets):
-            yield snapshot.at, sockets, workloads if isinstance(workloads, Workloads) else Workloads()
+            yield snapshot.at, sockets, known
 
 
 def _tally(sockets: Sockets, workloads: Workloads) -> dict[tuple[str, str], tuple[Workload | None, Tally]]:
-    listeners = _listeners(sockets, workloads)
+    listeners = sockets.listeners(lambda pid: owner_key(pid, workloads.by_pid.get(pid)))
     found: dict[tuple[str, str], tuple[Workload | None, Tally]] = {}
     for g in sockets.groups:
         shape = shape_of(g)
@@ -160,18 +162,6 @@ def _tally(sockets: Sockets, workloads: Workloads) -> dict[tuple[str, str], tupl
     return {k: (_largest(t, w, workloads), t) for k, (w, t) in found.items()}
 
 
-def _listeners(sockets: Sockets, workloads: Workloads) -> dict[tuple[int, int | None], int | None]:
-    """Per namespace and port the process that listens; None where owners differ (SO_REUSEPORT), for nobody can tell."""
-    found: dict[tuple[int, int | None], int | None] = {}
-    for q in sockets.accept_queues:
-        place = (q.netns, q.local.port)
-        known = found.setdefault(place, q.owner_pid)
-        if known != q.owner_pid and known is not None and q.owner_pid is not None:
-            keys = {owner_key(pid, workloads.by_pid.get(pid)) for pid in (known, q.owner_pid)}
-            found[place] = known if len(keys) == 1 else None
-    return found
-
-
 def _unowned(g: SocketGroup, workloads: Workloads) -> Workload | None:
     """A socket that no process holds belongs to its cgroup's container, else to the only tenant of its namespace."""
     if g.cgroup_id is not None and g.cgroup_id in workloads.by_cgroup_id:
@@ -183,4 +173,5 @@ def _largest(tally: Tally, workload: Workload | None, workloads: Workloads) -> W
     """Of several processes of one owner, the one that holds most is shown."""
     if not tally.pids:
         return workload
-    return workloads.by_pid.get(tally.pids.most_common(1)[0][0], workload)
+    pid = tally.pids.most_common(1)[0][0]
+    return workloads.by_pid.get(pid) or workload or Workload(process=Process(pid=pid, comm=f"pid {pid}"))

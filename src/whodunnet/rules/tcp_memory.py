@@ -13,8 +13,8 @@ from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Sockets
 from whodunnet.model.tcp_memory import TcpMemory
-from whodunnet.model.text import shell_quote
-from whodunnet.model.workload import Workload, Workloads
+from whodunnet.model.text import shell_quote, shorten_bytes
+from whodunnet.model.workload import Process, Workload, Workloads
 from whodunnet.rules import remedies
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.identity import owner_key, party, short_name
@@ -23,8 +23,10 @@ from whodunnet.rules.window import window_of
 RULE = "tcp-memory"
 REFUSALS = ("TCPRcvQDrop", "TCPOFODrop", "RcvPruned", "OfoPruned", "TCPAbortOnMemory", "TCPMemoryPressures")
 """Counters of TcpExt that rise when memory is refused (net/ipv4/tcp_input.c, tcp_timer.c)."""
+CROSSED = "TCPMemoryPressures"
+"""Rises only when the node as a whole gets short; the others also when one socket's buffer or the orphans are full."""
 SOCKSTAT = "grep ^TCP: /proc/net/sockstat; cat /proc/sys/net/ipv4/tcp_mem"
-LOG_KINDS = ("tcp-out-of-memory",)
+LOG_KINDS = ("tcp-out-of-memory", "too-many-orphans")
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +49,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
         ]
     if reading.highest_pages >= m.max_pages:
         return [_finding("critical", recording, reading, entry)]
-    if m.under_pressure or reading.highest_pages >= m.pressure_pages:
+    if m.under_pressure or reading.highest_pages >= m.pressure_pages or CROSSED in reading.refused:
         return [_finding("warning", recording, reading, entry)]
     return [_cleared(reading)]
 
@@ -78,9 +80,10 @@ def _finding(severity: Severity, recording: Recording, reading: Reading, entry: 
     m = reading.memory
     assert m.max_pages is not None
     holders = _holders(recording, entry)
-    few = bool(holders) and (holders[0].share or 0) >= entry.limit("few_share")
-    percent = 100 * reading.highest_pages // m.max_pages
-    spread = f"; {_label(holders[0])} holds most of it" if few else "; it is spread over many owners" if holders else ""
+    shape = _shape(recording, holders, entry)
+    percent = 100 * reading.highest_pages // max(m.max_pages, 1)
+    texts = {"few": f"; {_label(holders[0])} holds most of it" if holders else "", "spread": "; many owners share it"}
+    spread = texts.get(shape or "", "")
     state = "used up" if severity == "critical" else "under pressure"
     return Finding(
         id=f"{RULE}:{recording.node.boot_id}",
@@ -89,8 +92,8 @@ def _finding(severity: Severity, recording: Recording, reading: Reading, entry: 
         severity=severity,
         claim=entry.claim,
         confidence="proven" if len(recording.series(TcpMemory)) > 1 else "possible",
-        shape="few" if few else "spread" if holders else None,
-        summary=f"TCP memory {state}: {m.used_pages} of {m.max_pages} pages ({percent} %)",
+        shape=shape,
+        summary=shorten_bytes(f"TCP memory {state}: {reading.highest_pages} of {m.max_pages} pages ({percent} %)", 80),
         title=f"The TCP memory of the node is {state}: {percent} % of the maximum{spread}",
         last_seen=reading.at.wall,
         parties=(*holders, Party(role="victim", node=recording.node.hostname, effect=_effect(severity))),
@@ -98,6 +101,14 @@ def _finding(severity: Severity, recording: Recording, reading: Reading, entry: 
         remedies=tuple(_remedies(recording)),
         explanation=entry.explanation[severity] + _low_limit(m, entry),
     )
+
+
+def _shape(recording: Recording, holders: list[Party], entry: Entry) -> str | None:
+    """ "few" where one owner has most, "spread" where the owners are known and none has; else nobody can tell."""
+    if holders and (holders[0].share or 0) >= entry.limit("few_share"):
+        return "few"
+    window = window_of(recording)
+    return "spread" if holders and window and window.attributed >= entry.limit("few_share") else None
 
 
 def _effect(severity: Severity) -> str:
@@ -121,7 +132,7 @@ def _holders(recording: Recording, entry: Entry) -> list[Party]:
             key = owner_key(g.owner_pid, workload)
             sums[key] += g.memory_bytes
             numbers[key] += g.sockets
-            who.setdefault(key, workload)
+            who.setdefault(key, workload or Workload(process=Process(pid=g.owner_pid, comm=f"pid {g.owner_pid}")))
     return [
         party("holder", who[key], share=memory / window.total_bytes, sockets=numbers[key], memory_bytes=memory)
         for key, memory in sums.most_common(int(entry.limit("listed_holders")))
@@ -154,7 +165,7 @@ def _evidence(recording: Recording, reading: Reading) -> list[Evidence]:
         )
         for name, n in reading.refused.items()
     ]
-    return found + _log_lines(recording, reading)
+    return found + _unowned(recording, reading) + _log_lines(recording, reading)
 
 
 def _reading(reading: Reading, statement: str, value: float | str, unit: str, limit: float | None) -> Evidence:
@@ -169,6 +180,18 @@ def _reading(reading: Reading, statement: str, value: float | str, unit: str, li
         boot_seconds=reading.at.boot_seconds,
         repeat=SOCKSTAT,
     )
+
+
+def _unowned(recording: Recording, reading: Reading) -> list[Evidence]:
+    """What nobody was found for, if sockets were read."""
+    window = window_of(recording)
+    if window is None:
+        return []
+    share = round(1 - window.attributed, 3)
+    evidence = _reading(
+        reading, f"Share of all TCP {window.attributed_of} whose owner is not known", share, "share", None
+    )
+    return [msgspec.structs.replace(evidence, source="sockets collector against sockstat", repeat="whodunnet sockets")]
 
 
 def _log_lines(recording: Recording, reading: Reading) -> list[Evidence]:
@@ -215,15 +238,15 @@ def _formula_pages(m: TcpMemory) -> int | None:
 
 
 def _remedies(recording: Recording) -> list[Remedy]:
-    window = window_of(recording)
+    memory = recording.last(TcpMemory)
     steps = [remedies.CAPTURE]
-    raised = remedies.raise_limit(window, None) if window else None
+    raised = remedies.raise_limit(memory, None) if memory else None
     steps += [raised] if raised else []
     steps.append(
         Remedy(
             action="cordon",
             do="Keep new pods away from this node until it is over",
-            command=f"kubectl cordon {shell_quote(recording.node.hostname)}",
+            command=f"kubectl cordon -- {shell_quote(recording.node.hostname)}",
             effect="nothing new is scheduled here",
             risk="none for what runs; undo with kubectl uncordon",
         )
@@ -233,10 +256,11 @@ def _remedies(recording: Recording) -> list[Remedy]:
 
 def _cleared(reading: Reading) -> Cleared:
     m = reading.memory
+    unread = f", {m.netns_unread} not readable" if m.netns_unread else ""
     return Cleared(
         rule=RULE,
-        sensitivity=f"fill level and pressure flag now; refused memory within {reading.seconds:.1f} s, "
-        f"counted in {m.netns_read} namespaces{f', {m.netns_unread} not readable' if m.netns_unread else ''}",
+        sensitivity=f"fill level and pressure flag at each snapshot; entries into pressure within "
+        f"{reading.seconds:.1f} s, counted in {m.netns_read} namespaces{unread}",
         evidence=(
             _reading(
                 reading, "TCP memory in use, highest in this window", reading.highest_pages, "pages", m.pressure_pages

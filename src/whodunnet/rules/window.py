@@ -6,7 +6,7 @@ import msgspec
 
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
-from whodunnet.model.sockets import Sockets
+from whodunnet.model.sockets import SocketGroup, Sockets
 from whodunnet.model.tcp_memory import TcpMemory
 from whodunnet.model.workload import Workloads
 
@@ -14,6 +14,7 @@ from whodunnet.model.workload import Workloads
 class Window(msgspec.Struct, frozen=True, kw_only=True):
     """Newest samples of a recording with the totals that shares are taken of; memory is None where it was not read."""
 
+    node: str
     at: Moment
     seconds: float
     snapshots: int
@@ -54,16 +55,24 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     def attributed_of(self) -> str:
         """What `attributed` is a share of: "memory", or "sockets" where memory is within the error of its count."""
         floor = self.memory.drift_pages * self.memory.page_size_bytes if self.memory else 0
-        return "memory" if self.total_bytes > floor else "sockets"
+        return "memory" if self.total_bytes > max(floor, 1) else "sockets"
 
     @property
     def attributed(self) -> float:
         """Share of all TCP memory whose owner is known; of all sockets where memory is too small to tell."""
-        known = [g for g in self.sockets.groups if g.protocol == "tcp" and g.owner_pid in self.workloads.by_pid]
+        listeners, named = self.sockets.listeners(), self.workloads.by_pid
+        known = [g for g in self.sockets.groups if g.protocol == "tcp" and _owner(g, listeners) in named]
         if self.attributed_of == "memory":
             return min(sum(g.memory_bytes for g in known) / self.total_bytes, 1.0)
         alloc = max(self.memory.alloc_sockets if self.memory else 0, self.sockets.tcp_sockets, 1)
         return min(sum(g.sockets for g in known) / alloc, 1.0)
+
+
+def _owner(g: SocketGroup, listeners: dict[tuple[int, int | None], int | None]) -> int | None:
+    """Who holds the group, or listens for it."""
+    if g.holding == "accept-queue" and g.netns is not None and g.endpoint is not None:
+        return listeners.get((g.netns, g.endpoint.port))
+    return g.owner_pid
 
 
 def window_of(recording: Recording) -> Window | None:
@@ -73,6 +82,7 @@ def window_of(recording: Recording) -> Window | None:
         return None
     at, sockets = series[-1]
     return Window(
+        node=recording.node.hostname,
         at=at,
         seconds=at.boot_seconds - series[0][0].boot_seconds,
         snapshots=len(series),

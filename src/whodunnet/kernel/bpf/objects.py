@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from importlib.resources import as_file, files
 from typing import Any
 
@@ -81,6 +82,12 @@ class BpfObject:
         if count < 0:
             raise UnreadableError(f"BPF map {name} cannot be read: {os.strerror(-count)}")
         return count, keys, values
+
+    def delete(self, name: str, key: str, keys: Sequence[int]) -> None:
+        """Remove entries with integer keys; one that is gone already is no error."""
+        fd = self._lib.bpf_map__fd(self._map(name))
+        for value in keys:
+            self._lib.bpf_map_delete_elem(fd, self.ffi.new(f"{key} *", value))
 
     def _program(self, name: str) -> Any:
         return self._lib.bpf_object__find_program_by_name(self._object, name.encode())

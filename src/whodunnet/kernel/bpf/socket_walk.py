@@ -33,7 +33,8 @@ STATES = (
 UNCHANGED = {0: False, 1: True, 2: None}
 STEP_NS = 500_000
 STEP_SOCKETS = 1024
-STUCK_LIMIT = 8192
+STUCK_SLOTS = 2 * 8192
+MARKS_MANY = 49_152
 LISTENER_LIMIT = 4096
 CHURN_FLOOR = 20_000
 """With more sockets than this, a surplus below one in a hundred is taken for connections that came and went."""
@@ -93,6 +94,7 @@ class SocketWalk:
     def read(self) -> Pass:
         """One pass: first what processes have open, then the hash in bounded steps."""
         walk = self._walk
+        self._forget()
         self._reset()
         self._bpf.run("list_tables")
         self._bpf.iterate("socket_files")
@@ -108,15 +110,18 @@ class SocketWalk:
             request_sockets=walk.request_sockets,
             other_sockets=walk.other_sockets,
             other_memory_bytes=walk.other_memory_bytes,
-            lost=walk.moved_chains
-            + walk.long_chains
-            + walk.not_deduplicated
-            + walk.other_owners
-            + walk.unmarked
-            + walk.other_hashed,
+            lost=self._lost(),
             netns_total=walk.netns_total,
             longest_step_seconds=walk.longest_step_ns / 1e9,
         )
+
+    def _lost(self) -> int:
+        walk = self._walk
+        unlisted_listeners = max(walk.listeners_total - LISTENER_LIMIT, 0)
+        return int(
+            walk.moved_chains + walk.long_chains + walk.not_deduplicated + walk.other_owners + walk.unmarked
+            + walk.other_hashed + walk.unlisted + unlisted_listeners
+        )  # fmt: skip
 
     def _reset(self) -> None:
         walk, ffi = self._walk, self._bpf.ffi
@@ -127,6 +132,17 @@ class SocketWalk:
             ffi.sizeof("struct walk") - start,
         )
         walk.pass_number += 1
+
+    def _forget(self) -> None:
+        """Make room in the maps that remember earlier passes: only the last one matters."""
+        walk = self._walk
+        if walk.not_deduplicated:
+            self._bpf.entries("seen", "unsigned long long", "unsigned int", remove=True)
+        if walk.marks_used > MARKS_MANY:
+            count, keys, values = self._bpf.entries("marks", "unsigned long long", "struct mark")
+            stale = [keys[i] for i in range(count) if values[i].pass_number < walk.pass_number]
+            self._bpf.delete("marks", "unsigned long long", stale)
+            walk.marks_used = count - len(stale)
 
     def _groups(self) -> list[SocketGroup]:
         groups: list[SocketGroup] = []
@@ -177,11 +193,11 @@ class SocketWalk:
         }
 
     def _stuck(self) -> tuple[StuckSocket, ...]:
-        wanted = min(self._walk.stuck_total, STUCK_LIMIT)
-        if not wanted:
+        if not self._walk.stuck_total:
             return ()
-        count, _, values = self._bpf.entries("stuck_sample", "unsigned int", "struct stuck", STUCK_LIMIT)
-        return tuple(decode_stuck(self._bpf.ffi, values[i]) for i in range(min(count, wanted)))
+        count, _, values = self._bpf.entries("stuck_sample", "unsigned int", "struct stuck", STUCK_SLOTS)
+        written = (values[i] for i in range(count) if values[i].pass_number == self._walk.pass_number)
+        return tuple(decode_stuck(self._bpf.ffi, item) for item in written)
 
     def _accept_queues(self) -> tuple[AcceptQueue, ...]:
         wanted = min(self._walk.listeners_total, LISTENER_LIMIT)

@@ -1,0 +1,224 @@
+"""`python -m bench [--large]`, as root: one run, a table on standard output, and the numbers in bench/results.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.commands import DIAGNOSE, REPORT, SS_MEMORY, SS_OWNERS, VERSION, environments, in_each, run, runs
+from bench.crowd import Container, crowd
+
+RESULTS = Path(__file__).parent / "results.json"
+NAMESPACES, LARGE_NAMESPACES = 100, 500
+SOCKETS_EACH = 2000
+UNREAD_EVERY = 10
+PASSES = 7
+COMMANDS = 7
+OWNERS_SAMPLE = 5
+BYTES_A_SOCKET = 5_000  # with its file, inode and dentry, measured on 6.18
+MEMORY_SHARE = 0.6
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+PAGES_A_UNREAD = 12  # what 20,000 bytes over loopback are charged with, measured on 6.18
+
+
+class Row(NamedTuple):
+    """One line of the table. met: None where there is nothing to reach."""
+
+    what: str
+    value: str
+    target: str = ""
+    met: bool | None = None
+
+
+class Report:
+    """The table and the numbers behind it."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.numbers: dict[str, Any] = {}
+
+    def seconds(self, what: str, value: float, limit: float | None = None) -> None:
+        """A time, which should be below its limit."""
+        self.keep(what, value, f"{value * 1000:,.1f} ms" if value < 1 else f"{value:,.2f} s")
+        if limit is not None:
+            self._judge(f"< {limit * 1000:g} ms", value < limit)
+
+    def mebibytes(self, what: str, value: float, limit: float | None = None) -> None:
+        """Memory in bytes, which should be below its limit in MB."""
+        self.keep(what, value, f"{value / 1e6:,.1f} MB")
+        if limit is not None:
+            self._judge(f"< {limit:g} MB", value < limit * 1e6)
+
+    def ratio(self, what: str, value: float, at_least: float) -> None:
+        """How many times faster."""
+        self.keep(what, value, f"{value:,.1f} times")
+        self._judge(f"≥ {at_least:g} times", value >= at_least)
+
+    def within(self, what: str, value: float, limit: float, unit: str) -> None:
+        """Something whose size should not pass a limit."""
+        self.keep(what, value, f"{value:,.3g} {unit}")
+        self._judge(f"≤ {limit:,.3g} {unit}", abs(value) <= limit)
+
+    def keep(self, what: str, value: Any, shown: str) -> None:
+        self.numbers[what] = value
+        self.rows.append(Row(what, shown))
+
+    def heading(self, text: str) -> None:
+        self.rows.append(Row(f"\n{text}", ""))
+
+    def _judge(self, target: str, met: bool) -> None:
+        self.rows[-1] = self.rows[-1]._replace(target=target, met=met)
+
+    def table(self) -> str:
+        """Aligned columns."""
+        width = max(len(row.what) for row in self.rows)
+        marks = {None: "", True: "met", False: "MISSED"}
+        return "\n".join(
+            f"{row.what:{width + row.what.count(chr(10))}}  {row.value:>16}  {row.target:14}{marks[row.met]}".rstrip()
+            for row in self.rows
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """1 if a target was missed."""
+    parser = argparse.ArgumentParser(prog="bench", description="whodunnet against what a user would run instead")
+    parser.add_argument("--large", action="store_true", help="also a million sockets")
+    options = parser.parse_args(arguments)
+    if os.geteuid():
+        parser.error("network namespaces and BPF programs need root")
+    for namespaces in (NAMESPACES, LARGE_NAMESPACES) if options.large else (NAMESPACES,):
+        if missing := no_room(namespaces):
+            parser.error(missing)
+    report = Report()
+    report.numbers["machine"] = machine()
+    report.heading(f"{report.numbers['machine']}")
+    small = measure_small(report)
+    if options.large:
+        measure_large(report, small)
+    print(report.table())
+    RESULTS.write_text(json.dumps(report.numbers, indent=1) + "\n")
+    return any(row.met is False for row in report.rows)
+
+
+def machine() -> str:
+    """What the numbers belong to; other work on the machine makes them worse."""
+    load = os.getloadavg()[0]
+    return f"Linux {platform.release()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, load {load:.1f}"
+
+
+def no_room(namespaces: int) -> str | None:
+    """Why so many sockets should not be made here."""
+    sockets = namespaces * SOCKETS_EACH
+    available = os.sysconf("SC_AVPHYS_PAGES") * PAGE_BYTES
+    wanted = sockets * BYTES_A_SOCKET + unread(namespaces) * PAGES_A_UNREAD * PAGE_BYTES
+    if wanted > available * MEMORY_SHARE:
+        return f"{sockets:,} sockets need {wanted / 1e9:.1f} GB, and {available / 1e9:.1f} GB are free"
+    pages, limit = unread(namespaces) * PAGES_A_UNREAD, tcp_memory_low()
+    if pages > limit:
+        return f"what is unread in {sockets:,} sockets needs {pages:,} pages, and tcp_mem begins to press at {limit:,}"
+    return None
+
+
+def tcp_memory_low() -> int:
+    return int(Path("/proc/sys/net/ipv4/tcp_mem").read_text().split()[0])
+
+
+def unread(namespaces: int) -> int:
+    """Sockets that get something to read."""
+    return namespaces * SOCKETS_EACH // unread_every(namespaces)
+
+
+def unread_every(namespaces: int) -> int:
+    """One in so many; the same number of sockets in all for a larger crowd, because TCP memory is limited."""
+    return UNREAD_EVERY * namespaces // NAMESPACES
+
+
+def measure_small(report: Report) -> dict[str, Any]:
+    """Everything with NAMESPACES namespaces."""
+    with environments() as (cold, warm):
+        measure_start(report, cold, warm)
+        with crowd(NAMESPACES, SOCKETS_EACH, UNREAD_EVERY) as containers:
+            report.heading(f"{NAMESPACES * SOCKETS_EACH:,} TCP sockets in {NAMESPACES} network namespaces")
+            found = take_passes(warm)
+            show_passes(report, found)
+            compare_with_ss(report, containers, statistics.median(found["passes"]))
+            measure_command(report, warm)
+    return found
+
+
+def measure_start(report: Report, cold: dict[str, str], warm: dict[str, str]) -> None:
+    report.heading("Start")
+    report.seconds("whodunnet --version, without bytecode", run(VERSION, cold).seconds)
+    report.seconds("whodunnet --version", min(r.seconds for r in runs(VERSION, warm, COMMANDS)), 0.15)
+    report.seconds("diagnose, idle node, without bytecode", run(DIAGNOSE, cold).seconds)
+    report.seconds("diagnose, idle node", min(r.seconds for r in runs(DIAGNOSE, warm, COMMANDS)))
+
+
+def take_passes(environment: dict[str, str]) -> dict[str, Any]:
+    """bench.passes in a process of its own, so that its memory is its own."""
+    command = [sys.executable, "-m", "bench.passes", str(PASSES)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def show_passes(report: Report, found: dict[str, Any]) -> None:
+    report.numbers[f"passes {found['tcp_sockets']}"] = found
+    report.keep("method", found["method"], found["method"])
+    report.keep("sockets found", found["tcp_sockets"], f"{found['tcp_sockets']:,}")
+    report.seconds("load of the BPF programs, median", statistics.median(found["load"]))
+    report.seconds("one pass with attribution, median", statistics.median(found["passes"]))
+    report.seconds("one pass with attribution, best", min(found["passes"]))
+    report.seconds("... of it in BPF programs", found["kernel_seconds"])
+    report.seconds("longest step of the hash walk", found["longest_step"], 0.001)
+    report.seconds(f"mean of {found['steps']} steps, as the kernel counted", found["mean_step"], 0.001)
+    report.within(
+        "largest difference to sockstat", max(found["difference_pages"], key=abs), found["allowed_pages"], "pages"
+    )
+    report.mebibytes("peak memory of the passes", found["peak_bytes"])
+
+
+def compare_with_ss(report: Report, containers: list[Container], ours: float) -> None:
+    theirs = in_each(containers, SS_MEMORY)
+    report.seconds("nsenter … ss -tm, each namespace", theirs)
+    report.ratio("faster than ss -tm", theirs / ours, 15)
+    sample = in_each(containers[:: len(containers) // OWNERS_SAMPLE][:OWNERS_SAMPLE], SS_OWNERS)
+    theirs = sample / OWNERS_SAMPLE * len(containers)
+    report.seconds(f"nsenter … ss -tmnp, scaled up from {OWNERS_SAMPLE}", theirs)
+    report.ratio("faster than ss -tmnp", theirs / ours, 300)
+
+
+def measure_command(report: Report, warm: dict[str, str]) -> None:
+    whole = runs(DIAGNOSE, warm, COMMANDS)
+    report.seconds("diagnose --for 0s, median", statistics.median(r.seconds for r in whole), 0.6)
+    report.mebibytes("diagnose --for 0s, peak memory", max(r.peak_bytes for r in whole), 100)
+    lines = [r.first_line_seconds for r in runs(REPORT, warm, 3)]
+    report.seconds("diagnose --for 1s, first line, median", statistics.median(lines), 0.5)
+
+
+def measure_large(report: Report, small: dict[str, Any]) -> None:
+    """A million sockets: the time of each and the memory stay the same."""
+    with crowd(LARGE_NAMESPACES, SOCKETS_EACH, unread_every(LARGE_NAMESPACES)):
+        report.heading(f"{LARGE_NAMESPACES * SOCKETS_EACH:,} TCP sockets in {LARGE_NAMESPACES} network namespaces")
+        with environments() as (_, warm):
+            found = take_passes(warm)
+            show_passes(report, found)
+            whole = runs(DIAGNOSE, warm, 3)
+    each = [statistics.median(f["passes"]) / f["tcp_sockets"] for f in (small, found)]
+    report.keep("time for each socket, small and large", each, " ".join(f"{s * 1e9:,.0f}" for s in each) + " ns")
+    report.within("large to small, time for each socket", each[1] / each[0], 1.5, "times")
+    report.within("large to small, peak memory", found["peak_bytes"] / small["peak_bytes"], 1.25, "times")
+    report.seconds("diagnose --for 0s, median", statistics.median(r.seconds for r in whole))
+    report.mebibytes("diagnose --for 0s, peak memory", max(r.peak_bytes for r in whole), 100)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

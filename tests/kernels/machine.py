@@ -1,0 +1,148 @@
+"""Runs a command under another kernel: qemu without acceleration, the host's root read-only below a tmpfs."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .packages import Kernel
+
+QEMU = "qemu-system-x86_64"
+NEEDED_PROGRAMS = (QEMU, "busybox", "dpkg-deb", "setpriv")
+CPUS = 2
+MEMORY_MIB = 2048
+LIMIT_SECONDS = 300.0
+BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
+COMMON_MODULES = ("tcp_diag", "udp_diag", "unix_diag", "veth")
+"""What a distribution loads at the first request; no modprobe is called in our machine."""
+
+COMMAND = """\
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONDONTWRITEBYTECODE=1
+cd {directory}
+hostname testvm
+ip link set lo up
+{command} </dev/null >/run/exchange/stdout 2>/run/exchange/stderr
+echo $? >/run/exchange/status
+busybox poweroff -f
+"""
+
+
+class MachineError(Exception):
+    """The machine did not boot, or not end in time; the text ends with the last lines of its console."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left. seconds: from power on to power off."""
+
+    status: int
+    stdout: str
+    stderr: str
+    console: str
+    seconds: float
+
+
+def run(
+    kernel: Kernel,
+    command: Sequence[str],
+    directory: Path,
+    *,
+    limit_seconds: float = LIMIT_SECONDS,
+    kernel_arguments: str = "preempt=none",
+    modules: Iterable[str] = COMMON_MODULES,
+) -> Result:
+    """Boot, run one command as root, power off. Raises MachineError.
+
+    directory: where to run it; files are as here, and what is written there is lost.
+    modules: loaded at boot, besides those that the boot itself needs.
+    """
+    with tempfile.TemporaryDirectory(prefix="whodunnet-vm-") as temporary:
+        exchange, initramfs = Path(temporary, "exchange"), Path(temporary, "initramfs")
+        exchange.mkdir()
+        script = COMMAND.format(directory=shlex.quote(str(directory)), command=shlex.join(command))
+        (exchange / "command").write_text(script)
+        make_initramfs(kernel.modules((*BOOT_MODULES, *modules)), Path(temporary, "tree"), initramfs)
+        began = time.monotonic()
+        boot(kernel, initramfs, exchange, f"console=ttyS0 panic=-1 quiet {kernel_arguments}", limit_seconds)
+        return collect(exchange, time.monotonic() - began)
+
+
+def missing_programs() -> list[str]:
+    return [program for program in NEEDED_PROGRAMS if shutil.which(program) is None]
+
+
+def make_initramfs(modules: dict[str, bytes], tree: Path, archive: Path) -> None:
+    """The init script, a static busybox, and the modules with the order to load them."""
+    for name in ("bin", "dev", "host", "modules", "over", "root"):
+        (tree / name).mkdir(parents=True)
+    shutil.copy(shutil.which("busybox") or "busybox", tree / "bin/busybox")
+    shutil.copy(Path(__file__).parent / "init", tree / "init")
+    (tree / "init").chmod(0o755)
+    for name, content in modules.items():
+        (tree / "modules" / f"{name}.ko").write_bytes(content)
+    (tree / "modules/order").write_text("\n".join(modules))
+    names = "\n".join(str(path.relative_to(tree)) for path in sorted(tree.rglob("*")))
+    with archive.open("wb") as output:
+        subprocess.run(
+            ["busybox", "cpio", "-o", "-H", "newc"], input=names.encode(), stdout=output, stderr=subprocess.DEVNULL,
+            cwd=tree, check=True,
+        )  # fmt: skip
+
+
+def boot(kernel: Kernel, initramfs: Path, exchange: Path, arguments: str, limit_seconds: float) -> None:
+    """Until the machine powers off. Raises MachineError if it takes longer or qemu itself fails."""
+    # KVM is not asked for: where it is offered it may still not work, and the same machine everywhere is worth more.
+    machine = f"-accel tcg,thread=multi -cpu max -smp {CPUS} -m {MEMORY_MIB} -nodefaults -display none -no-reboot"
+    until_we_end = ("setpriv", "--pdeathsig", "KILL")
+    words = [
+        *until_we_end,
+        QEMU,
+        *machine.split(),
+        "-kernel",
+        str(kernel.image),
+        "-initrd",
+        str(initramfs),
+        "-append",
+        arguments,
+    ]
+    words += ["-serial", f"file:{exchange / 'console'}", "-no-user-config"]
+    words += share("root", Path("/"), ",readonly=on,multidevs=remap") + share("exchange", exchange, "")
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=limit_seconds, check=False)
+    except subprocess.TimeoutExpired:
+        raise MachineError(f"no end after {limit_seconds:.0f} s\n{tails(exchange)}") from None
+    if done.returncode:
+        raise MachineError(f"qemu ended with {done.returncode}: {done.stderr.strip()}")
+
+
+def share(tag: str, directory: Path, options: str) -> list[str]:
+    """A directory of the host, to be mounted by its tag."""
+    return [
+        "-fsdev", f"local,id={tag},path={directory},security_model=none{options}",
+        "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}",
+    ]  # fmt: skip
+
+
+def collect(exchange: Path, seconds: float) -> Result:
+    """What the command left. Raises MachineError if it did not come to its end."""
+    if not (exchange / "status").exists():
+        raise MachineError(f"the machine ended before the command did\n{tails(exchange)}")
+    return Result(
+        status=int((exchange / "status").read_text()),
+        stdout=(exchange / "stdout").read_text(errors="replace"),
+        stderr=(exchange / "stderr").read_text(errors="replace"),
+        console=(exchange / "console").read_text(errors="replace"),
+        seconds=seconds,
+    )
+
+
+def tails(exchange: Path) -> str:
+    """The last lines of console, standard error and standard output."""
+    files = [exchange / name for name in ("console", "stderr", "stdout")]
+    return "\n".join(f"--- {f.name}\n{f.read_text(errors='replace')[-2000:]}" for f in files if f.exists())

@@ -1,0 +1,318 @@
+"""The command line as a user meets it, without a look at the machine."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whodunnet import __version__
+from whodunnet.cli import diagnose, main
+from whodunnet.cli import list as listing
+from whodunnet.errors import UnreadableError
+from whodunnet.kernel.support import Support
+from whodunnet.model.diagnosis import Cost, Diagnosis, Outcome, Tool, Window
+from whodunnet.model.finding import SEVERITIES, Cleared, Finding, NotChecked, Severity
+from whodunnet.model.snapshot import Node, Recording
+from whodunnet.rules.catalogue import catalogue
+
+NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
+Run = Callable[..., "Result"]
+
+
+class Result(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Calls the entry point with arguments."""
+
+    def call(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["whodunnet", *arguments])
+        status: Any = 0
+        try:
+            main.run()
+        except SystemExit as done:
+            status = done.code
+        return Result(status or 0, *capsys.readouterr())
+
+    return call
+
+
+class FakeWatch:
+    """A window that looks at nothing."""
+
+    support = Support(
+        capabilities=frozenset(), euid=0, kernel="6", hostname="n1", boot_id="b", page_size_bytes=4096, possible_cpus=1,
+        btf=True, lockdown=None, virtual_machine=None, pid_namespace_depth=0, cgroup_layout=None,
+    )  # fmt: skip
+    recording = Recording(node=Node(hostname="n1", kernel="6", boot_id="b"), snapshots=())
+    failure: BaseException | None = None
+    wanted: Collection[str] = ()
+    bpf = True
+
+    def __init__(self, wanted: Collection[str], *, bpf: bool = True) -> None:
+        type(self).wanted, type(self).bpf = wanted, bpf
+
+    def __enter__(self) -> FakeWatch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def standing(self) -> object:
+        raise AssertionError("only the text report shows what stands")
+
+    def watch(self, seconds: float) -> None:
+        assert seconds >= 0
+        if self.failure is not None:
+            raise self.failure
+
+
+class Faked:
+    """What the faked diagnosis will be, and what was asked for."""
+
+    def __init__(self) -> None:
+        self.diagnosis = diagnosis("healthy")
+        self.rules: list[str] = []
+        self.required: list[str] = []
+
+
+@pytest.fixture
+def faked(monkeypatch: pytest.MonkeyPatch) -> Faked:
+    fake = Faked()
+
+    def judge(recording: Recording, rules: list[str], required: list[str]) -> Diagnosis:
+        assert recording is FakeWatch.recording
+        fake.rules, fake.required = list(rules), list(required)
+        return fake.diagnosis
+
+    monkeypatch.setattr(diagnose, "Watch", FakeWatch)
+    monkeypatch.setattr(diagnose, "diagnose", judge)
+    monkeypatch.setattr(FakeWatch, "failure", None)
+    return fake
+
+
+def finding(severity: Severity) -> Finding:
+    return Finding(
+        id="socket-leak:1", rule="socket-leak", reason="SocketLeak", severity=severity, claim="leaks",
+        confidence="likely", summary="somebody leaks", title="somebody leaks", last_seen=NOW, parties=(), evidence=(),
+    )  # fmt: skip
+
+
+def diagnosis(outcome: Outcome, *severities: Severity) -> Diagnosis:
+    return Diagnosis(
+        tool=Tool(__version__),
+        node=Node(hostname="n1", kernel="6", boot_id="b"),
+        window=Window(start=NOW, end=NOW, seconds=3.0, snapshots=4),
+        outcome=outcome,
+        findings=tuple(finding(severity) for severity in severities),
+        cleared=(Cleared(rule="tcp-memory", sensitivity="now", evidence=()),) if outcome != "incomplete" else (),
+        not_checked=(NotChecked(rule="tcp-memory", code="unreadable", reason="no"),) if outcome == "incomplete" else (),
+        not_applicable=(),
+        cost=Cost(wall_seconds=3.0, cpu_seconds=0.1, peak_rss_bytes=1, collectors={}),
+    )
+
+
+def assert_one_sentence(result: Result, *accepted: str) -> None:
+    """Nothing on standard output, one line on standard error that names what is accepted."""
+    assert (result.status, result.out) == (2, "")
+    assert result.err.startswith("whodunnet: ")
+    assert result.err.count("\n") == 1
+    for name in accepted:
+        assert name in result.err
+
+
+def test_the_version_is_printed_and_is_no_failure(run: Run) -> None:
+    assert run("--version") == (0, f"whodunnet {__version__}\n", "")
+    assert run("-V") == run("--version")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
+def test_help_names_every_command(run: Run, arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert (result.status, result.err) == (0, "")
+    for verb, text in main.VERBS.items():
+        assert verb in result.out
+        assert text.split()[0] in result.out
+
+
+@pytest.mark.parametrize("verb", sorted(main.VERBS))
+def test_every_command_has_help(run: Run, verb: str) -> None:
+    result = run(verb, "--help")
+    assert (result.status, result.err) == (0, "")
+    assert f"whodunnet {verb}" in result.out
+
+
+def test_an_unknown_command_is_told_the_known_ones(run: Run) -> None:
+    assert_one_sentence(run("diagnos"), "'diagnos'", *main.VERBS)
+
+
+@pytest.mark.parametrize("verb", sorted(main.VERBS))
+def test_an_unknown_option_is_named(run: Run, verb: str) -> None:
+    assert_one_sentence(run(verb, "--unheard-of"), "--unheard-of")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "accepted"),
+    [
+        (["diagnose", "--format", "xml"], ["text", "json", "npd"]),
+        (["diagnose", "--fail-on", "never"], list(SEVERITIES)),
+        (["diagnose", "--for", "soon"], ["500ms", "3s", "2m", "1h"]),
+        (["diagnose", "--for", "25h"], ["longer than a day"]),
+        (["sockets", "--by", "colour"], ["container", "pod", "image", "process", "endpoint", "netns", "state"]),
+        (["sockets", "--sort", "name"], ["memory", "sockets", "growth"]),
+        (["sockets", "--top", "0"], ["1<=x<=100000"]),
+        (["sockets", "--format", "npd"], ["text", "json"]),
+    ],
+)
+def test_an_unknown_value_is_told_the_known_ones(run: Run, arguments: list[str], accepted: list[str]) -> None:
+    assert_one_sentence(run(*arguments), *accepted)
+
+
+@pytest.mark.parametrize("option", ["--only", "--skip", "--require"])
+def test_an_unknown_rule_is_told_the_known_ones(run: Run, option: str) -> None:
+    assert_one_sentence(run("diagnose", option, "gremlins"), "'gremlins'", *catalogue())
+
+
+def test_the_page_of_an_unknown_rule_is_told_the_known_ones(run: Run) -> None:
+    assert_one_sentence(run("explain", "gremlins"), "'gremlins'", *catalogue())
+
+
+def test_explain_wants_a_rule(run: Run) -> None:
+    assert_one_sentence(run("explain"), "RULE")
+
+
+def test_skipping_every_rule_leaves_nothing_to_do(run: Run) -> None:
+    skips = [word for rule in catalogue() for word in ("--skip", rule)]
+    assert_one_sentence(run("diagnose", *skips), "--only", "--skip")
+
+
+@given(st.text(min_size=1).filter(lambda text: not text.startswith("-") and text not in main.VERBS))
+def test_a_hostile_command_name_is_answered_in_one_clean_line(name: str) -> None:
+    from click import UsageError
+
+    with pytest.raises(UsageError) as caught:
+        main.whodunnet.main([name], standalone_mode=False)
+    message = caught.value.format_message()
+    assert "\n" not in message
+    assert "\x1b" not in message
+
+
+@pytest.mark.parametrize(
+    ("outcome", "severities", "fail_on", "status"),
+    [
+        ("healthy", (), "warning", 0),
+        ("healthy", ("info",), "warning", 0),
+        ("healthy", ("info",), "info", 1),
+        ("finding", ("warning",), "warning", 1),
+        ("finding", ("warning", "info"), "info", 1),
+        ("finding", ("warning",), "critical", 0),
+        ("finding", ("info", "critical"), "critical", 1),
+        ("incomplete", (), "warning", 2),
+        ("incomplete", (), "info", 2),
+        ("incomplete", ("info",), "warning", 2),
+        ("incomplete", ("info",), "info", 1),
+    ],
+)
+def test_the_exit_status_is_the_answer(
+    run: Run, faked: Faked, outcome: Outcome, severities: tuple[Severity, ...], fail_on: str, status: int
+) -> None:
+    faked.diagnosis = diagnosis(outcome, *severities)
+    result = run("diagnose", "--format", "json", "--fail-on", fail_on)
+    assert (result.status, result.err) == (status, "")
+    decoded = msgspec.json.decode(result.out, type=Diagnosis)
+    assert (decoded.outcome, len(decoded.findings)) == (outcome, len(severities))
+
+
+def test_the_default_is_to_fail_on_a_warning(run: Run, faked: Faked) -> None:
+    faked.diagnosis = diagnosis("finding", "warning")
+    assert run("diagnose", "--format", "npd") == (1, "somebody leaks\n", "")
+    faked.diagnosis = diagnosis("healthy", "info")
+    assert run("diagnose", "--format", "npd").status == 0
+
+
+def test_only_and_skip_choose_the_rules_and_their_collectors(run: Run, faked: Faked) -> None:
+    assert run("diagnose", "--format", "json").status == 0
+    assert faked.rules == list(catalogue())
+    assert FakeWatch.bpf
+    run("diagnose", "--format", "json", "--only", "tcp-memory", "--require", "tcp-memory", "--no-bpf")
+    assert (faked.rules, faked.required, FakeWatch.bpf) == (["tcp-memory"], ["tcp-memory"], False)
+    run("diagnose", "--format", "json", "--skip", "tcp-memory")
+    assert faked.rules == [rule for rule in catalogue() if rule != "tcp-memory"]
+    assert "sockets" in FakeWatch.wanted
+    assert "kernel_log" not in FakeWatch.wanted
+
+
+@pytest.mark.parametrize(
+    ("failure", "text"),
+    [
+        (UnreadableError("/proc/self/status does not exist"), "cannot judge this node: /proc/self/status does not"),
+        (OSError(errno.ENOSPC, "No space left on device"), "output: No space left on device"),
+        (OSError(errno.EACCES, "Permission denied", "/proc/1"), "/proc/1: Permission denied"),
+    ],
+)
+def test_an_expected_failure_is_one_sentence(
+    run: Run, faked: Faked, monkeypatch: pytest.MonkeyPatch, failure: BaseException, text: str
+) -> None:
+    assert faked.rules == []
+    monkeypatch.setattr(FakeWatch, "failure", failure)
+    assert_one_sentence(run("diagnose", "--format", "json"), text)
+
+
+def test_an_interrupt_is_one_sentence_below_the_key_that_was_pressed(
+    run: Run, faked: Faked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert faked.rules == []
+    monkeypatch.setattr(FakeWatch, "failure", KeyboardInterrupt())
+    result = run("diagnose", "--format", "json")
+    assert result == (2, "", "\nwhodunnet: interrupted before there was an answer\n")
+
+
+def test_list_shows_every_rule_and_collector(run: Run) -> None:
+    result = run("list")
+    assert (result.status, result.err) == (0, "")
+    for entry in catalogue().values():
+        assert entry.title in result.out
+    for name, (_, what) in listing.NEEDS.items():
+        assert name in result.out
+        assert what in result.out
+
+
+def test_list_knows_every_collector_that_a_rule_reads() -> None:
+    read = {name for entry in catalogue().values() for name in (*entry.required, *entry.optional)}
+    assert read <= set(listing.NEEDS)
+
+
+def with_rights(*capabilities: str, btf: bool = True) -> Support:
+    return msgspec.structs.replace(FakeWatch.support, capabilities=frozenset(capabilities), btf=btf)
+
+
+@pytest.mark.parametrize("name", sorted(listing.NEEDS))
+def test_list_says_that_a_collector_can_run_here(name: str) -> None:
+    needed, _ = listing.NEEDS[name]
+    assert listing.can_run(name, needed, with_rights(*needed)) == "can run here"
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"), [(name, one) for name, (needed, _) in listing.NEEDS.items() for one in needed]
+)
+def test_list_names_the_right_that_is_missing_and_what_it_does_without(name: str, missing: str) -> None:
+    needed, _ = listing.NEEDS[name]
+    answer = listing.can_run(name, needed, with_rights(*(set(needed) - {missing})))
+    assert answer.startswith(f"needs {missing} for its full answer; ")
+
+
+def test_list_says_when_the_kernel_is_what_is_missing() -> None:
+    rights = with_rights("CAP_BPF", "CAP_PERFMON", btf=False)
+    assert "does not describe its types" in listing.can_run("sockets", listing.NEEDS["sockets"][0], rights)

@@ -1,0 +1,140 @@
+"""Consequences under their cause, and the order of findings."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import permutations
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whodunnet.diagnosis.causes import CAUSE_SHARE, link, rank
+from whodunnet.model.finding import SEVERITIES, Confidence, Finding, Party, PartyRole, Severity
+
+AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def finding(id_: str, rule: str = "tcp-memory", *, parties: tuple[Party, ...] = (), **other: Any) -> Finding:
+    fields: dict[str, Any] = {
+        "reason": "Reason", "severity": "critical", "claim": "holds", "confidence": "proven", "summary": "s",
+        "title": "t", "last_seen": AT, "evidence": (),
+    }  # fmt: skip
+    return Finding(id=id_, rule=rule, parties=parties, **{**fields, **other})
+
+
+def leak(
+    id_: str = "leak", *, share: float | None = 0.9, role: PartyRole = "culprit", confidence: Confidence = "proven",
+    **other: Any,
+) -> Finding:  # fmt: skip
+    """A leak that would explain used up memory."""
+    party = Party(role=role) if share is None else Party(role=role, share=share)
+    fields = {"parties": (party,), "claim": "leaks", "would_explain": ("tcp-memory",), **other}
+    return finding(id_, "socket-leak", confidence=confidence, **fields)
+
+
+MEMORY = finding("memory")
+
+
+def causes(*findings: Finding) -> dict[str, tuple[str, ...]]:
+    return {f.id: f.caused_by for f in link(findings)}
+
+
+def order(*findings: Finding) -> list[str]:
+    return [f.id for f in rank(findings)]
+
+
+def test_a_leak_that_ties_up_most_of_the_memory_is_the_cause_of_its_shortage() -> None:
+    assert causes(MEMORY, leak()) == {"memory": ("leak",), "leak": ()}
+
+
+@pytest.mark.parametrize(("share", "linked"), [(0.4999, False), (CAUSE_SHARE, True), (1.0, True)])
+def test_a_cause_must_tie_up_at_least_half(share: float, linked: bool) -> None:
+    assert bool(causes(MEMORY, leak(share=share))["memory"]) is linked
+
+
+@pytest.mark.parametrize(("confidence", "linked"), [("possible", False), ("likely", True), ("proven", True)])
+def test_what_is_only_possible_causes_nothing(confidence: Confidence, linked: bool) -> None:
+    assert bool(causes(MEMORY, leak(confidence=confidence))["memory"]) is linked
+
+
+@pytest.mark.parametrize(("role", "linked"), [("culprit", True), ("reader", True), ("holder", False), ("peer", False)])
+def test_whoever_only_holds_causes_nothing(role: PartyRole, linked: bool) -> None:
+    assert bool(causes(MEMORY, leak(role=role))["memory"]) is linked
+
+
+@pytest.mark.parametrize("share", [None, 0.0])
+def test_a_cause_without_a_share_is_no_evidence(share: float | None) -> None:
+    assert causes(MEMORY, leak(share=share))["memory"] == ()
+
+
+def test_a_finding_that_claims_to_explain_nothing_causes_nothing() -> None:
+    assert causes(MEMORY, leak(would_explain=()))["memory"] == ()
+
+
+def test_two_causes_are_both_named() -> None:
+    assert causes(MEMORY, leak("a", share=0.5), leak("b", share=0.5))["memory"] == ("a", "b")
+
+
+def test_rules_that_would_be_explained_become_the_findings_that_are_there() -> None:
+    there, missing = link([leak(would_explain=("tcp-memory", "retransmits")), MEMORY]), link([leak()])
+    assert [f.would_explain for f in there] == [("memory",), ()]
+    assert missing[0].would_explain == ()
+
+
+def test_a_conjecture_stays_one_where_the_link_has_no_evidence() -> None:
+    (cause, consequence) = link([leak(share=0.1), MEMORY])
+    assert (cause.would_explain, consequence.caused_by) == (("memory",), ())
+
+
+def test_nothing_is_linked_to_nothing() -> None:
+    assert (link([]), rank([])) == ([], [])
+
+
+def test_the_worst_comes_first() -> None:
+    for some in permutations([finding(s, severity=s) for s in SEVERITIES]):
+        assert order(*some) == ["critical", "warning", "info"]
+
+
+def test_a_cause_comes_before_what_it_causes_at_the_same_severity() -> None:
+    assert order(finding("memory", caused_by=("leak",)), leak(confidence="possible")) == ["leak", "memory"]
+
+
+def test_a_worse_consequence_comes_before_a_milder_cause() -> None:
+    assert order(leak(severity="warning"), finding("memory", caused_by=("leak",))) == ["memory", "leak"]
+
+
+def test_the_surer_comes_first_and_then_the_larger() -> None:
+    some = [
+        leak("large and possible", confidence="possible"), leak("small", share=0.1), leak("large", share=0.8),
+        leak("likely", confidence="likely"), leak("none", share=None),
+    ]  # fmt: skip
+    for shuffled in permutations(some):
+        assert order(*shuffled)[:2] == ["large", "small"]
+        assert order(*shuffled)[2:] == ["none", "likely", "large and possible"]
+
+
+def test_equal_findings_keep_their_order() -> None:
+    assert order(leak("a"), leak("b"), leak("c")) == ["a", "b", "c"]
+
+
+severity: st.SearchStrategy[Severity] = st.sampled_from(SEVERITIES)
+some_findings = st.lists(
+    st.tuples(st.sampled_from(["socket-leak", "tcp-memory"]), severity, st.none() | st.floats(0, 1)), max_size=6
+)
+
+
+@given(some_findings)
+def test_linking_and_ranking_lose_and_invent_nothing(some: list[tuple[str, Severity, float | None]]) -> None:
+    given_findings = [
+        leak(f"f{n}", share=share, severity=bad) if rule == "socket-leak" else finding(f"f{n}", rule, severity=bad)
+        for n, (rule, bad, share) in enumerate(some)
+    ]
+    ranked = rank(link(given_findings))
+    ids = [f.id for f in ranked]
+    assert sorted(ids) == sorted(f.id for f in given_findings)
+    assert [SEVERITIES.index(f.severity) for f in ranked] == sorted(SEVERITIES.index(f.severity) for f in ranked)
+    for f in ranked:
+        assert set(f.caused_by) <= set(ids) - {f.id}
+        assert all(f.id in c.would_explain for c in ranked if c.id in f.caused_by)
