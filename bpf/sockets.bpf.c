@@ -33,6 +33,7 @@
 #define TCP_LISTEN 10
 #define TCP_CLOSING 11
 #define TCP_NEW_SYN_RECV 12
+#define TCP_STATE_MAX 13 /* bound, inactive */
 #define UNREAD_LARGE 16384
 #define FULL_SEGMENT 1460
 #define BLOCK_BUCKETS 64 /* buckets read at once */
@@ -83,6 +84,8 @@ static struct {
 	__u64 net; /* and in the list of all namespaces */
 	__u64 first_net;
 	__u64 net_operations;
+	__u64 wanted_table;
+	__u32 table_found;
 	__u32 last_tgid;
 	__u32 last_pid;
 	__u32 jiffies; /* jiffies, as TCP keeps them */
@@ -110,9 +113,12 @@ static __always_inline __u32 age_class(__u32 since)
 {
 	/* AGE_BOUNDS_SECONDS of model/sockets.py; a test compares the two. */
 	const __u32 bounds[AGE_CLASSES - 1] = {1, 2, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400};
-	__s32 ticks = now.jiffies - since;
-	__u32 seconds = walk.hz && ticks > 0 ? ticks / walk.hz : 0;
+	__u32 ticks = now.jiffies - since, seconds;
 	int i;
+
+	if (ticks > -60 * walk.hz) /* it came after we looked at the clock */
+		ticks = 0;
+	seconds = walk.hz ? ticks / walk.hz : 0;
 
 	for (i = 0; i < AGE_CLASSES - 1; i++)
 		if (seconds < bounds[i])
@@ -157,6 +163,8 @@ __noinline int add_socket(void)
 	}
 	if (group) {
 		add_to(group);
+	} else if (now.key.protocol != PROTOCOL_TCP) {
+		walk.uncounted++;
 	} else {
 		walk.other_sockets++;
 		walk.other_memory_bytes += (__s64)now.memory;
@@ -550,7 +558,7 @@ static __always_inline void count_user(struct sock *sk, __u32 netns, __u8 state,
 		sum = bpf_map_lookup_elem(&hashed, &key);
 	}
 	if (!sum) {
-		walk.other_hashed++;
+		walk.uncounted++;
 		return;
 	}
 	sum->sockets++;
@@ -570,6 +578,10 @@ __noinline int add_hashed(__u64 address)
 	bool user;
 
 	walk.visited++;
+	if (!state || state > TCP_STATE_MAX) {
+		walk.uncounted++;
+		return 0;
+	}
 	if (state == TCP_TIME_WAIT) {
 		walk.time_wait += !walk.detailed;
 		return 0;
@@ -671,32 +683,6 @@ __noinline int walk_block(__u64 ehash)
 	return step_is_over();
 }
 
-/* One step of the walk through table number walk.table; returns 1 while buckets are left, 0 at the end. */
-SEC("raw_tp")
-int walk_table(void *ctx)
-{
-	__u64 begin = bpf_ktime_get_ns(), taken;
-	struct inet_hashinfo *table;
-	__u64 ehash;
-	int i;
-
-	if (walk.table >= TABLES_MAX)
-		return 0;
-	table = (struct inet_hashinfo *)walk.tables[walk.table];
-	ehash = (__u64)BPF_CORE_READ(table, ehash);
-	walk.buckets = BPF_CORE_READ(table, ehash_mask) + 1;
-	walk.visited = 0;
-	now.jiffies = bpf_jiffies64();
-	now.deadline_ns = begin + walk.step_ns;
-	for (i = 0; i < BLOCKS_MAX; i++)
-		if (walk_block(ehash))
-			break;
-	taken = bpf_ktime_get_ns() - begin;
-	if (taken > walk.longest_step_ns)
-		walk.longest_step_ns = taken;
-	return walk.bucket < walk.buckets;
-}
-
 /* Most namespaces share one hash; one with net.ipv4.tcp_child_ehash_entries has its own. */
 __noinline int keep_table(__u64 table)
 {
@@ -725,8 +711,12 @@ __noinline int visit_net(void)
 	struct list_head *next;
 
 	if ((__u64)BPF_CORE_READ(net, ns.ops) == now.net_operations) {
-		walk.netns_total++;
-		keep_table((__u64)net_hashinfo(net));
+		if (now.wanted_table) {
+			now.table_found |= (__u64)net_hashinfo(net) == now.wanted_table;
+		} else {
+			walk.netns_total++;
+			keep_table((__u64)net_hashinfo(net));
+		}
 	}
 	next = BPF_CORE_READ(net, list.next);
 	now.net = (__u64)next - bpf_core_field_offset(struct net, list);
@@ -743,22 +733,73 @@ __noinline int visit_nets(void)
 	return 0;
 }
 
-/* Begins a pass: the clocks, and the hash tables of all namespaces. */
-SEC("raw_tp")
-int list_tables(void *ctx)
+static __always_inline bool visit_all_nets(void)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct net *net = BPF_CORE_READ(task, nsproxy, net_ns);
 	int i;
 
-	walk.jiffies = bpf_jiffies64();
-	walk.ktime_ns = bpf_ktime_get_ns();
-	now.last_tgid = 0;
 	now.net = now.first_net = (__u64)net;
 	now.net_operations = (__u64)BPF_CORE_READ(net, ns.ops);
 	for (i = 0; i < NETNS_PARTS; i++)
 		if (visit_nets())
-			return 0;
-	walk.unlisted = 1;
+			return true;
+	return false;
+}
+
+/*
+ * A namespace's own table is freed after a grace period that follows its removal from the list (cleanup_net), so a table
+ * that is listed now stays until this program ends. The first table is that of our own namespace.
+ */
+static __always_inline bool still_listed(__u64 table)
+{
+	now.wanted_table = table;
+	now.table_found = 0;
+	visit_all_nets();
+	now.wanted_table = 0;
+	return now.table_found;
+}
+
+/* One step of the walk through table number walk.table; returns 1 while buckets are left, 0 at the end. */
+SEC("raw_tp")
+int walk_table(void *ctx)
+{
+	__u64 begin = bpf_ktime_get_ns(), taken;
+	struct inet_hashinfo *table;
+	__u64 ehash;
+	int i;
+
+	if (walk.table >= TABLES_MAX)
+		return 0;
+	table = (struct inet_hashinfo *)walk.tables[walk.table];
+	if (walk.table > 0 && !still_listed((__u64)table)) {
+		walk.uncounted++;
+		return 0;
+	}
+	ehash = (__u64)BPF_CORE_READ(table, ehash);
+	walk.buckets = BPF_CORE_READ(table, ehash_mask) + 1;
+	walk.visited = 0;
+	now.jiffies = bpf_jiffies64();
+	now.deadline_ns = begin + walk.step_ns;
+	for (i = 0; i < BLOCKS_MAX; i++)
+		if (walk_block(ehash))
+			break;
+	taken = bpf_ktime_get_ns() - begin;
+	if (taken > walk.longest_step_ns)
+		walk.longest_step_ns = taken;
+	return walk.bucket < walk.buckets;
+}
+
+/* Begins a pass: our place, and the hash tables of all namespaces. */
+SEC("raw_tp")
+int list_tables(void *ctx)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	walk.pid_level = BPF_CORE_READ(task, thread_pid, level) - walk.pid_level_above;
+	now.last_tgid = 0;
+	now.wanted_table = 0;
+	if (!visit_all_nets())
+		walk.unlisted = 1;
 	return 0;
 }

@@ -103,7 +103,8 @@ struct stuck {
 /* One run of the walks: user space sets the upper part and resets the lower part before a pass. */
 struct walk {
 	unsigned int hz; /* ticks a second */
-	unsigned int pid_level; /* depth of our pid namespace */
+	unsigned int pid_level_above; /* how far the pid namespace of our procfs is above ours */
+	unsigned int pid_level; /* depth of the pid namespace of our procfs */
 	unsigned int pass_number; /* number of this pass, from 1 */
 	unsigned int step_ns; /* a step of the hash walk ends after this time ... */
 	unsigned int step_sockets; /* ... or this many sockets */
@@ -116,8 +117,6 @@ struct walk {
 	unsigned int netns_total;
 	unsigned int tables_total; /* distinct hash tables of established sockets */
 	unsigned long long tables[TABLES_MAX];
-	unsigned long long jiffies;
-	unsigned long long ktime_ns;
 	unsigned long long longest_step_ns;
 	unsigned long long time_wait;
 	unsigned long long request_sockets;
@@ -127,7 +126,7 @@ struct walk {
 	unsigned long long other_sockets; /* fitted in no group */
 	long long other_memory_bytes;
 	unsigned long long other_owners; /* processes whose name found no room */
-	unsigned long long other_hashed; /* sockets with a file that fitted in no sum */
+	unsigned long long uncounted; /* sockets and tables that could not be added to any sum */
 	unsigned long long unlisted; /* 1 if there were more namespaces or hash tables than are listed */
 	unsigned long long moved_chains; /* a socket moved to another chain while we followed it */
 	unsigned long long long_chains; /* cut at CHAIN_MAX */

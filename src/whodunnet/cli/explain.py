@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
 
 import click
 
 from whodunnet.errors import UsageError
 from whodunnet.rules.catalogue import catalogue
+
+PAGES = Path(__file__).parent.with_name("pages")
 
 
 @click.command()
@@ -19,4 +21,4 @@ def command(rule: str) -> None:
     from whodunnet.report.console import make_console
     from whodunnet.report.page import render_page
 
-    render_page((files("whodunnet") / "pages" / f"{rule}.md").read_text(encoding="utf-8"), make_console())
+    render_page(PAGES.joinpath(f"{rule}.md").read_text(encoding="utf-8"), make_console())

@@ -42,6 +42,8 @@ def can_run(name: str, needed: tuple[str, ...], support: Support) -> str:
     """Whether a collector can give its full answer here, and if not, why and what it does instead."""
     replaced = {"CAP_BPF", "CAP_PERFMON", "CAP_SYSLOG"} if "CAP_SYS_ADMIN" in support.capabilities else set()
     missing = [c for c in needed if c not in support.capabilities | replaced]
+    if name == "sockets" and not missing and support.lockdown == "confidentiality":
+        return "falls back to sock_diag: the kernel is locked down (confidentiality)"
     if name == "sockets" and not missing and not support.btf:
         return "falls back to sock_diag: this kernel does not describe its types (CONFIG_DEBUG_INFO_BTF)"
     if not missing:

@@ -110,7 +110,12 @@ def name_owners(workloads: WorkloadsCollector, sample: Sockets, owners: Mapping[
         for pid, owner in owners.items()
         if pid not in found.by_pid
     }
-    return msgspec.structs.replace(found, by_pid=found.by_pid | kept)
+    placed = {
+        pid: msgspec.structs.replace(workload, netns=owners[pid].netns)
+        for pid, workload in found.by_pid.items()
+        if workload.netns is None and pid in owners
+    }
+    return msgspec.structs.replace(found, by_pid=found.by_pid | kept | placed)
 
 
 def now() -> Moment:

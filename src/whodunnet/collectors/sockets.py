@@ -44,7 +44,7 @@ class SocketsCollector:
         """One pass. Raises UnreadableError only if sock_diag is refused as well."""
         if self._walk is None and self._refused is None:
             try:
-                self._walk = SocketWalk(self._support.capabilities, self._support.pid_namespace_depth)
+                self._walk = SocketWalk(self._support)
             except UnreadableError as error:
                 self._refused = error
         if self._walk is not None:
@@ -65,7 +65,7 @@ class SocketsCollector:
     def _from_walk(self, found: Pass) -> Sockets:
         self.owners = found.owners
         not_seen = [NO_OWNER_KNOWN]
-        if self._support.pid_namespace_depth:
+        if not self._support.initial_pid_namespace:
             not_seen.append(IN_PID_NAMESPACE)
         return Sockets(
             method="bpf",
@@ -79,6 +79,7 @@ class SocketsCollector:
             other_memory_bytes=found.other_memory_bytes,
             lost=found.lost,
             netns_total=found.netns_total,
+            all_processes=self._support.initial_pid_namespace,
             page_size_bytes=self._support.page_size_bytes,
             not_seen=tuple(not_seen),
             longest_step_seconds=found.longest_step_seconds,

@@ -23,7 +23,7 @@ from whodunnet.kernel.procfs.files import unreadable
 from whodunnet.kernel.roots import Roots
 from whodunnet.model.sockets import Protocol, Sockets
 
-READING_SECONDS_MAX = 20.0
+READING_SECONDS_MAX = 5.0
 """No further namespace is entered after this: every dump of one walks the hash table of them all."""
 
 _NOT_SEEN = (

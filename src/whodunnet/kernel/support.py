@@ -45,6 +45,7 @@ class Support(msgspec.Struct, frozen=True, kw_only=True):
 
     capabilities: effective ones, as "CAP_NET_ADMIN". lockdown: "none", "integrity" or "confidentiality".
     pid_namespace_depth: pid namespaces between the one procfs shows and ours, 0 if they are the same.
+    initial_pid_namespace: whether ours is the one that has every process of the machine.
     """
 
     capabilities: frozenset[str]
@@ -58,6 +59,7 @@ class Support(msgspec.Struct, frozen=True, kw_only=True):
     lockdown: str | None
     virtual_machine: bool | None
     pid_namespace_depth: int
+    initial_pid_namespace: bool = True
     cgroup_layout: CgroupLayout | None
 
 
@@ -76,6 +78,7 @@ def read_support(roots: Roots) -> Support:
         lockdown=read_lockdown(roots),
         virtual_machine=read_virtual_machine(roots),
         pid_namespace_depth=status.pid_namespace_depth,
+        initial_pid_namespace=read_initial_pid_namespace(roots),
         cgroup_layout=read_cgroup_layout(roots),
     )
 
@@ -133,6 +136,14 @@ def read_status(roots: Roots) -> TaskStatus:
     """Our rights. Raises UnreadableError."""
     path = roots.proc / "self/status"
     return parse_status(read_bytes(path), str(path))
+
+
+def read_initial_pid_namespace(roots: Roots) -> bool:
+    """Whether our pid namespace is the first one, which has a fixed number (PROC_PID_INIT_INO, linux/proc_ns.h)."""
+    try:
+        return (roots.proc / "self/ns/pid").readlink().name == "pid:[4026531836]"
+    except OSError:
+        return False
 
 
 def read_possible_cpus(roots: Roots) -> int:

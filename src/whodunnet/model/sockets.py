@@ -109,6 +109,7 @@ class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True):
     """One pass over the sockets of the kernel.
 
     method: "bpf" sees every namespace; "sock_diag" only the namespaces it could enter, and no unhashed socket.
+    all_processes: False where processes may exist that this pass cannot see (another pid namespace, hidden ones).
     time_wait, request_sockets: minisockets, which hold no TCP memory and are not in sockstat's alloc.
     stuck: at most a bounded, evenly drawn sample of `stuck_total` sockets with a symptom.
     other_sockets, other_memory_bytes: sockets that fitted in no group any more (bounded maps), summed.
@@ -129,6 +130,7 @@ class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True):
     lost: int = 0
     netns_total: int | None = None
     netns_unread: int = 0
+    all_processes: bool = True
     page_size_bytes: int = 4096
     not_seen: tuple[str, ...] = ()
     longest_step_seconds: float = 0.0

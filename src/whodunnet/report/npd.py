@@ -20,4 +20,5 @@ def _sentence(diagnosis: Diagnosis) -> str:
     if diagnosis.outcome == "incomplete":
         return f"not checked: {', '.join(answer.rule for answer in diagnosis.not_checked) or 'unknown'}"
     suspects = count(len(diagnosis.cleared), "suspect")
-    return f"no network fault found: {suspects} ruled out in {duration(diagnosis.window.seconds)}"
+    gaps = f", {len(diagnosis.not_checked)} not checked" if diagnosis.not_checked else ""
+    return f"no network fault found: {suspects} ruled out in {duration(diagnosis.window.seconds)}{gaps}"

@@ -43,8 +43,8 @@ class Held(msgspec.Struct):
 class Backpressure(msgspec.Struct):
     """by_reader: reader's owner key -> holder's owner key -> what it holds for it. by_remote: the same by peer address.
 
-    relays: owner keys that do not read because they themselves are held up, with whom they wait for: keys of readers, or
-    of remote addresses (`remote_key`).
+    relays: owner keys that do not read because they themselves are held up, with whom they wait for: keys of readers,
+    or of remote addresses (`remote_key`).
     """
 
     by_reader: dict[str, dict[str, Held]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -51,5 +51,5 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @cache
 def catalogue() -> dict[str, Entry]:
     """Every rule by its id, in the order of the file, causes after their consequences."""
-    raw = tomllib.loads((files("whodunnet.rules") / "catalogue.toml").read_text(encoding="utf-8"))
+    raw = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text(encoding="utf-8"))
     return msgspec.convert(raw, dict[str, Entry])

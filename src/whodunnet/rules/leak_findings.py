@@ -147,14 +147,18 @@ def _remote_finding(
         evidence=(
             Evidence(
                 statement=f"Connections to {address} with unsent data and a closed window; {still:,} did not move",
-                value=sockets, unit="sockets", source=f"sockets collector ({window.sockets.method})",
-                at=window.at.wall, boot_seconds=window.at.boot_seconds, repeat=f"ss -tnm dst {shell_quote(endpoint_text(Endpoint(address, None)))}",
+                value=sockets,
+                unit="sockets",
+                source=f"sockets collector ({window.sockets.method})",
+                at=window.at.wall,
+                boot_seconds=window.at.boot_seconds,
+                repeat=f"ss -tnm dst {shell_quote(endpoint_text(Endpoint(address, None)))}",
             ),
         ),
         would_explain=entry.would_explain if heavy else (),
         remedies=(remedies.CAPTURE, remedies.fix(shape.fix)),
         explanation=shape.explanation,
-    )  # fmt: skip
+    )
 
 
 def _pace_text(pace: Pace | None) -> list[str]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from whodunnet.model.finding import Answer, Cleared, Evidence, NotChecked
 from whodunnet.model.snapshot import Recording
+from whodunnet.model.sockets import Sockets
 from whodunnet.rules.backpressure import follow
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.leak_cases import cases_of
@@ -25,21 +28,23 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     cases = cases_of(candidates(recording), entry, window, pressure)
     found = [compose(case, entry, window) for case in cases]
     found += remote_readers(pressure, entry, window)
-    if found:
-        return found
-    unseen = _unseen(window)
-    if unseen is not None:
-        return [unseen]
-    return [_cleared(window)]
+    unseen = _unseen(window, entry)
+    if found and unseen is not None:
+        gap = f"There may be more than this: {unseen.reason}."
+        return [msgspec.structs.replace(f, explanation=(*f.explanation, gap)) for f in found]
+    return found or [unseen or _cleared(window)]
 
 
-def _unseen(window: Window) -> NotChecked | None:
+def _unseen(window: Window, entry: Entry) -> NotChecked | None:
     """Not checked, if the kernel counts far more than was in sight."""
     sockets, memory = window.sockets, window.memory
     if sockets.netns_unread:
         reason = f"{sockets.netns_unread} network namespaces could not be entered"
-    elif memory is not None and sockets.tcp_sockets < ENOUGH_SEEN * memory.alloc_sockets - 8:
+    elif memory is not None and _too_few(sockets, memory.alloc_sockets, entry):
         reason = f"only {sockets.tcp_sockets:,} of the kernel's {memory.alloc_sockets:,} TCP sockets were in sight"
+    elif not sockets.all_processes and any(g.holding == "no-descriptor" for g in sockets.groups):
+        strangers = sum(g.sockets for g in sockets.groups if g.holding == "no-descriptor")
+        reason = f"{strangers:,} sockets belong to processes outside our pid namespace, or to none"
     else:
         return None
     if sockets.fallback_reason:
@@ -47,6 +52,14 @@ def _unseen(window: Window) -> NotChecked | None:
     code = "unreadable" if sockets.method == "bpf" else "unsupported"
     code = "missing-capability" if sockets.missing_capability else code
     return NotChecked(rule=RULE, code=code, missing_capability=sockets.missing_capability, reason=reason)
+
+
+def _too_few(sockets: Sockets, alloc: int, entry: Entry) -> bool:
+    """Whether a leak would fit into what was not in sight; with BPF only churn and the kernel's own are not."""
+    unseen = alloc - sockets.tcp_sockets
+    if sockets.method == "bpf":
+        return unseen >= (1 - ENOUGH_SEEN) * alloc and unseen >= entry.limit("min_unread")
+    return unseen >= entry.limit("min_unread")
 
 
 def _cleared(window: Window) -> Cleared:
@@ -57,7 +70,9 @@ def _cleared(window: Window) -> Cleared:
     if window.seconds < 60:
         reach += "; idle connections that are held open show only in 60 s or more"
     if sockets.method != "bpf":
-        reach += "; without BPF, sockets that were never connected or are dead are not seen"
+        reach += (
+            f"; without BPF ({sockets.fallback_reason}), sockets that were never connected or are dead are not seen"
+        )
     return Cleared(
         rule=RULE,
         sensitivity=reach,

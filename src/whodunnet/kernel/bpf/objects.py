@@ -8,20 +8,22 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Any
 
 from whodunnet.errors import UnreadableError
+from whodunnet.kernel.support import Support
 from whodunnet.model.text import clean
 
+OBJECTS = Path(__file__).with_name("objects")
 NEEDS = ("CAP_BPF", "CAP_PERFMON")
 
 
 class BpfObject:
     """One loaded object with its programs and maps. Close it, or use it in a `with` block."""
 
-    def __init__(self, name: str, capabilities: frozenset[str]) -> None:
-        """name: bpf/<name>.bpf.c; capabilities: ours. Raises UnreadableError with the reason if it does not load."""
+    def __init__(self, name: str, support: Support) -> None:
+        """name: bpf/<name>.bpf.c. Raises UnreadableError with the reason if it does not load."""
         try:
             from whodunnet.kernel.bpf import _libbpf  # a machine without libbpf still gets the fallback
         except ImportError as error:
@@ -29,14 +31,13 @@ class BpfObject:
         self.ffi, self._lib = _libbpf.ffi, _libbpf.lib
         self._shared: list[tuple[Any, Any]] = []
         self._lib.open_log()
-        with as_file(files("whodunnet.kernel.bpf") / "objects" / f"{name}.bpf.o") as path:
-            self._object = self._lib.open_object(os.fsencode(path))
+        self._object = self._lib.open_object(os.fsencode(OBJECTS / f"{name}.bpf.o"))
         if self._object == self.ffi.NULL:
             raise UnreadableError(f"the BPF object {name} cannot be opened: {self._log()}", code="unsupported")
         result = self._lib.bpf_object__load(self._object)
         if result:
             self.close()
-            raise self._refused(name, -result, capabilities)
+            raise self._refused(name, -result, support)
 
     def close(self) -> None:
         """Unloads all programs and frees all maps."""
@@ -99,8 +100,9 @@ class BpfObject:
         lines = bytes(self.ffi.string(self._lib.read_log())).decode(errors="replace").splitlines()
         return clean(lines[-1] if lines else "no reason given")
 
-    def _refused(self, name: str, number: int, capabilities: frozenset[str]) -> UnreadableError:
-        missing = [] if "CAP_SYS_ADMIN" in capabilities else [c for c in NEEDS if c not in capabilities]
+    def _refused(self, name: str, number: int, support: Support) -> UnreadableError:
+        held = support.capabilities
+        missing = [] if "CAP_SYS_ADMIN" in held else [c for c in NEEDS if c not in held]
         if missing:
             return UnreadableError(
                 f"BPF programs may not be loaded without {' and '.join(missing)}",
@@ -108,6 +110,10 @@ class BpfObject:
                 missing_capability=missing[0],
             )
         log = self._log()
+        if support.lockdown == "confidentiality":
+            return UnreadableError(
+                "the kernel is locked down (confidentiality): BPF programs may not read its memory", code="unsupported"
+            )
         if number in (errno.EPERM, errno.EACCES):
             text = f"the kernel or a security module forbids BPF programs although the rights are there: {log}"
         elif number == errno.ESRCH or "BTF" in log:

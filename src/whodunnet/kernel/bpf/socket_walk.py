@@ -6,9 +6,11 @@ The layouts are those of bpf/sockets.h, from which the binding is compiled.
 from __future__ import annotations
 
 import socket
+import time
 from typing import Any, NamedTuple
 
 from whodunnet.kernel.bpf.objects import BpfObject
+from whodunnet.kernel.support import Support
 from whodunnet.model.sockets import (
     AcceptQueue,
     Endpoint,
@@ -31,9 +33,10 @@ STATES = (
 )  # fmt: skip
 """Names of the numbers in include/net/tcp_states.h."""
 UNCHANGED = {0: False, 1: True, 2: None}
+CLOCK_MONOTONIC_COARSE = 6  # include/uapi/linux/time.h
 STEP_NS = 500_000
 STEP_SOCKETS = 1024
-STUCK_SLOTS = 2 * 8192
+STUCK_SLOTS = 16_384
 MARKS_MANY = 49_152
 LISTENER_LIMIT = 4096
 CHURN_FLOOR = 20_000
@@ -78,15 +81,14 @@ class Pass(NamedTuple):
 class SocketWalk:
     """The loaded programs; each `read` is one pass. Passes remember what the one before saw (for `unchanged`)."""
 
-    def __init__(self, capabilities: frozenset[str], pid_level: int) -> None:
-        """pid_level: depth of our pid namespace. Raises UnreadableError where the programs do not load."""
-        self._bpf = BpfObject("sockets", capabilities)
+    def __init__(self, support: Support) -> None:
+        """Raises UnreadableError where the programs do not load."""
+        self._bpf = BpfObject("sockets", support)
         self._walk = self._bpf.data(".data.walk", "struct walk")
-        self._walk.pid_level = pid_level
+        self._walk.pid_level_above = support.pid_namespace_depth
         self._walk.step_ns = STEP_NS
         self._walk.step_sockets = STEP_SOCKETS
-        self._bpf.run("list_tables")
-        self._walk.hz = ticks_per_second(self._walk.jiffies, self._walk.ktime_ns)
+        self._walk.hz = ticks_per_second()
 
     def close(self) -> None:
         self._bpf.close()
@@ -120,7 +122,7 @@ class SocketWalk:
         unlisted_listeners = max(walk.listeners_total - LISTENER_LIMIT, 0)
         return int(
             walk.moved_chains + walk.long_chains + walk.not_deduplicated + walk.other_owners + walk.unmarked
-            + walk.other_hashed + walk.unlisted + unlisted_listeners
+            + walk.uncounted + walk.unlisted + unlisted_listeners
         )  # fmt: skip
 
     def _reset(self) -> None:
@@ -164,7 +166,7 @@ class SocketWalk:
         return [
             Hashed(
                 keys[i].netns,
-                STATES[keys[i].state],
+                state_name(keys[i].state),
                 bool(keys[i].without_file),
                 values[i].sockets,
                 values[i].memory_bytes,
@@ -250,6 +252,11 @@ def unheld_groups(groups: list[SocketGroup], hashed: list[Hashed]) -> list[Socke
     ]
 
 
+def state_name(number: int) -> str:
+    """Name of a TCP state; "none" for one that this kernel has and we do not know."""
+    return STATES[number] if number < len(STATES) else "none"
+
+
 def decode_address(ffi: Any, address: Any, family: int) -> str:
     """Text form of an address of 4 or 16 bytes."""
     if family == 4:
@@ -270,7 +277,7 @@ def decode_group(ffi: Any, key: Any, value: Any, first_pass: bool) -> SocketGrou
         netns=key.netns,
         protocol=PROTOCOLS[key.protocol],
         family=key.family,
-        state=STATES[key.state],
+        state=state_name(key.state),
         role=role,
         holding=HOLDINGS[key.holding],
         symptom=symptom,
@@ -305,6 +312,6 @@ def decode_stuck(ffi: Any, item: Any) -> StuckSocket:
     )
 
 
-def ticks_per_second(jiffies: int, ktime_ns: int) -> int:
-    """The kernel's HZ, which it tells nobody: jiffies begin at 2**32 - 300 * HZ at boot (include/linux/jiffies.h)."""
-    return min((100, 250, 300, 1000), key=lambda hz: abs((jiffies - (2**32 - 300 * hz)) / hz - ktime_ns / 1e9))
+def ticks_per_second() -> int:
+    """The kernel's HZ, which it tells nobody: the coarse clocks have the resolution of one tick (clock_getres(2))."""
+    return round(1 / time.clock_getres(CLOCK_MONOTONIC_COARSE))
