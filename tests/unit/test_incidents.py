@@ -81,6 +81,11 @@ def test_the_other_forms_of_the_report_name_the_same_culprit(diagnosis: Diagnosi
     assert len(render_npd(diagnosis).encode()) <= LIMIT_BYTES
 
 
+def test_the_report_of_an_incident_says_nothing_that_is_empty(diagnosis: Diagnosis) -> None:
+    text = text_of(diagnosis)
+    assert [words for words in ("unknown owner", "in 0 s", "nobody known", "None") if words in text] == []
+
+
 def test_incident_1_has_the_published_figures() -> None:
     memory = load(NODES / "incident-1-tcp-memory/recording.jsonl").last(TcpMemory)
     assert memory is not None

@@ -13,6 +13,12 @@ from whodunnet.model.snapshot import Node, Recording, Snapshot
 SCHEMA = "whodunnet/recording/v1"
 
 
+class Schema(msgspec.Struct):
+    """The one field that every version has."""
+
+    schema: str
+
+
 class Header(msgspec.Struct, kw_only=True):
     """What is true of the whole recording."""
 
@@ -50,9 +56,10 @@ def load(path: Path) -> Recording:
     except OSError as error:
         raise RecordingError(f"{path} cannot be read: {error.strerror}") from error
     try:
-        header = msgspec.json.decode(lines[0] if lines else b"", type=Header)
-        if header.schema != SCHEMA:
-            raise RecordingError(f"{path} has schema {header.schema}; this version reads {SCHEMA}")
+        schema = msgspec.json.decode(lines[0] if lines else b"", type=Schema).schema
+        if schema != SCHEMA:
+            raise RecordingError(f"{path} has schema {schema}; this version reads {SCHEMA}")
+        header = msgspec.json.decode(lines[0], type=Header)
         snapshots = tuple(msgspec.json.decode(line, type=Snapshot) for line in lines[1:])
     except msgspec.MsgspecError as error:
         raise RecordingError(f"{path} is no recording of whodunnet, or is damaged: {error}") from error

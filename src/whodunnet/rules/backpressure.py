@@ -16,12 +16,12 @@ RELAY_SHARE = 0.5
 
 
 class Held(msgspec.Struct):
-    """Send queues of one holder that one reader keeps full; of its processes, and of how many orphans."""
+    """Send queues of one holder that one reader keeps full: of which processes, and of how many orphans by endpoint."""
 
     sockets: int = 0
     memory_bytes: int = 0
     unchanged: int = 0
-    orphans: int = 0
+    orphans: Counter[Endpoint] = msgspec.field(default_factory=Counter)
     pids: Counter[int] = msgspec.field(default_factory=Counter)
     netns: Counter[int] = msgspec.field(default_factory=Counter)
 
@@ -30,14 +30,15 @@ class Held(msgspec.Struct):
         self.sockets += other.sockets
         self.memory_bytes += other.memory_bytes
         self.unchanged += other.unchanged
-        self.orphans += other.orphans
+        self.orphans.update(other.orphans)
         self.pids.update(other.pids)
         self.netns.update(other.netns)
 
     def scale(self, factor: float) -> None:
         """From the sample to all."""
-        self.sockets, self.orphans = round(self.sockets * factor), round(self.orphans * factor)
-        self.memory_bytes, self.unchanged = round(self.memory_bytes * factor), round(self.unchanged * factor)
+        self.sockets, self.unchanged = round(self.sockets * factor), round(self.unchanged * factor)
+        self.memory_bytes = round(self.memory_bytes * factor)
+        self.orphans = Counter({endpoint: round(n * factor) for endpoint, n in self.orphans.items()})
 
 
 class Backpressure(msgspec.Struct):
@@ -75,6 +76,11 @@ class Backpressure(msgspec.Struct):
 def remote_key(address: str) -> str:
     """Stands for all readers at one address that is not on this node."""
     return f"remote {address}"
+
+
+def remote_sockets(pressure: Backpressure, address: str) -> int:
+    """How many send queues of this node the readers at one remote address keep full themselves."""
+    return sum(held.sockets for held in pressure.by_remote[address].values())
 
 
 def follow(sockets: Sockets, workloads: Workloads) -> Backpressure:
@@ -162,7 +168,7 @@ def _add(table: dict[str, Held], holder: str, s: StuckSocket) -> None:
     if s.owner_pid is not None:
         held.pids[s.owner_pid] += 1
     elif s.holding == "orphan":
-        held.orphans += 1
+        held.orphans[Endpoint(None, s.local.port) if s.role == "accepted" else s.remote] += 1
 
 
 def _key(s: StuckSocket, workloads: Workloads) -> str:

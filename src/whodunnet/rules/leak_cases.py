@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from whodunnet.model.finding import Confidence, Severity
-from whodunnet.rules.backpressure import Backpressure, Held
+from whodunnet.rules.backpressure import Backpressure, Held, remote_key, remote_sockets
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.leak_shapes import TESTS, Signs
 from whodunnet.rules.tally import Candidate
@@ -26,8 +26,10 @@ class Case(msgspec.Struct, kw_only=True):
 def cases_of(found: list[Candidate], entry: Entry, window: Window, pressure: Backpressure) -> list[Case]:
     """Every candidate that is a leak, or a halted reader; surest and largest first."""
     cases = []
+    readers = {c.key for c in found if c.shape == "response-never-read" and c.last.sockets >= entry.limit("min_unread")}
+    readers |= {remote_key(a) for a in pressure.by_remote if remote_sockets(pressure, a) >= entry.limit("min_sockets")}
     for c in found:
-        held = _caused(c, pressure)
+        held = _caused(c, pressure, readers)
         if held is None:
             continue
         caused = min(c.last.memory_bytes + sum(h.memory_bytes for h in held.values()), window.total_bytes)
@@ -37,21 +39,24 @@ def cases_of(found: list[Candidate], entry: Entry, window: Window, pressure: Bac
     return _weighed(cases, found, entry, window)
 
 
-def _caused(c: Candidate, pressure: Backpressure) -> dict[str, Held] | None:
-    """Send queues that this reader keeps full, also through relays; None for one that only passes it on."""
+def _caused(c: Candidate, pressure: Backpressure, readers: set[str]) -> dict[str, Held] | None:
+    """Send queues that this reader keeps full, also through relays; None for one that only passes it on.
+
+    readers: who can be named in its stead. Where nobody can, it is not excused.
+    """
     if c.shape == "orphans" and 2 * _orphans_of_readers(c, pressure) >= c.last.sockets:
         return None
     if c.shape != "response-never-read":
         return {}
-    if c.key in pressure.relays and pressure.origins(c.key) != {c.key}:
+    if c.key in pressure.relays and (pressure.origins(c.key) - {c.key}) & readers:
         return None
     return pressure.held_for(c.key)
 
 
 def _orphans_of_readers(c: Candidate, pressure: Backpressure) -> int:
     """How many of these orphans wait for a reader on this node; that reader is the finding."""
-    tables = (held for table in pressure.by_reader.values() for held in table.values() if held.orphans)
-    return sum(held.orphans for held in tables if set(held.netns) <= set(c.last.netns))
+    held = (held for table in pressure.by_reader.values() for held in table.values() if held.orphans)
+    return sum(h.orphans[endpoint] for h in held if set(h.netns) & set(c.last.netns) for endpoint in c.last.endpoints)
 
 
 def _weighed(cases: list[Case], found: list[Candidate], entry: Entry, window: Window) -> list[Case]:

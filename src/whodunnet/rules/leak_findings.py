@@ -9,7 +9,7 @@ from whodunnet.model.finding import Evidence, Finding, Party, Remedy
 from whodunnet.model.sockets import Endpoint
 from whodunnet.model.text import shell_quote, shorten_bytes
 from whodunnet.rules import remedies
-from whodunnet.rules.backpressure import Backpressure, Held, remote_key
+from whodunnet.rules.backpressure import Backpressure, Held, remote_key, remote_sockets
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.identity import endpoint_text, party, short_name
 from whodunnet.rules.leak_cases import Case, severity_of
@@ -114,8 +114,10 @@ def remote_readers(pressure: Backpressure, entry: Entry, window: Window) -> list
     """Send queues kept full by a peer that is not on this node: the address is all that can be named."""
     found = []
     for address, direct in pressure.by_remote.items():
-        table = direct | {k: h for k, h in pressure.held_for(remote_key(address)).items() if k not in direct}
-        sockets = sum(h.sockets for h in direct.values())
+        table: dict[str, Held] = {}
+        for holder, held in (*direct.items(), *pressure.held_for(remote_key(address)).items()):
+            table.setdefault(holder, Held()).add(held)
+        sockets = remote_sockets(pressure, address)
         still = sum(h.unchanged for h in direct.values())
         memory = sum(h.memory_bytes for h in table.values())
         if sockets < entry.limit("min_sockets") or (window.snapshots > 1 and 2 * still < sockets):

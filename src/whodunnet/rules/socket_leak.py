@@ -70,9 +70,8 @@ def _cleared(window: Window) -> Cleared:
     if window.seconds < 60:
         reach += "; idle connections that are held open show only in 60 s or more"
     if sockets.method != "bpf":
-        reach += (
-            f"; without BPF ({sockets.fallback_reason}), sockets that were never connected or are dead are not seen"
-        )
+        why = f" ({sockets.fallback_reason})" if sockets.fallback_reason else ""
+        reach += f"; without BPF{why}, sockets that were never connected or are dead are not seen"
     return Cleared(
         rule=RULE,
         sensitivity=reach,

@@ -242,16 +242,20 @@ def _remedies(recording: Recording) -> list[Remedy]:
     steps = [remedies.CAPTURE]
     raised = remedies.raise_limit(memory, None) if memory else None
     steps += [raised] if raised else []
-    steps.append(
-        Remedy(
-            action="cordon",
-            do="Keep new pods away from this node until it is over",
-            command=f"kubectl cordon -- {shell_quote(recording.node.hostname)}",
-            effect="nothing new is scheduled here",
-            risk="none for what runs; undo with kubectl uncordon",
-        )
-    )
+    workloads = recording.last(Workloads) or Workloads()
+    if any(workload.pod for workload in workloads.by_pid.values()):
+        steps.append(_cordon(recording.node.hostname))
     return steps
+
+
+def _cordon(hostname: str) -> Remedy:
+    return Remedy(
+        action="cordon",
+        do="Keep new pods away from this node until it is over",
+        command=f"kubectl cordon -- {shell_quote(hostname)}",
+        effect="nothing new is scheduled here",
+        risk="none for what runs; undo with kubectl uncordon",
+    )
 
 
 def _cleared(reading: Reading) -> Cleared:

@@ -9,6 +9,7 @@ from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import SocketGroup, Sockets
 from whodunnet.model.tcp_memory import TcpMemory
 from whodunnet.model.workload import Workloads
+from whodunnet.rules.identity import owner_key
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +61,8 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def attributed(self) -> float:
         """Share of all TCP memory whose owner is known; of all sockets where memory is too small to tell."""
-        listeners, named = self.sockets.listeners(), self.workloads.by_pid
+        named = self.workloads.by_pid
+        listeners = self.sockets.listeners(lambda pid: owner_key(pid, named.get(pid)))
         known = [g for g in self.sockets.groups if g.protocol == "tcp" and _owner(g, listeners) in named]
         if self.attributed_of == "memory":
             return min(sum(g.memory_bytes for g in known) / self.total_bytes, 1.0)

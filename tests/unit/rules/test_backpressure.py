@@ -7,8 +7,8 @@ import pytest
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Endpoint, SocketGroup, Sockets, StuckSocket
 from whodunnet.model.tcp_memory import TcpMemory
-from whodunnet.model.workload import Workloads
-from whodunnet.rules.backpressure import Backpressure, follow
+from whodunnet.model.workload import Process, Workloads
+from whodunnet.rules.backpressure import Backpressure, follow, remote_key
 
 from .nodes import (
     NETNS,
@@ -62,7 +62,7 @@ def test_several_processes_of_a_container_are_one_reader_and_one_holder() -> Non
 
 
 def test_an_owner_that_does_not_read_itself_is_no_holder_for_another() -> None:
-    assert followed(pairs(1, 1, 3)).by_reader == {}
+    assert not any(followed(pairs(1, 1, 3)).by_reader.values())
 
 
 def test_a_server_behind_a_service_address_is_found_by_the_client_that_stays_the_same() -> None:
@@ -108,7 +108,7 @@ def test_a_peer_whose_address_is_local_is_not_called_remote_although_its_socket_
 def test_orphans_are_followed_too() -> None:
     result = followed(pairs(None, 2, 3, holding="orphan"))
     assert table(result) == {"pid 2": {f"netns {NETNS} orphan": 3}}
-    assert result.by_reader["pid 2"][f"netns {NETNS} orphan"].orphans == 3
+    assert result.by_reader["pid 2"][f"netns {NETNS} orphan"].orphans.total() == 3
 
 
 def relay(server_pid: int, proxy: int, client_pid: int, n: int, base: int = 0) -> list[StuckSocket]:
@@ -121,6 +121,22 @@ def test_a_relay_only_passes_on_what_its_own_reader_does() -> None:
     assert result.relays == {"pid 2": {"pid 3"}}
     assert result.origins("pid 2") == {"pid 3"}
     assert result.origins("pid 3") == {"pid 3"}
+
+
+def test_a_relay_may_wait_for_a_remote_reader() -> None:
+    stuck = pairs(1, 2, 4) + [held(2, server(9000), Endpoint(REMOTE.address, 1_000 + i)) for i in range(4)]
+    result = followed(stuck)
+    assert result.origins("pid 2") == {remote_key(REMOTE.address or "")}
+    assert list(result.held_for(remote_key(REMOTE.address or ""))) == ["pid 1"]
+
+
+def test_what_an_owner_holds_for_a_reader_and_for_its_relay_is_added() -> None:
+    stuck = pairs(1, 3, 4, memory=10) + pairs(2, 3, 6, first=100, port=9000, memory=10) + pairs(
+        1, 2, 5, first=500, memory=10)  # fmt: skip
+    found = followed(stuck).held_for("pid 3")
+    assert {key: (x.sockets, x.memory_bytes, x.pids[1]) for key, x in found.items()} == {
+        "pid 1": (9, 90, 9), "pid 2": (6, 60, 0),
+    }  # fmt: skip
 
 
 def test_two_relays_in_a_row_lead_to_the_last_reader() -> None:
@@ -147,15 +163,20 @@ def test_a_chain_of_relays_longer_than_is_followed_ends_at_itself() -> None:
     assert followed(chain).origins("pid 2") == {"pid 2"}
 
 
-@pytest.mark.parametrize(("there", "scale"), [(500, 100.0), (5, 1.0), (3, 1.0)])
-def test_each_full_send_queue_in_the_sample_stands_for_several(there: int, scale: float) -> None:
+@pytest.mark.parametrize(("there", "sockets"), [(500, 500), (5, 5), (3, 5)])
+def test_each_full_send_queue_in_the_sample_stands_for_several(there: int, sockets: int) -> None:
     groups = (group("send-queue-full", there, pid=1), group("response-never-read", 9_000, pid=2))
-    sockets = Sockets(method="bpf", groups=groups, stuck=tuple(pairs(1, 2, 5)), stuck_total=there + 9_000)
-    assert follow(sockets, Workloads()).scale == scale
+    stuck = tuple(pairs(1, 2, 5, memory=10))
+    found = follow(Sockets(method="bpf", groups=groups, stuck=stuck, stuck_total=there + 9_000), Workloads())
+    (held_for_it,) = found.by_reader["pid 2"].values()
+    assert (held_for_it.sockets, held_for_it.memory_bytes, held_for_it.unchanged) == (sockets, 10 * sockets, sockets)
 
 
-def test_a_sample_without_full_send_queues_stands_for_itself() -> None:
-    assert followed([]).scale == 1.0
+def test_remote_readers_are_scaled_alike() -> None:
+    groups = (group("send-queue-full", 500, pid=1),)
+    stuck = tuple(held(1, server(), Endpoint(REMOTE.address, 1_000 + i), memory_bytes=10) for i in range(5))
+    found = follow(Sockets(method="bpf", groups=groups, stuck=stuck, stuck_total=500), Workloads())
+    assert remotes(found) == {"198.51.100.4": {"pid 1": 500}}
 
 
 @pytest.mark.parametrize("loopback", ["127.0.0.1", "127.0.0.53", "::1"])
@@ -239,6 +260,20 @@ def test_a_remote_reader_is_told_from_the_threshold_on(n: int, told: bool) -> No
     assert bool(findings(backlog(stuck, n=n))) is told
 
 
+def test_a_remote_reader_in_one_snapshot_is_only_possible() -> None:
+    stuck = tuple(held(1, server(), Endpoint(REMOTE.address, 1_000 + i), unchanged=None) for i in range(60))
+    groups = [group("send-queue-full", 60, pid=1)]
+    found = finding(recording([groups], stuck=stuck, stuck_total=60, workloads=named(1)))
+    assert (found.shape, found.confidence, found.severity) == ("peer-does-not-read", "possible", "info")
+
+
+@pytest.mark.parametrize(("n", "told"), [(120, False), (121, True)])
+def test_orphans_are_their_readers_doing_if_half_of_them_are(n: int, told: bool) -> None:
+    stuck = pairs(None, 2, 60, memory=EACH, holding="orphan")
+    orphans = group("orphans", n, memory=n * EACH, age=60, unsent=60)
+    assert ("orphans" in [f.shape for f in findings(backlog(stuck, 2, also=[orphans]))]) is told
+
+
 @pytest.mark.parametrize(("moved", "told"), [(31, False), (30, True)])
 def test_a_remote_reader_that_takes_data_is_only_slow(moved: int, told: bool) -> None:
     stuck = [
@@ -276,13 +311,35 @@ def test_orphans_towards_someone_else_are_told_beside_those_of_a_local_reader() 
     assert sorted(f.shape or "" for f in found) == ["orphans", "response-never-read"]
 
 
-# --- A defect that was reported ----------------------------------------------------------------------------------
+# --- Defects that were reported ---------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="orphans of a reader are counted against every port of their namespace")
 def test_as_many_orphans_towards_someone_else_are_told_too() -> None:
     stuck = pairs(None, 2, 60, memory=EACH, holding="orphan")
     local = group("orphans", 60, memory=60 * EACH, age=60, unsent=60)
     others = group("orphans", 60, memory=60 * EACH, age=60, unsent=60, endpoint=Endpoint(None, 25))
     found = findings(backlog(stuck, 2, also=[local, others]))
     assert sorted(f.shape or "" for f in found) == ["orphans", "response-never-read"]
+
+
+def test_a_reader_is_excused_only_where_somebody_else_is_named() -> None:
+    """60 connections that it does not read, and 30 towards a remote peer that takes nothing."""
+    stuck = [reading(2, client(i), server()) for i in range(60)]
+    stuck += [held(2, server(9000), Endpoint(REMOTE.address, 1_000 + i)) for i in range(30)]
+    groups = [group("response-never-read", 60, pid=2, age=60, memory=60_000, unchanged=60),
+              group("send-queue-full", 30, pid=2, memory=30_000, unchanged=30)]  # fmt: skip
+    node = recording([groups] * 2, stuck=tuple(stuck), stuck_total=90, workloads=named(2))
+    assert findings(node)
+
+
+def test_an_owner_that_holds_for_a_remote_reader_and_for_its_relay_holds_both() -> None:
+    remote = [Endpoint(REMOTE.address, 1_000 + i) for i in range(240)]
+    stuck = [held(1, server(), end, memory_bytes=10) for end in remote[:60]]
+    stuck += [held(2, server(9000), end, memory_bytes=10) for end in remote[60:120]]
+    stuck += pairs(1, 2, 60, first=500, memory=10)
+    groups = [group("send-queue-full", 120, pid=1), group("send-queue-full", 60, pid=2)]
+    node = recording([groups] * 2, stuck=tuple(stuck), stuck_total=len(stuck), workloads=named(1, 2))
+    found = finding(node)
+    assert {p.process.pid: p.sockets for p in parties(found, "holder") if isinstance(p.process, Process)} == {
+        1: 120, 2: 60,
+    }  # fmt: skip

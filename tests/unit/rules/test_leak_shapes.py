@@ -74,7 +74,7 @@ def test_few_unread_connections_that_grow_are_a_warning() -> None:
     ],
 )
 def test_few_sockets_matter_if_they_hold_much(n: int, share: float, told: bool) -> None:
-    each = int(share * LEAK.limit("min_memory_share") * 15_000 * PAGE / n) + (share == 1.0)
+    each = round(share * LEAK.limit("min_memory_share") * 15_000 * PAGE / n)
     assert bool(findings(leak("response-never-read", [n, n], age=60, each=each, memory=memory_of(5_000)))) is told
 
 
@@ -300,6 +300,23 @@ def test_an_idle_pool_that_stops_growing_or_churns_is_no_leak(counts: list[int])
 @pytest.mark.parametrize(("age", "told"), [(limit("idle_age") - 1, False), (limit("idle_age"), True)])
 def test_growing_connections_that_are_in_use_are_no_leak(age: int, told: bool) -> None:
     assert bool(findings(leak("held-open", RISING, seconds=WATCH, age=age))) is told
+
+
+@pytest.mark.parametrize(("last", "told"), [(329, False), (330, True)])
+def test_a_quarter_of_the_growth_must_be_in_the_second_half(last: int, told: bool) -> None:
+    """From 290 on: 320 in the middle, so that 10 of 40 are the quarter."""
+    assert bool(findings(leak("held-open", [290, 300, 320, last], seconds=WATCH, age=60))) is told
+
+
+@pytest.mark.parametrize(("old", "told"), [(99, False), (100, True)])
+def test_half_of_the_growing_connections_must_be_idle(old: int, told: bool) -> None:
+    assert bool(findings(leak("held-open", RISING, seconds=WATCH, age=60, old=old))) is told
+
+
+def test_what_was_not_accepted_is_told_only_of_a_window() -> None:
+    for moments in (1, 2):
+        found = finding(leak("accept-not-called", [90] * moments, age=60))
+        assert ("accepted from this queue" in " ".join(e.statement for e in found.evidence)) is (moments > 1)
 
 
 @pytest.mark.parametrize(("loss", "told"), [(10, True), (11, False)])

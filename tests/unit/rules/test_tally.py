@@ -148,7 +148,6 @@ def test_a_port_that_two_owners_share_belongs_to_nobody() -> None:
     assert (found.workload, found.last.pids) == (None, {})
 
 
-@pytest.mark.xfail(strict=True, reason="Sockets.listeners compares processes, not owners")
 def test_a_port_that_two_processes_of_a_container_share_belongs_to_it() -> None:
     workloads = owners(in_container("web", 7, 8))
     node = leak("accept-not-called", [9], accept_queues=(listener(7), listener(8)), workloads=workloads)
