@@ -105,11 +105,6 @@ def test_a_leak_of_a_static_pod_says_no_deletion() -> None:
 
 
 @pytest.mark.parametrize(("used", "tuned"), [(9_999, False), (10_000, True)])
-def test_a_machine_without_pods_is_not_cordoned() -> None:
-    (found,) = findings(tcp_memories(memory_of(15_000), workloads=Workloads()), "tcp-memory")
-    assert "cordon" not in [r.action for r in found.remedies]
-
-
 def test_raising_the_limit_is_offered_only_while_memory_is_short(used: int, tuned: bool) -> None:
     node = leak("response-never-read", [90, 90], age=60, each=PAGE, memory=memory_of(used))
     assert ("tune" in [r.action for r in finding(node).remedies]) is tuned
@@ -169,3 +164,8 @@ def test_a_hostname_is_never_an_option_of_a_command() -> None:
 def test_raising_the_limit_is_offered_although_sockets_were_not_read() -> None:
     (found,) = findings(tcp_memories(memory_of(15_000)), "tcp-memory")
     assert "tune" in [r.action for r in found.remedies]
+
+
+def test_a_machine_without_pods_is_not_cordoned() -> None:
+    (found,) = findings(tcp_memories(memory_of(15_000), workloads=Workloads()), "tcp-memory")
+    assert "cordon" not in [r.action for r in found.remedies]
