@@ -25,6 +25,7 @@ lint: $(VENV)/tested ## style, types, layers, formatted C
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --strict -p lab -p bench -p tests.docs -p tests.kernels
 	$(BIN)/lint-imports
 	clang-format --dry-run --Werror bpf/*.c bpf/*.h bpf/include/*.h tools/*.c
 

@@ -26,7 +26,7 @@ OWNERS_SAMPLE = 5
 BYTES_A_SOCKET = 5_000  # with its file, inode and dentry, measured on 6.18
 MEMORY_SHARE = 0.6
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-PAGES_A_UNREAD = 12  # what 20,000 bytes over loopback are charged with, measured on 6.18
+PAGES_A_UNREAD = 12  # an upper bound: 20,000 bytes over loopback are charged with that, measured on 6.18
 
 
 class Row(NamedTuple):

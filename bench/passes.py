@@ -62,7 +62,7 @@ def measure(number: int) -> Passes:
     load = []
     for _ in range(LOADS):
         begin = time.perf_counter()
-        walk = SocketWalk(support.capabilities, support.pid_namespace_depth)
+        walk = SocketWalk(support)
         load.append(time.perf_counter() - begin)
         walk.close()
     passes, collector, differences, longest = [], [], [], 0.0
