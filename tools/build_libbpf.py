@@ -37,7 +37,6 @@ int read_map(int fd, void *keys, void *values, unsigned int key_size, unsigned i
 """
 
 
-
 def declarations(header: str) -> str:
     """The types and constants of a record header, as cffi reads them: no comments, no include guard."""
     text = re.sub(r"\s*/\*.*?\*/", "", header, flags=re.DOTALL)
