@@ -129,19 +129,11 @@ def test_the_culprit_has_a_name(leak: Leak, rights: tuple[str, ...]) -> None:
     assert culprit["sockets"] == LEAKED
 
 
-@pytest.mark.xfail(
-    raises=AssertionError, strict=True, reason="what /proc hides (null) replaces what the walk knows: Owner.netns"
-)
 def test_the_culprit_has_its_namespace_with_rights_for_bpf_only(leak: Leak) -> None:
     (culprit,) = leak.culprits(diagnose("--for", "0s", rights=nobody_with("bpf", "perfmon")).document)
     assert culprit["netns"] == leak.namespace.number
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    strict=True,
-    reason="/proc/PID/fd has mode 0500: CAP_SYS_PTRACE needs CAP_DAC_READ_SEARCH beside it",
-)
 @pytest.mark.usefixtures("leak")
 def test_nobody_known_is_no_culprit() -> None:
     """Enough rights to see the sockets in their namespace, too few for descriptors of others."""
@@ -180,19 +172,11 @@ def test_a_leak_that_cannot_be_seen_is_not_ruled_out(leak: Leak, rights: tuple[s
             PID_NAMESPACE,
             (),
             id="in a pid namespace",
-            marks=pytest.mark.xfail(
-                raises=AssertionError,
-                strict=True,
-                reason="sockets of processes out of sight are counted, without symptoms, as looked at",
-            ),
         ),
         pytest.param(
             FOREIGN_PID_NAMESPACE,
             (),
             id="in a pid namespace, with the host's procfs",
-            marks=pytest.mark.xfail(
-                raises=AssertionError, strict=True, reason="as above, and here the depth of our pid namespace is known"
-            ),
         ),
         pytest.param(nobody_with("bpf", "perfmon"), ("--no-bpf",), id="nobody without BPF"),
     ],
@@ -203,11 +187,6 @@ def test_a_leak_out_of_sight_is_not_ruled_out(leak: Leak, rights: tuple[str, ...
     assert leak.is_named(document) or not_checked(document)["reason"]
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    strict=True,
-    reason="a fifth of the kernel's sockets may be out of sight, however many that is",
-)
 def test_a_leak_out_of_sight_is_not_ruled_out_where_most_sockets_are_in_sight(leak: Leak) -> None:
     with ExitStack() as kept:
         here = kept.enter_context(Namespace())
@@ -257,9 +236,6 @@ def test_every_command_works_with_few_rights(rights: tuple[str, ...], verb: tupl
         "text",
         pytest.param(
             "npd",
-            marks=pytest.mark.xfail(
-                raises=AssertionError, strict=True, reason="the line names what was ruled out only"
-            ),
         ),
     ],
 )

@@ -183,7 +183,7 @@ def support() -> Support:
 
 @pytest.fixture
 def walk(support: Support) -> Iterator[SocketWalk]:
-    walk = SocketWalk(support.capabilities, support.pid_namespace_depth)
+    walk = SocketWalk(support)
     yield walk
     walk.close()
 
@@ -775,7 +775,7 @@ from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import read_support
 support = read_support(Roots())
 kept = socket.create_server(("127.0.0.1", 0))
-walk = SocketWalk(support.capabilities, support.pid_namespace_depth)
+walk = SocketWalk(support)
 found = walk.read()
 print(os.getpid(), sorted({g.owner_pid for g in found.groups if g.role == "listener"}), support.pid_namespace_depth)
 """
@@ -788,9 +788,6 @@ print(os.getpid(), sorted({g.owner_pid for g in found.groups if g.role == "liste
         pytest.param(
             ["--pid", "--fork", "--mount-proc"],
             id="procfs of its own",
-            marks=pytest.mark.xfail(
-                raises=AssertionError, strict=True, reason="NSpid says nothing of the levels above its procfs"
-            ),
         ),
     ],
 )
