@@ -29,7 +29,7 @@ _SHOWN_PER_ROLE = 3
 
 def write_parties(sheet: Sheet, finding: Finding, now: datetime, verbose: bool, known: Sequence[Party] = ()) -> None:
     """Culprit first; parties that were shown with the cause are left out."""
-    fresh = [party for party in finding.parties if party not in known]
+    fresh = [party for party in finding.parties if party not in known and not _is_among(party, known)]
     nobody = not any(party.role == "culprit" for party in finding.parties)
     if nobody and not known and finding.severity != "info":
         sheet.write("nobody can be named from these readings", lead=("Caused by", "bold"), hang=HANG)
@@ -41,6 +41,12 @@ def write_parties(sheet: Sheet, finding: Finding, now: datetime, verbose: bool, 
             _write_party(sheet, party, (title, style) if position == 0 else "", now, verbose)
         if len(same) > len(shown):
             sheet.write(f"and {len(same) - len(shown)} more, -v lists them", hang=HANG)
+
+
+def _is_among(party: Party, known: Sequence[Party]) -> bool:
+    """Whether that owner was shown already: a consequence need not list its cause as a holder once more."""
+    owner = (party.process, party.container, party.pod, party.unit)
+    return owner != (UNSET,) * 4 and any(owner == (p.process, p.container, p.pod, p.unit) for p in known)
 
 
 def party_name(party: Party) -> str:

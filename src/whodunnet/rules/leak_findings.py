@@ -19,6 +19,7 @@ from whodunnet.rules.tally import Candidate
 from whodunnet.rules.window import Window
 
 RULE = "socket-leak"
+SHARE_WORTH_SAYING = 10  # percent
 
 
 def compose(case: Case, entry: Entry, window: Window) -> Finding:
@@ -38,7 +39,7 @@ def compose(case: Case, entry: Entry, window: Window) -> Finding:
         confidence=case.confidence,
         shape=signs.shape,
         summary=shorten_bytes(shape.title.format(**words), 80),
-        title=shape.title.format(**words),
+        title=shape.title.format(**words) + _share_text(case, window),
         since=window.at.wall - timedelta(seconds=c.last.oldest_seconds()) if any(c.last.ages) else None,
         last_seen=window.at.wall,
         parties=tuple(_parties(case, window)),
@@ -178,6 +179,11 @@ def _pace_text(pace: Pace | None) -> list[str]:
             f"({duration(pace.owner_age_seconds)})."
         )
     return lines
+
+
+def _share_text(case: Case, window: Window) -> str:
+    percent = 100 * case.caused_bytes // window.total_bytes
+    return f"; it ties up {percent} % of all TCP memory" if percent >= SHARE_WORTH_SAYING else ""
 
 
 def _peer_text(c: Candidate) -> str:

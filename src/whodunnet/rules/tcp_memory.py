@@ -158,7 +158,7 @@ def _evidence(recording: Recording, reading: Reading) -> list[Evidence]:
     found += [
         msgspec.structs.replace(
             _reading(
-                reading, f"{name} rose within {reading.seconds:.1f} s, in {m.netns_read} namespaces", n, "times", 0
+                reading, f"{name} rose within {reading.seconds:.1f} s, in {m.netns_read} namespaces", n, "times", None
             ),
             source="/proc/<pid>/net/netstat TcpExt",
             repeat=f"nstat -az TcpExt{name}  # in each namespace, twice",
