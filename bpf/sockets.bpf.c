@@ -12,7 +12,6 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
-#include <bpf/bpf_tracing.h>
 
 #include "compat.bpf.h"
 #include "sockets.h"
@@ -20,6 +19,7 @@
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
+#define SOCK_STREAM 1
 #define IPPROTO_UDP 17
 #define IPPROTO_MPTCP 262
 #define SOCK_DEAD (1UL << 0) /* bits of sk_flags, include/net/sock.h: enum sock_flags */
@@ -99,6 +99,7 @@ static struct {
 	__u32 age_class; /* AGE_CLASSES: no age */
 	__u32 unchanged;
 	__u32 shared;
+	__u32 unmarked;
 	__u32 copied_seq;
 	__u32 snd_una;
 } now;
@@ -136,6 +137,7 @@ static __always_inline void add_to(struct group *group)
 	group->unsent_bytes += now.unsent;
 	group->unchanged += now.unchanged == 1;
 	group->shared += now.shared;
+	group->unmarked += now.unmarked;
 	if (now.age_class < AGE_CLASSES)
 		group->ages[now.age_class]++;
 }
@@ -186,7 +188,7 @@ static __always_inline void compare_mark(__u64 sk)
 	now.mark.snd_una = now.snd_una;
 	now.mark.pass_number = walk.pass_number;
 	if (bpf_map_update_elem(&marks, &sk, &now.mark, BPF_ANY))
-		walk.unmarked++;
+		now.unmarked = 1;
 	else if (!mark)
 		walk.marks_used++;
 }
@@ -286,6 +288,7 @@ static __always_inline void keep_listener(struct sock *sk)
 	slot->port = BPF_CORE_READ(sk, __sk_common.skc_num);
 	slot->waiting = BPF_CORE_READ(sk, sk_ack_backlog);
 	slot->limit = BPF_CORE_READ(sk, sk_max_ack_backlog);
+	slot->shared = now.shared;
 	read_address(slot->address, sk, false, &slot->family);
 }
 
@@ -417,6 +420,8 @@ static __always_inline void add_tcp(bool typed, struct sock *sk, struct tcp_sock
 	read_age(typed, tp, state);
 	read_endpoint(sk);
 	if (now.key.symptom != SYMPTOM_NONE || now.key.holding == HELD_IN_ACCEPT_QUEUE) {
+		if (now.key.holding == HELD_IN_ACCEPT_QUEUE)
+			now.snd_una = GET(typed, tp, snd_una); /* its first number tells one connection from another */
 		if (typed)
 			now.inode = file->f_inode->i_ino;
 		compare_mark((__u64)sk);
@@ -438,6 +443,7 @@ static __always_inline void forget_socket(void)
 	now.age_class = AGE_CLASSES;
 	now.unchanged = MARK_NONE;
 	now.shared = 0;
+	now.unmarked = 0;
 }
 
 static __always_inline __u8 protocol_of(struct sock *sk)
@@ -521,7 +527,8 @@ int socket_files(struct bpf_iter__task_file *ctx)
 	now.key.pid = now.last_pid;
 	now.key.netns = sk->__sk_common.skc_net.net->ns.inum;
 	now.key.holding = HELD_BY_DESCRIPTOR;
-	tp = bpf_skc_to_tcp_sock(sk);
+	/* A raw socket may have the protocol number of TCP as well, by which that helper goes. */
+	tp = BPF_CORE_READ(sk, sk_type) == SOCK_STREAM ? bpf_skc_to_tcp_sock(sk) : NULL;
 	if (tp) {
 		add_tcp(true, sk, tp, file);
 		return 0;
@@ -795,11 +802,13 @@ SEC("raw_tp")
 int list_tables(void *ctx)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	__u64 begin = bpf_ktime_get_ns();
 
 	walk.pid_level = BPF_CORE_READ(task, thread_pid, level) - walk.pid_level_above;
 	now.last_tgid = 0;
 	now.wanted_table = 0;
 	if (!visit_all_nets())
 		walk.unlisted = 1;
+	walk.longest_step_ns = bpf_ktime_get_ns() - begin;
 	return 0;
 }

@@ -38,6 +38,7 @@ struct group {
 	unsigned long long unsent_bytes;
 	unsigned long long unchanged;
 	unsigned long long shared;
+	unsigned long long unmarked; /* found no room to be compared in the next pass */
 	unsigned int ages[AGE_CLASSES];
 };
 
@@ -68,7 +69,8 @@ struct listener {
 	unsigned char address[16];
 	unsigned short port;
 	unsigned char family;
-	unsigned char padding[5];
+	unsigned char shared;
+	unsigned char padding[4];
 };
 
 /* Where a socket with a symptom stood, to be compared in the next pass. */
@@ -129,9 +131,8 @@ struct walk {
 	unsigned long long uncounted; /* sockets and tables that could not be added to any sum */
 	unsigned long long unlisted; /* 1 if there were more namespaces or hash tables than are listed */
 	unsigned long long moved_chains; /* a socket moved to another chain while we followed it */
-	unsigned long long long_chains; /* cut at CHAIN_MAX */
+	unsigned long long long_chains; /* longer than we follow */
 	unsigned long long not_deduplicated; /* shared sockets that may have been counted twice */
-	unsigned long long unmarked; /* sockets with a symptom that found no room to be compared later */
 };
 
 #endif

@@ -83,7 +83,7 @@ static int run_iterator(const struct bpf_program *program)
 	return error;
 }
 
-/* All entries of a map, at most max, removed from it if asked; in batches where the kernel has them. Their number. */
+/* All entries of a map, at most max, removed from it if asked, in batches. Their number. */
 static int read_map(int fd, void *keys, void *values, unsigned int key_size, unsigned int value_size, unsigned int max,
 		    int remove)
 {

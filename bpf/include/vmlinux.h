@@ -66,7 +66,6 @@ struct inet_ehash_bucket {
 struct inet_hashinfo {
 	struct inet_ehash_bucket *ehash;
 	unsigned int ehash_mask;
-	bool pernet;
 };
 
 struct inet_timewait_death_row {
@@ -121,13 +120,8 @@ struct sock_cgroup_data {
 	struct cgroup *cgroup;
 };
 
-struct super_block {
-	unsigned long s_magic;
-};
-
 struct inode {
 	unsigned long i_ino;
-	struct super_block *i_sb;
 };
 
 typedef struct {
@@ -139,7 +133,6 @@ typedef struct {
 } file_ref_t;
 
 struct file {
-	void *private_data;
 	struct inode *f_inode;
 	file_ref_t f_ref;
 };
@@ -156,11 +149,11 @@ struct sock {
 	struct {
 		atomic_t rmem_alloc;
 	} sk_backlog;
-	int sk_rcvbuf;
 	struct socket *sk_socket;
 	int sk_forward_alloc;
 	int sk_wmem_queued;
 	__u16 sk_protocol;
+	__u16 sk_type;
 	__u32 sk_ack_backlog;
 	__u32 sk_max_ack_backlog;
 	struct sock_cgroup_data sk_cgrp_data;

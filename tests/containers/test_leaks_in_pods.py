@@ -98,7 +98,7 @@ def test_a_health_check_in_a_pod_is_named_and_its_server_only_holds(pod: MakePod
     assert finding["shape"] == "response-never-read"
     assert [p["pod"]["name"] for p in parties(diagnosis, "holder")] == ["api"]
     commands = [r["command"] for r in finding["remedies"] if r["action"] == "restart-workload"]
-    assert commands == ["kubectl -n payments delete pod foo-7d9f"]
+    assert commands == ["kubectl delete pod --namespace=payments -- foo-7d9f"]
     assert finding["remedies"][0]["action"] == "capture"
 
 
@@ -117,4 +117,6 @@ def test_commands_for_a_pod_are_single_shell_words(pod: MakePod) -> None:
     wait_until(lambda: descriptors(leaking.pids["a"]) >= 60, "the first sixty sockets are there")
     _, diagnosis = diagnose("--for", "4s")
     commands = [r["command"] for f in diagnosis["findings"] for r in f["remedies"] if r["action"] == "restart-workload"]
-    assert [shlex.split(command) for command in commands] == [["kubectl", "-n", "odd", "delete", "pod", "plain"]]
+    assert [shlex.split(command) for command in commands] == [
+        ["kubectl", "delete", "pod", "--namespace=odd", "--", "plain"]
+    ]

@@ -119,7 +119,7 @@ def test_the_leak_is_found(leak: Leak, rights: tuple[str, ...], arguments: tuple
     document = diagnose("--for", "0s", *arguments, rights=rights).document
     assert leak.is_named(document), document
     assert any(method in source for source in sources(document))
-    assert not document["not_checked"]
+    assert "socket-leak" not in {answer["rule"] for answer in document["not_checked"]}
 
 
 @pytest.mark.parametrize("rights", [(), nobody_with("bpf", "perfmon")], ids=["root", "CAP_BPF and CAP_PERFMON"])

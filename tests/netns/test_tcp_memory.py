@@ -125,9 +125,17 @@ def test_an_error_inside_a_namespace_comes_out(netns: str) -> None:
         namespaces.inside(mount(netns), None, lambda: 1 // 0)
 
 
+HOST = ("nsenter", "--net=/proc/2/ns/net")
+"""kthreadd lives in the initial network namespace, also where these tests run in another."""
+
+
+def of_the_host(*command: str) -> str:
+    return subprocess.run([*HOST, *command], check=True, capture_output=True, text=True).stdout
+
+
 def test_limits_and_use_are_those_of_the_files_at_rest(netns: str) -> None:
     sample = collect()
-    limits = [int(word) for word in Path("/proc/sys/net/ipv4/tcp_mem").read_text().split()]
+    limits = [int(word) for word in of_the_host("cat", "/proc/sys/net/ipv4/tcp_mem").split()]
     assert [sample.low_pages, sample.pressure_pages, sample.max_pages] == limits
     assert sample.page_size_bytes == os.sysconf("SC_PAGE_SIZE")
     assert inum(netns) in sample.counters
@@ -178,7 +186,7 @@ def test_in_a_child_namespace_without_rights_the_global_limits_are_unknown(netns
 
 def test_in_a_child_namespace_the_limits_come_by_way_of_the_first_process(netns: str) -> None:
     # A first process of our own, in the initial network namespace: this machine's may be closed to us.
-    as_container = ("unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", '"$@"; exit $?', "sh")
+    as_container = (*HOST, "unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", '"$@"; exit $?', "sh")
     sample = sampled(*as_container, "ip", "netns", "exec", netns)
     assert sample["max_pages"] == collect().max_pages
     assert sample["max_orphans"] == collect().max_orphans

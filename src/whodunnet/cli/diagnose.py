@@ -9,7 +9,7 @@ import click
 from whodunnet.cli.duration import Duration
 from whodunnet.cli.standing import standing_lines
 from whodunnet.cli.watch import Watch
-from whodunnet.diagnosis.engine import diagnose, with_cost
+from whodunnet.diagnosis.engine import diagnose, missing_answers, with_cost
 from whodunnet.errors import UsageError
 from whodunnet.model.diagnosis import Diagnosis
 from whodunnet.model.finding import SEVERITIES
@@ -58,8 +58,9 @@ def command(
         recording = watch.recording
         diagnosis = with_cost(diagnose(recording, rules, require), watch.recording)
         page = watch.support.page_size_bytes
-    show(diagnosis, form, verbose, page)
-    click.get_current_context().exit(exit_status(diagnosis, fail_on))
+    status = exit_status(diagnosis, fail_on, require)
+    show(diagnosis, form, verbose, page, status == FINDING)
+    click.get_current_context().exit(status)
 
 
 def chosen(only: Sequence[str], skip: Sequence[str], require: Sequence[str]) -> list[str]:
@@ -69,13 +70,16 @@ def chosen(only: Sequence[str], skip: Sequence[str], require: Sequence[str]) -> 
         if name not in known:
             raise UsageError(f"there is no rule {name!r}; there are: {', '.join(known)}")
     rules = [r for r in known if (not only or r in only) and r not in skip]
+    left_out = [name for name in require if name not in rules]
+    if left_out:
+        raise UsageError(f"--require {left_out[0]} contradicts --only or --skip, which leave that rule out")
     if not rules:
         raise UsageError("--only and --skip leave no rule to run")
     return rules
 
 
-def show(diagnosis: Diagnosis, form: str, verbose: bool, page_size_bytes: int) -> None:
-    """Print a diagnosis on standard output."""
+def show(diagnosis: Diagnosis, form: str, verbose: bool, page_size_bytes: int, is_finding: bool) -> None:
+    """Print a diagnosis on standard output. is_finding: the exit status will say so."""
     if form == "json":
         from whodunnet.report.json import render_json
 
@@ -83,7 +87,7 @@ def show(diagnosis: Diagnosis, form: str, verbose: bool, page_size_bytes: int) -
     elif form == "npd":
         from whodunnet.report.npd import render_npd
 
-        click.echo(render_npd(diagnosis))
+        click.echo(render_npd(diagnosis, is_finding))
     else:
         from whodunnet.report.console import make_console
         from whodunnet.report.text import render_text
@@ -91,9 +95,11 @@ def show(diagnosis: Diagnosis, form: str, verbose: bool, page_size_bytes: int) -
         render_text(diagnosis, verbose=verbose, console=make_console(), page_size_bytes=page_size_bytes)
 
 
-def exit_status(diagnosis: Diagnosis, fail_on: str) -> int:
-    """The three answers; a finding below --fail-on is none."""
+def exit_status(diagnosis: Diagnosis, fail_on: str, required: Sequence[str] = ()) -> int:
+    """The three answers; a finding below --fail-on is none, and does not stand for what was not judged."""
     worst = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
     if any(f.severity in worst for f in diagnosis.findings):
         return FINDING
-    return UNJUDGED if diagnosis.outcome == "incomplete" else HEALTHY
+    answered = {f.rule for f in diagnosis.findings} | {c.rule for c in diagnosis.cleared}
+    answered |= {n.rule for n in diagnosis.not_applicable}
+    return UNJUDGED if missing_answers(diagnosis.not_checked, required, answered) else HEALTHY

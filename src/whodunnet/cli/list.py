@@ -32,6 +32,8 @@ def command() -> None:
         click.echo(f"  {rule:14}{entry.title}")
         optional = f", better with {', '.join(entry.optional)}" if entry.optional else ""
         click.echo(f"  {'':14}reads {', '.join(entry.required)}{optional}; claims: {entry.claim}")
+        for name in entry.required:
+            click.echo(f"  {'':14}{name}: {can_run(name, NEEDS[name][0], support)}")
     click.echo("\nCollectors")
     for name, (needed, what) in NEEDS.items():
         click.echo(f"  {name:14}{what}")

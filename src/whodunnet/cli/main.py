@@ -62,6 +62,9 @@ def run() -> None:
     except click.exceptions.NoArgsIsHelpError as help_text:
         click.echo(help_text.format_message())
         raise SystemExit(EXIT_UNJUDGED) from None
+    except click.NoSuchOption as error:
+        options = [name for p in error.ctx.command.params for name in p.opts] if error.ctx else []
+        _stop(f"there is no option {error.option_name}; there are: {', '.join([*options, '--help'])}")
     except click.ClickException as error:
         _stop(error.format_message())
     except BrokenPipeError:  # the reader has seen enough; do not let the interpreter complain at exit

@@ -22,13 +22,16 @@ from whodunnet.model.snapshot import AnySample, Snapshot
 from whodunnet.model.sockets import SocketGroup, Sockets
 from whodunnet.model.workload import Process, Workload, Workloads
 
+Identity = tuple[int, float]
+"""A process for as long as it lives: its pid, and when it started in seconds since boot."""
+
 COLLECTORS = ("tcp_memory", "kernel_log", "sockets", "workloads")
 NAMED_OWNERS = 2048
 """Processes looked up in /proc at each snapshot, largest first; the others keep the name the kernel gave."""
 
 
 class SnapshotTaker:
-    """Holds the collectors of one window. Close it, or use it in a `with` block."""
+    """Holds the collectors of one window; use it in a `with` block."""
 
     def __init__(self, roots: Roots, support: Support, wanted: Collection[str], *, bpf: bool = True) -> None:
         """wanted: names of collectors; workloads come with sockets."""
@@ -39,6 +42,7 @@ class SnapshotTaker:
         )
         self._collectors = [c for c in every if c.name in wanted]
         self._workloads = WorkloadsCollector(roots)
+        self._named: dict[Identity, Workload] = {}
         self._costs: dict[str, CollectorCost] = {}
 
     def __enter__(self) -> SnapshotTaker:
@@ -70,17 +74,12 @@ class SnapshotTaker:
         return Snapshot(at=at, samples=samples)
 
     def _attribute(self, sample: Sockets, collector: SocketsCollector) -> AnySample:
-        found, cost = run(lambda: name_owners(self._workloads, sample, collector.owners))
+        found, cost = run(lambda: name_owners(self._workloads, sample, collector.owners, self._named))
         self._add_cost("workloads", cost)
-        if isinstance(found, Workloads):
-            share = attributed_share(sample, found)
-            before = self._costs["sockets"]
-            self._costs["sockets"] = msgspec.structs.replace(
-                before,
-                lost=sample.lost,
-                attributed_share=share,
-                truncated=sample.other_sockets > 0,
-            )
+        share = attributed_share(sample, found) if isinstance(found, Workloads) else None
+        self._costs["sockets"] = msgspec.structs.replace(
+            self._costs["sockets"], lost=sample.lost, attributed_share=share, truncated=sample.other_sockets > 0
+        )
         return found
 
     def _add_cost(self, name: str, cost: CollectorCost) -> None:
@@ -92,30 +91,30 @@ class SnapshotTaker:
         )
 
 
-def name_owners(workloads: WorkloadsCollector, sample: Sockets, owners: Mapping[int, Owner]) -> Workloads:
-    """Who owns the sockets of one sample. owners: as the BPF walk met them; whoever is gone since keeps that name."""
-    wanted = largest_owners(sample.groups)[:NAMED_OWNERS]
+def name_owners(
+    workloads: WorkloadsCollector, sample: Sockets, owners: Mapping[int, Owner], named: dict[Identity, Workload]
+) -> Workloads:
+    """Who owns the sockets of one sample.
+
+    owners: as the BPF walk met them. named: what earlier snapshots found, filled here: whoever is gone since, or cannot
+    be looked up this time, keeps what is known of it, so that its history does not break.
+    """
     unowned = [g for g in sample.groups if g.owner_pid is None]
     found = workloads.attribute(
-        wanted,
+        largest_owners(sample.groups)[:NAMED_OWNERS],
         started={pid: owner.started_seconds for pid, owner in owners.items()},
         netns={g.netns for g in unowned if g.netns is not None},
         cgroup_ids={g.cgroup_id for g in unowned if g.cgroup_id is not None},
     )
-    looked_up = set(wanted)
-    kept = {
-        pid: Workload(
-            process=Process(pid=pid, comm=owner.comm, state="gone" if pid in looked_up else None), netns=owner.netns
-        )
-        for pid, owner in owners.items()
-        if pid not in found.by_pid
-    }
-    placed = {
-        pid: msgspec.structs.replace(workload, netns=owners[pid].netns)
-        for pid, workload in found.by_pid.items()
-        if workload.netns is None and pid in owners
-    }
-    return msgspec.structs.replace(found, by_pid=found.by_pid | kept | placed)
+    by_pid = dict(found.by_pid)
+    for pid, owner in owners.items():
+        identity = (pid, owner.started_seconds)
+        met = Workload(process=Process(pid=pid, comm=owner.comm), netns=owner.netns or None)
+        known = by_pid.get(pid) or named.get(identity) or met
+        by_pid[pid] = known if known.netns is not None else msgspec.structs.replace(known, netns=met.netns)
+        if pid in found.by_pid:
+            named[identity] = by_pid[pid]
+    return msgspec.structs.replace(found, by_pid=by_pid)
 
 
 def now() -> Moment:
@@ -139,9 +138,10 @@ def largest_owners(groups: tuple[SocketGroup, ...]) -> list[int]:
 
 
 def attributed_share(sample: Sockets, found: Workloads) -> float | None:
-    """Share of the TCP memory found that belongs to a known process; of the sockets where there is no memory."""
+    """Share of the TCP memory found whose owner is known; of the sockets where there is no memory."""
     tcp = [g for g in sample.groups if g.protocol == "tcp"]
-    known = [g for g in tcp if g.owner_pid in found.by_pid]
+    listeners = sample.listeners()
+    known = [g for g in tcp if sample.owner_of(g, listeners) in found.by_pid]
     if sample.tcp_memory_bytes > 0:
         return round(sum(g.memory_bytes for g in known) / sample.tcp_memory_bytes, 4)
     return round(sum(g.sockets for g in known) / sample.tcp_sockets, 4) if sample.tcp_sockets else None

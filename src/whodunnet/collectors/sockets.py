@@ -73,6 +73,7 @@ class SocketsCollector:
             stuck=found.stuck,
             stuck_total=found.stuck_total,
             accept_queues=found.accept_queues,
+            listeners_cut=found.listeners_cut,
             time_wait=found.time_wait,
             request_sockets=found.request_sockets,
             other_sockets=found.other_sockets,

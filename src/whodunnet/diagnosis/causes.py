@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import UNSET, structs
 
-from whodunnet.model.finding import SEVERITIES, Finding
+from whodunnet.model.finding import SEVERITIES, Evidence, Finding
 
 CAUSE_SHARE: Final = 0.5
 """A finding is put under a cause whose party ties up at least this share of what the finding is about."""
@@ -27,14 +27,30 @@ def link(findings: Sequence[Finding]) -> list[Finding]:
             for consequence in by_rule.get(rule, ()):
                 if cause.confidence != "possible" and _share(cause) >= CAUSE_SHARE:
                     causes.setdefault(consequence.id, []).append(cause.id)
+    by_id = {f.id: f for f in findings}
     return [
         structs.replace(
             f,
             caused_by=tuple(causes.get(f.id, ())),
+            evidence=(*f.evidence, *(_link_evidence(by_id[cause]) for cause in causes.get(f.id, ()))),
             would_explain=tuple(c.id for rule in f.would_explain for c in by_rule.get(rule, ())),
         )
         for f in findings
     ]
+
+
+def _link_evidence(cause: Finding) -> Evidence:
+    """Why a finding stands under its cause: the share that the cause ties up."""
+    return Evidence(
+        statement=f"Share of all TCP memory that is tied up by its cause, {cause.id}",
+        value=round(_share(cause), 3),
+        unit="share",
+        limit=CAUSE_SHARE,
+        comparison=">=",
+        source="sockets collector",
+        at=cause.last_seen,
+        repeat="whodunnet sockets --by process",
+    )
 
 
 def rank(findings: Sequence[Finding]) -> list[Finding]:

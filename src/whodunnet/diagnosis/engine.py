@@ -59,14 +59,20 @@ def with_cost(diagnosis: Diagnosis, recording: Recording) -> Diagnosis:
     return msgspec.structs.replace(diagnosis, cost=cost)
 
 
+def missing_answers(
+    not_checked: Sequence[NotChecked], required: Collection[str], answered: Collection[str]
+) -> frozenset[str]:
+    """Rules of the required set that gave no answer."""
+    default = {
+        n.rule for n in not_checked if catalogue()[n.rule].severity == "critical" and n.code not in NEEDS_NOTHING_MORE
+    }
+    return frozenset(default | (set(required) - set(answered)))
+
+
 def _outcome(
     findings: Sequence[Finding], not_checked: Sequence[NotChecked], required: Collection[str], answers: Sequence[Answer]
 ) -> Outcome:
     if any(f.severity in ("critical", "warning") for f in findings):
         return "finding"
-    default = {
-        n.rule for n in not_checked if catalogue()[n.rule].severity == "critical" and n.code not in NEEDS_NOTHING_MORE
-    }
     answered = {a.rule for a in answers if not isinstance(a, NotChecked)}
-    missing = default | (set(required) - answered)
-    return "incomplete" if missing else "healthy"
+    return "incomplete" if missing_answers(not_checked, required, answered) else "healthy"

@@ -52,6 +52,7 @@ class SocketGroup(msgspec.Struct, frozen=True, kw_only=True):
         for all others since data last moved in either direction. Empty where the kernel keeps no time (listeners,
         sockets without a peer, connects under way).
     shared: how many of them are open in more than one descriptor or process (each still counts once).
+    unmarked: how many with a symptom cannot be compared in the next snapshot, for lack of room.
     """
 
     owner_pid: int | None = None
@@ -72,6 +73,7 @@ class SocketGroup(msgspec.Struct, frozen=True, kw_only=True):
     unsent_bytes: int = 0
     unchanged: int | None = None
     shared: int = 0
+    unmarked: int = 0
     ages: tuple[int, ...] = ()
 
     def older_than(self, seconds: int) -> int:
@@ -96,13 +98,17 @@ class StuckSocket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AcceptQueue(msgspec.Struct, frozen=True, kw_only=True):
-    """One listener and the fill of its accept queue (sk_ack_backlog against sk_max_ack_backlog)."""
+    """One listener and the fill of its accept queue (sk_ack_backlog against sk_max_ack_backlog).
+
+    shared: several processes have it open; owner_pid is the first of them.
+    """
 
     owner_pid: int | None = None
     netns: int
     local: Endpoint
     waiting: int
     limit: int
+    shared: bool = False
 
 
 class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True):
@@ -110,6 +116,7 @@ class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True):
 
     method: "bpf" sees every namespace; "sock_diag" only the namespaces it could enter, and no unhashed socket.
     all_processes: False where processes may exist that this pass cannot see (another pid namespace, hidden ones).
+    listeners_cut: there were more listeners than accept_queues holds, so nobody knows who else listens on a port.
     time_wait, request_sockets: minisockets, which hold no TCP memory and are not in sockstat's alloc.
     stuck: at most a bounded, evenly drawn sample of `stuck_total` sockets with a symptom.
     other_sockets, other_memory_bytes: sockets that fitted in no group any more (bounded maps), summed.
@@ -123,6 +130,7 @@ class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True):
     stuck: tuple[StuckSocket, ...] = ()
     stuck_total: int = 0
     accept_queues: tuple[AcceptQueue, ...] = ()
+    listeners_cut: bool = False
     time_wait: int = 0
     request_sockets: int = 0
     other_sockets: int = 0
@@ -140,14 +148,26 @@ class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True):
     def listeners(self, owner: Callable[[int], object] = int) -> dict[tuple[int, int | None], int | None]:
         """(netns, port) -> who listens; None where several owners do (SO_REUSEPORT): nobody can tell whose queue it is.
 
-        owner: what makes two processes one.
+        owner: what makes two processes one. A queue that init shares was handed on by it (socket activation).
         """
         found: dict[tuple[int, int | None], int | None] = {}
+        if self.listeners_cut:
+            return found
         for q in self.accept_queues:
+            if q.shared and q.owner_pid == 1:
+                found[q.netns, q.local.port] = None
+                continue
             first = found.setdefault((q.netns, q.local.port), q.owner_pid)
             if first is not None and (q.owner_pid is None or owner(first) != owner(q.owner_pid)):
                 found[q.netns, q.local.port] = None
         return found
+
+    @staticmethod
+    def owner_of(g: SocketGroup, listeners: dict[tuple[int, int | None], int | None]) -> int | None:
+        """The process that holds a group, or, for an accept queue, that listens for it."""
+        if g.holding == "accept-queue" and g.netns is not None and g.endpoint is not None:
+            return listeners.get((g.netns, g.endpoint.port))
+        return g.owner_pid
 
     @property
     def tcp_sockets(self) -> int:

@@ -29,7 +29,7 @@ def write_ruled_out(sheet: Sheet, diagnosis: Diagnosis, frame: Frame) -> None:
 
 
 def _write_cleared(sheet: Sheet, cleared: Cleared, frame: Frame) -> None:
-    sheet.write((cleared.rule, "bold"), f": would have been seen: {cleared.sensitivity}")
+    sheet.write((cleared.rule, "bold"), f": this would have shown: {cleared.sensitivity}")
     write_evidence(sheet.indented(2), cleared.evidence, frame)
 
 

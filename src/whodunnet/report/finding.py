@@ -86,7 +86,7 @@ def _write_conjecture(sheet: Sheet, case: Case) -> None:
     rest = [name for name in names if name not in found]
     if rest:
         sheet.blank()
-        sheet.write(f"It would also explain, if they are seen: {', '.join(rest)}.")
+        sheet.write(f"It may also explain what stands beside it: {', '.join(rest)}.")
 
 
 def _since(finding: Finding, now: datetime) -> str:

@@ -9,16 +9,21 @@ from whodunnet.report.quantity import count, duration
 LIMIT_BYTES = 80
 
 
-def render_npd(diagnosis: Diagnosis) -> str:
-    """The summary of the first finding, or what was found healthy, or what was not checked."""
-    return shorten_bytes(clean(_sentence(diagnosis)), LIMIT_BYTES)
+def render_npd(diagnosis: Diagnosis, is_finding: bool | None = None) -> str:
+    """The summary of the first finding, or what was found healthy, or what was not checked.
+
+    is_finding: what the exit status says; None takes it from the outcome.
+    """
+    told = diagnosis.outcome == "finding" if is_finding is None else is_finding
+    return shorten_bytes(clean(_sentence(diagnosis, told)), LIMIT_BYTES)
 
 
-def _sentence(diagnosis: Diagnosis) -> str:
-    if diagnosis.outcome == "finding" and diagnosis.findings:
+def _sentence(diagnosis: Diagnosis, told: bool) -> str:
+    if told and diagnosis.findings:
         return diagnosis.findings[0].summary
     if diagnosis.outcome == "incomplete":
         return f"not checked: {', '.join(answer.rule for answer in diagnosis.not_checked) or 'unknown'}"
     suspects = count(len(diagnosis.cleared), "suspect")
-    gaps = f", {len(diagnosis.not_checked)} not checked" if diagnosis.not_checked else ""
-    return f"no network fault found: {suspects} ruled out in {duration(diagnosis.window.seconds)}{gaps}"
+    if diagnosis.not_checked:
+        return f"no network fault found, but not checked: {', '.join(answer.rule for answer in diagnosis.not_checked)}"
+    return f"no network fault found: {suspects} ruled out in {duration(diagnosis.window.seconds)}"

@@ -18,7 +18,7 @@ from whodunnet.report.quantity import clock, count, duration, percent, size, utc
 T = TypeVar("T")
 ROLES: dict[PartyRole, tuple[str, str]] = {
     "culprit": ("Caused by", "bold red"),
-    "reader": ("Reads it", "bold"),
+    "reader": ("Should read", "bold"),
     "holder": ("Only holds", "bold"),
     "peer": ("Far end", "bold"),
     "victim": ("Suffers", "bold"),

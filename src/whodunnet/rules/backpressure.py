@@ -85,7 +85,7 @@ def remote_sockets(pressure: Backpressure, address: str) -> int:
 
 def follow(sockets: Sockets, workloads: Workloads) -> Backpressure:
     """Pair every sampled socket whose peer has closed its window with the peer's socket on this node, if it is here."""
-    readers = _Readers(sockets.stuck)
+    readers = _Readers(sockets)
     holders = [s for s in sockets.stuck if s.symptom == "window-closed"]
     result = Backpressure()
     unread = Counter(_key(s, workloads) for s in sockets.stuck if s.symptom == "unread")
@@ -123,7 +123,9 @@ def _scale(result: Backpressure, sockets: Sockets, sampled: int) -> None:
 class _Readers:
     """The sampled sockets with unread data, found by the reversed addresses of their peer."""
 
-    def __init__(self, stuck: tuple[StuckSocket, ...]) -> None:
+    def __init__(self, sockets: Sockets) -> None:
+        stuck = sockets.stuck
+        self._called = {g.endpoint for g in sockets.groups if g.role == "initiated" and g.endpoint is not None}
         self._exact: dict[tuple[Endpoint, Endpoint], list[StuckSocket]] = {}
         self._by_local: dict[Endpoint, list[StuckSocket]] = {}
         self._by_remote: dict[Endpoint, list[StuckSocket]] = {}
@@ -144,8 +146,11 @@ class _Readers:
         return exact
 
     def on_this_node(self, holder: StuckSocket) -> bool:
-        """Whether the peer's address is seen as a local one here, so that it cannot be called remote."""
-        return holder.remote.address in self._local_addresses
+        """Whether the peer may be here although its socket was not found, so that it cannot be called remote.
+
+        Its address is a local one, or somebody on this node has connected to just this end.
+        """
+        return holder.remote.address in self._local_addresses or holder.local in self._called
 
 
 def _nearest(found: list[StuckSocket], holder: StuckSocket) -> StuckSocket | None:

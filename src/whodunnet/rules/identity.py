@@ -27,7 +27,7 @@ def owner_key(pid: int, workload: Workload | None) -> str:
 def short_name(workload: Workload | None, pid: int | None = None) -> str:
     """What a person calls it: namespace/pod, container, unit or process name."""
     if workload is None:
-        return f"pid {pid}" if pid is not None else "nobody known"
+        return f"pid {pid}" if pid is not None else "An unknown owner"
     comm = workload.process.comm if workload.process else None
     place: str | None
     if workload.pod is not None and workload.pod.name is not None:

@@ -74,9 +74,13 @@ def _weighed(cases: list[Case], found: list[Candidate], entry: Entry, window: Wi
 
 
 def _confidence(case: Case, entry: Entry, window: Window) -> Confidence:
-    """The test that docs/rules/socket-leak.md states; one snapshot alone is never more than possible."""
+    """The test that docs/rules/socket-leak.md states; one snapshot alone is never more than possible.
+
+    Sockets that other processes have open too are nobody's alone, and those of init were handed on by it."""
     if window.snapshots < 2 or not case.signs.strong:
         return "possible"
+    if 2 * case.candidate.last.shared > case.candidate.last.sockets:
+        return "possible" if 1 in case.candidate.last.pids else "likely"
     if (
         case.signs.observed
         and case.excess_share >= entry.limit("proven_share")

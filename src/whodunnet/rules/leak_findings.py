@@ -28,7 +28,7 @@ def compose(case: Case, entry: Entry, window: Window) -> Finding:
     shape = entry.shapes[signs.shape]
     who, peer = short_name(c.workload, _pid(c)), _peer_text(c)
     words = {"who": who, "sockets": signs.affected, "peer": peer, "state": _state(c)}
-    pace = pace_of(c, entry, window)
+    pace = pace_of(c, entry, window, case.caused_bytes)
     severity = severity_of(case, window)
     return Finding(
         id=f"{RULE}:{_digest(signs.shape, c.key)}",
@@ -127,12 +127,23 @@ def remote_readers(pressure: Backpressure, entry: Entry, window: Window) -> list
     return found
 
 
+def _enter(table: dict[str, Held]) -> str:
+    """How to get into the namespace of the largest holder."""
+    largest = max(table.values(), key=lambda held: held.memory_bytes)
+    return f"nsenter -t {largest.pids.most_common(1)[0][0]} -n " if largest.pids else ""
+
+
+def _hidden_readers(window: Window) -> bool:
+    """Whether a reader on this node could be out of sight: in a namespace not read, or behind MPTCP."""
+    return bool(window.sockets.netns_unread) or any(g.protocol == "mptcp" for g in window.sockets.groups)
+
+
 def _remote_finding(
     address: str, table: dict[str, Held], sums: tuple[int, int, int], entry: Entry, window: Window
 ) -> Finding:
     sockets, still, memory = sums
     shape = entry.shapes["peer-does-not-read"]
-    certain = window.snapshots > 1 and not window.strained
+    certain = window.snapshots > 1 and not window.strained and not _hidden_readers(window)
     heavy = window.max_bytes is not None and memory >= entry.limit("min_memory_share") * window.max_bytes
     words = {"who": address, "sockets": sockets, "peer": f" to {address}", "state": ""}
     return Finding(
@@ -155,7 +166,7 @@ def _remote_finding(
                 source=f"sockets collector ({window.sockets.method})",
                 at=window.at.wall,
                 boot_seconds=window.at.boot_seconds,
-                repeat=f"ss -tnm dst {shell_quote(endpoint_text(Endpoint(address, None)))}",
+                repeat=f"{_enter(table)}ss -tnm dst {shell_quote(endpoint_text(Endpoint(address, None)))}",
             ),
         ),
         would_explain=entry.would_explain if heavy else (),
@@ -171,7 +182,9 @@ def _pace_text(pace: Pace | None) -> list[str]:
     if pace.until_memory_seconds is not None:
         lines.append(f"At this pace TCP memory reaches its maximum in {duration(pace.until_memory_seconds)}.")
     if pace.until_descriptors_seconds is not None:
-        lines.append(f"At this pace the process runs out of descriptors in {duration(pace.until_descriptors_seconds)}.")
+        lines.append(
+            f"The process runs out of descriptors in {duration(pace.until_descriptors_seconds)} at the latest."
+        )
     if pace.since_start is not None and pace.age_seconds is not None and pace.owner_age_seconds is not None:
         fits = "fits" if pace.since_start else "does not fit"
         lines.append(

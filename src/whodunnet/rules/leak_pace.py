@@ -34,12 +34,12 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
         return longer <= AGREES * shorter
 
 
-def pace_of(c: Candidate, entry: Entry, window: Window) -> Pace | None:
-    """None where the window is too short or nothing grew."""
+def pace_of(c: Candidate, entry: Entry, window: Window, caused_bytes: int) -> Pace | None:
+    """None where the window is too short or nothing grew. caused_bytes: with the send queues of others."""
     if window.seconds < WATCH_SECONDS or not grows(c, entry):
         return None
     rate = c.growth / window.seconds
-    bytes_rate = (c.last.memory_bytes - c.series[0][1].memory_bytes) / window.seconds
+    bytes_rate = rate * caused_bytes / c.last.sockets
     return Pace(
         sockets_per_second=rate,
         bytes_per_second=bytes_rate,

@@ -7,12 +7,13 @@ decided where the owner's share is known (leak_cases.py).
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import msgspec
 
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.identity import HALTED
-from whodunnet.rules.tally import Candidate
+from whodunnet.rules.tally import Candidate, Tally
 from whodunnet.rules.window import Window
 
 
@@ -46,10 +47,15 @@ def grows(c: Candidate, entry: Entry) -> bool:
 
 def stands_still(c: Candidate, entry: Entry) -> bool:
     """From each snapshot to the next, at least half of the sockets were neither read nor acknowledged."""
-    pairs = [(before, tally) for before, (_, tally) in zip(c.counts, c.series[1:], strict=False) if before]
+    pairs = [(comparable, after) for comparable, after in _compared(c) if comparable]
     return bool(pairs) and all(
-        (tally.unchanged or 0) >= entry.limit("unchanged_share") * before for before, tally in pairs
+        (after.unchanged or 0) >= entry.limit("unchanged_share") * comparable for comparable, after in pairs
     )
+
+
+def _compared(c: Candidate) -> list[tuple[int, Tally]]:
+    """For each snapshot but the first: how many sockets of the one before could be looked for, and its tally."""
+    return [(before.sockets - before.unmarked, after) for (_, before), (_, after) in pairwise(c.series)]
 
 
 def many(c: Candidate, entry: Entry, window: Window, caused_bytes: int) -> bool:
@@ -118,12 +124,12 @@ def accept_not_called(c: Candidate, entry: Entry, window: Window, _: int) -> Sig
         return None
     if _halted(c):
         return _reader_stopped(c)
-    none_left = all((t.unchanged or 0) >= before for before, (_, t) in zip(c.counts, c.series[1:], strict=False))
+    none_left = all((after.unchanged or 0) >= comparable for comparable, after in _compared(c))
     if window.snapshots > 1 and not none_left:
         return None
     signs = [Sign(f"Connections that wait for accept(); {old:,} for {entry.limit('accept_age'):.0f} s or more", n)]
     if window.snapshots > 1:
-        signs.append(Sign(f"Connections accepted from this queue in {window.seconds:.1f} s", 0))
+        signs.append(Sign(f"Of those that waited {window.seconds:.1f} s ago, accepted since", 0))
     seen = window.snapshots > 1
     return Signs(shape=c.shape, affected=n, signs=signs, observed=seen, strong=seen)
 

@@ -8,12 +8,14 @@ from whodunnet.model.text import shell_quote
 from whodunnet.model.workload import Workload
 from whodunnet.rules.leak_pace import Pace, duration
 
+GONE = ("gone", "zombie")
 CAPTURE = Remedy(
     action="capture",
     do="Keep the evidence first: a restart destroys it",
-    command="whodunnet diagnose --for 60s --format json > /var/tmp/whodunnet-diagnosis.json; "
-    "whodunnet sockets --by process --top 1000 --format json > /var/tmp/whodunnet-sockets.json",
-    effect="two files to judge later",
+    command="d=$(mktemp -d /var/tmp/whodunnet.XXXXXX); "
+    'whodunnet diagnose --for 60s --format json > "$d/diagnosis.json"; '
+    'whodunnet sockets --by process --top 1000 --format json > "$d/sockets.json"; echo "$d"',
+    effect="a folder with two files to judge later",
     risk="none",
 )
 
@@ -47,8 +49,9 @@ def restart(workload: Workload | None, frees: str, again: str) -> Remedy | None:
     if workload.unit is not None and workload.unit.endswith(".service"):
         command = f"systemctl restart -- {shell_quote(workload.unit)}"
         return Remedy(action="restart-workload", do="Restart the service", command=command, effect=frees, risk=risk)
-    if workload.process is not None:
-        command = f"kill {workload.process.pid}"
+    process = workload.process
+    if process is not None and process.pid != 1 and process.started is not None and process.state not in GONE:
+        command = f"kill {process.pid}"
         return Remedy(action="restart-workload", do="Restart the process", command=command, effect=frees, risk=risk)
     return None
 
@@ -63,6 +66,9 @@ def raise_limit(m: TcpMemory, pace: Pace | None) -> Remedy | None:
     if m.low_pages is None or m.pressure_pages is None or m.max_pages is None:
         return None
     gained = m.max_pages * m.page_size_bytes
+    risk = f"up to {gained / 2**30:.1f} GiB more of the node's memory goes to sockets"
+    if m.memory_total_bytes is not None and 2 * gained > m.memory_total_bytes / 2:
+        risk += ", more than half of all there is: processes may be killed for lack of memory"
     bought = "as long again as it took to fill, if it fills at a constant pace"
     if pace is not None and pace.bytes_per_second > 0:
         bought = f"{duration(gained / pace.bytes_per_second)} at the present pace"
@@ -71,5 +77,5 @@ def raise_limit(m: TcpMemory, pace: Pace | None) -> Remedy | None:
         do="Double the limits of TCP memory",
         command=f'sysctl -w net.ipv4.tcp_mem="{2 * m.low_pages} {2 * m.pressure_pages} {2 * m.max_pages}"',
         effect=f"buys {bought}",
-        risk=f"up to {gained / 2**30:.1f} GiB more of the node's memory goes to sockets",
+        risk=risk,
     )

@@ -29,10 +29,12 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     found = [compose(case, entry, window) for case in cases]
     found += remote_readers(pressure, entry, window)
     unseen = _unseen(window, entry)
-    if found and unseen is not None:
-        gap = f"There may be more than this: {unseen.reason}."
-        return [msgspec.structs.replace(f, explanation=(*f.explanation, gap)) for f in found]
-    return found or [unseen or _cleared(window)]
+    gaps = [f"There may be more than this: {unseen.reason}."] if unseen else []
+    if window.sockets.fallback_reason:
+        gaps.append(f"Sockets were read without BPF, which sees less: {window.sockets.fallback_reason}.")
+    if found:
+        return [msgspec.structs.replace(f, explanation=(*f.explanation, *gaps)) for f in found]
+    return [unseen or _cleared(window)]
 
 
 def _unseen(window: Window, entry: Entry) -> NotChecked | None:
@@ -42,6 +44,8 @@ def _unseen(window: Window, entry: Entry) -> NotChecked | None:
         reason = f"{sockets.netns_unread} network namespaces could not be entered"
     elif memory is not None and _too_few(sockets, memory.alloc_sockets, entry):
         reason = f"only {sockets.tcp_sockets:,} of the kernel's {memory.alloc_sockets:,} TCP sockets were in sight"
+    elif memory is None and sockets.method != "bpf":
+        reason = "the kernel's own number of TCP sockets was not read, and without BPF some are not seen"
     elif not sockets.all_processes and any(g.holding == "no-descriptor" for g in sockets.groups):
         strangers = sum(g.sockets for g in sockets.groups if g.holding == "no-descriptor")
         reason = f"{strangers:,} sockets belong to processes outside our pid namespace, or to none"
@@ -56,7 +60,7 @@ def _unseen(window: Window, entry: Entry) -> NotChecked | None:
 
 def _too_few(sockets: Sockets, alloc: int, entry: Entry) -> bool:
     """Whether a leak would fit into what was not in sight; with BPF only churn and the kernel's own are not."""
-    unseen = alloc - sockets.tcp_sockets
+    unseen = alloc - (sockets.tcp_sockets - sockets.other_sockets)
     if sockets.method == "bpf":
         return unseen >= (1 - ENOUGH_SEEN) * alloc and unseen >= entry.limit("min_unread")
     return unseen >= entry.limit("min_unread")

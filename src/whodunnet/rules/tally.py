@@ -24,6 +24,7 @@ class Tally(msgspec.Struct):
     unsent_bytes: int = 0
     unchanged: int | None = None
     shared: int = 0
+    unmarked: int = 0
     ages: list[int] = msgspec.field(default_factory=lambda: [0] * (len(AGE_BOUNDS_SECONDS) + 1))
     pids: Counter[int] = msgspec.field(default_factory=Counter)
     endpoints: Counter[Endpoint] = msgspec.field(default_factory=Counter)
@@ -37,6 +38,7 @@ class Tally(msgspec.Struct):
         self.unread_bytes += g.unread_bytes
         self.unsent_bytes += g.unsent_bytes
         self.shared += g.shared
+        self.unmarked += g.unmarked
         if g.unchanged is not None:
             self.unchanged = (self.unchanged or 0) + g.unchanged
         for i, n in enumerate(g.ages):

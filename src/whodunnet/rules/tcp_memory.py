@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from whodunnet.model.finding import Answer, Cleared, Evidence, Finding, NotApplicable, Party, Remedy, Severity
+from whodunnet.model.finding import Answer, Cleared, Evidence, Finding, NotChecked, Party, Remedy, Severity
 from whodunnet.model.kernel_log import KernelLog
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
@@ -30,11 +30,13 @@ LOG_KINDS = ("tcp-out-of-memory", "too-many-orphans")
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """Highest fill within the window, and what was refused meanwhile."""
+    """Highest fill within the window, whether the pressure flag was ever set, and what was refused meanwhile."""
 
     at: Moment
+    highest_at: Moment
     memory: TcpMemory
     highest_pages: int
+    pressed: bool
     refused: dict[str, int]
     seconds: float
 
@@ -44,26 +46,37 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     reading = _read(recording)
     m = reading.memory
     if m.max_pages is None or m.pressure_pages is None:
-        return [
-            NotApplicable(rule=RULE, reason="tcp_mem exists only in the host's network namespace, and this is another")
-        ]
+        return [_limits_unknown(reading)]
     if reading.highest_pages >= m.max_pages:
         return [_finding("critical", recording, reading, entry)]
-    if m.under_pressure or reading.highest_pages >= m.pressure_pages or CROSSED in reading.refused:
+    if reading.pressed or reading.highest_pages >= m.pressure_pages or CROSSED in reading.refused:
         return [_finding("warning", recording, reading, entry)]
     return [_cleared(reading)]
 
 
+def _limits_unknown(reading: Reading) -> NotChecked:
+    pressed = "; the kernel reports TCP memory pressure" if reading.pressed else ""
+    return NotChecked(
+        rule=RULE,
+        code="missing-capability",
+        missing_capability="CAP_SYS_ADMIN",
+        reason=f"the limits (tcp_mem) are visible only in the host's network namespace, and this is another{pressed}",
+    )
+
+
 def _read(recording: Recording) -> Reading:
     series = recording.series(TcpMemory)
+    begin, first = series[0]
     at, last = series[-1]
-    first = series[0][1]
+    highest_at, highest = max(series, key=lambda reading: reading[1].used_pages)
     return Reading(
         at=at,
+        highest_at=highest_at,
         memory=last,
-        highest_pages=max(m.used_pages for _, m in series),
+        highest_pages=highest.used_pages,
+        pressed=any(m.under_pressure for _, m in series),
         refused={name: n for name in REFUSALS if (n := _risen(first, last, name))},
-        seconds=at.boot_seconds - series[0][0].boot_seconds,
+        seconds=at.boot_seconds - begin.boot_seconds,
     )
 
 
@@ -97,7 +110,7 @@ def _finding(severity: Severity, recording: Recording, reading: Reading, entry: 
         title=f"The TCP memory of the node is {state}: {percent} % of the maximum{spread}",
         last_seen=reading.at.wall,
         parties=(*holders, Party(role="victim", node=recording.node.hostname, effect=_effect(severity))),
-        evidence=tuple(_evidence(recording, reading)),
+        evidence=tuple(_evidence(severity, recording, reading)),
         remedies=tuple(_remedies(recording)),
         explanation=entry.explanation[severity] + _low_limit(m, entry),
     )
@@ -145,14 +158,14 @@ def _label(holder: Party) -> str:
     return short_name(Workload(**known))
 
 
-def _evidence(recording: Recording, reading: Reading) -> list[Evidence]:
+def _evidence(severity: Severity, recording: Recording, reading: Reading) -> list[Evidence]:
     m = reading.memory
     found = [
-        _reading(reading, "TCP memory in use, highest in this window", reading.highest_pages, "pages", m.max_pages),
+        _fill(reading, m.max_pages if severity == "critical" else m.pressure_pages),
         _reading(reading, "TCP sockets that exist in all namespaces", m.alloc_sockets, "sockets", None),
     ]
     if m.under_pressure is not None:
-        flag = _reading(reading, "The kernel's TCP memory pressure flag", "yes" if m.under_pressure else "no", "", None)
+        flag = _reading(reading, "The kernel's TCP memory pressure flag", "yes" if reading.pressed else "no", "", None)
         source = {"source": "/proc/net/protocols", "repeat": "grep -E '^(protocol|TCP )' /proc/net/protocols"}
         found.append(msgspec.structs.replace(flag, **source))
     found += [
@@ -166,6 +179,13 @@ def _evidence(recording: Recording, reading: Reading) -> list[Evidence]:
         for name, n in reading.refused.items()
     ]
     return found + _unowned(recording, reading) + _log_lines(recording, reading)
+
+
+def _fill(reading: Reading, limit: int | None) -> Evidence:
+    """The highest fill, at its own time, against the limit that matters."""
+    evidence = _reading(reading, "TCP memory in use, highest in this window", reading.highest_pages, "pages", limit)
+    at = reading.highest_at
+    return msgspec.structs.replace(evidence, at=at.wall, boot_seconds=at.boot_seconds)
 
 
 def _reading(reading: Reading, statement: str, value: float | str, unit: str, limit: float | None) -> Evidence:
@@ -265,9 +285,5 @@ def _cleared(reading: Reading) -> Cleared:
         rule=RULE,
         sensitivity=f"fill level and pressure flag at each snapshot; entries into pressure within "
         f"{reading.seconds:.1f} s, counted in {m.netns_read} namespaces{unread}",
-        evidence=(
-            _reading(
-                reading, "TCP memory in use, highest in this window", reading.highest_pages, "pages", m.pressure_pages
-            ),
-        ),
+        evidence=(_fill(reading, m.pressure_pages),),
     )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import msgspec
 
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
-from whodunnet.model.sockets import SocketGroup, Sockets
+from whodunnet.model.sockets import Sockets
 from whodunnet.model.tcp_memory import TcpMemory
 from whodunnet.model.workload import Workloads
 from whodunnet.rules.identity import owner_key
 
 
-class Window(msgspec.Struct, frozen=True, kw_only=True):
+class Window(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Newest samples of a recording with the totals that shares are taken of; memory is None where it was not read."""
 
     node: str
@@ -58,23 +60,16 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
         floor = self.memory.drift_pages * self.memory.page_size_bytes if self.memory else 0
         return "memory" if self.total_bytes > max(floor, 1) else "sockets"
 
-    @property
+    @cached_property
     def attributed(self) -> float:
         """Share of all TCP memory whose owner is known; of all sockets where memory is too small to tell."""
         named = self.workloads.by_pid
         listeners = self.sockets.listeners(lambda pid: owner_key(pid, named.get(pid)))
-        known = [g for g in self.sockets.groups if g.protocol == "tcp" and _owner(g, listeners) in named]
+        known = [g for g in self.sockets.groups if g.protocol == "tcp" and self.sockets.owner_of(g, listeners) in named]
         if self.attributed_of == "memory":
             return min(sum(g.memory_bytes for g in known) / self.total_bytes, 1.0)
         alloc = max(self.memory.alloc_sockets if self.memory else 0, self.sockets.tcp_sockets, 1)
         return min(sum(g.sockets for g in known) / alloc, 1.0)
-
-
-def _owner(g: SocketGroup, listeners: dict[tuple[int, int | None], int | None]) -> int | None:
-    """Who holds the group, or listens for it."""
-    if g.holding == "accept-queue" and g.netns is not None and g.endpoint is not None:
-        return listeners.get((g.netns, g.endpoint.port))
-    return g.owner_pid
 
 
 def window_of(recording: Recording) -> Window | None:

@@ -19,7 +19,7 @@ def pace(node: Recording) -> Pace | None:
     (candidate,) = candidates(node)
     window = window_of(node)
     assert window is not None
-    return pace_of(candidate, LEAK, window)
+    return pace_of(candidate, LEAK, window, candidate.last.memory_bytes)
 
 
 def certain(node: Recording) -> Pace:

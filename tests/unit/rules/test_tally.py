@@ -195,7 +195,7 @@ def test_names_are_as_a_person_says_them() -> None:
     assert short_name(replace(web, pod=None)) == "web (app7)"
     assert short_name(replace(web, pod=None, container=None, unit="web.service")) == "web.service (app7)"
     assert short_name(replace(web, pod=None, container=None, unit="session-1.scope")) == "app7"
-    assert (short_name(None, 7), short_name(None)) == ("pid 7", "nobody known")
+    assert (short_name(None, 7), short_name(None)) == ("pid 7", "An unknown owner")
 
 
 def test_a_name_cannot_bring_control_characters_into_a_title() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from whodunnet.model.finding import Cleared, Evidence, Finding, NotApplicable, NotChecked
+from whodunnet.model.finding import Cleared, Evidence, Finding, NotChecked
 from whodunnet.model.kernel_log import KernelLog, LogLine
 from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Recording
@@ -88,8 +88,14 @@ def test_what_one_full_socket_refuses_is_no_shortage_of_the_node() -> None:
 def test_in_a_child_namespace_the_limit_does_not_exist() -> None:
     for missing in ({"max_pages": None}, {"pressure_pages": None}):
         (answer,) = answers(tcp_memories(memory_of(20_000, **missing)), RULE)
-        assert isinstance(answer, NotApplicable)
+        assert isinstance(answer, NotChecked)
+        assert answer.missing_capability == "CAP_SYS_ADMIN"
         assert "host's network namespace" in answer.reason
+
+
+def test_a_flag_that_was_set_once_is_a_warning_although_it_is_clear_at_the_end() -> None:
+    found = only(tcp_memories(memory_of(100, under_pressure=True), memory_of(100, under_pressure=False)))
+    assert found.severity == "warning"
 
 
 def test_memory_that_could_not_be_read_is_not_checked() -> None:
@@ -112,10 +118,10 @@ def test_the_summary_is_the_number_and_its_limit() -> None:
     assert only(tcp_memories(memory_of(10_000))).reason == "TcpMemoryPressure"
 
 
-@pytest.mark.parametrize(("used", "comparison"), [(15_000, ">="), (14_999, "<")])
-def test_the_reading_is_compared_with_the_maximum(used: int, comparison: str) -> None:
+@pytest.mark.parametrize(("used", "limit"), [(15_000, 15_000), (14_999, 10_000)])
+def test_the_reading_is_compared_with_the_limit_that_it_has_passed(used: int, limit: int) -> None:
     first = only(tcp_memories(memory_of(used))).evidence[0]
-    assert (first.value, first.limit, first.comparison) == (used, 15_000, comparison)
+    assert (first.value, first.limit, first.comparison) == (used, limit, ">=")
 
 
 @pytest.mark.parametrize(("flag", "value"), [(True, "yes"), (False, "no")])

@@ -20,7 +20,7 @@ NEEDS = ("CAP_BPF", "CAP_PERFMON")
 
 
 class BpfObject:
-    """One loaded object with its programs and maps. Close it, or use it in a `with` block."""
+    """One loaded object with its programs and maps; close it."""
 
     def __init__(self, name: str, support: Support) -> None:
         """name: bpf/<name>.bpf.c. Raises UnreadableError with the reason if it does not load."""
@@ -91,10 +91,15 @@ class BpfObject:
             self._lib.bpf_map_delete_elem(fd, self.ffi.new(f"{key} *", value))
 
     def _program(self, name: str) -> Any:
-        return self._lib.bpf_object__find_program_by_name(self._object, name.encode())
+        return self._found(self._lib.bpf_object__find_program_by_name(self._object, name.encode()), name)
 
     def _map(self, name: str) -> Any:
-        return self._lib.bpf_object__find_map_by_name(self._object, name.encode())
+        return self._found(self._lib.bpf_object__find_map_by_name(self._object, name.encode()), name)
+
+    def _found(self, pointer: Any, name: str) -> Any:
+        if pointer == self.ffi.NULL:
+            raise UnreadableError(f"the BPF object has no {name}: rebuild the package", code="malformed")
+        return pointer
 
     def _log(self) -> str:
         lines = bytes(self.ffi.string(self._lib.read_log())).decode(errors="replace").splitlines()

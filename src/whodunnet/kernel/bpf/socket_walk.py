@@ -9,6 +9,7 @@ import socket
 import time
 from typing import Any, NamedTuple
 
+from whodunnet.errors import UnreadableError
 from whodunnet.kernel.bpf.objects import BpfObject
 from whodunnet.kernel.support import Support
 from whodunnet.model.sockets import (
@@ -75,6 +76,7 @@ class Pass(NamedTuple):
     other_memory_bytes: int
     lost: int
     netns_total: int
+    listeners_cut: bool
     longest_step_seconds: float
 
 
@@ -84,7 +86,11 @@ class SocketWalk:
     def __init__(self, support: Support) -> None:
         """Raises UnreadableError where the programs do not load."""
         self._bpf = BpfObject("sockets", support)
-        self._walk = self._bpf.data(".data.walk", "struct walk")
+        try:
+            self._walk = self._bpf.data(".data.walk", "struct walk")
+        except UnreadableError:
+            self._bpf.close()
+            raise
         self._walk.pid_level_above = support.pid_namespace_depth
         self._walk.step_ns = STEP_NS
         self._walk.step_sockets = STEP_SOCKETS
@@ -114,6 +120,7 @@ class SocketWalk:
             other_memory_bytes=walk.other_memory_bytes,
             lost=self._lost(),
             netns_total=walk.netns_total,
+            listeners_cut=walk.listeners_total > LISTENER_LIMIT,
             longest_step_seconds=walk.longest_step_ns / 1e9,
         )
 
@@ -121,7 +128,7 @@ class SocketWalk:
         walk = self._walk
         unlisted_listeners = max(walk.listeners_total - LISTENER_LIMIT, 0)
         return int(
-            walk.moved_chains + walk.long_chains + walk.not_deduplicated + walk.other_owners + walk.unmarked
+            walk.moved_chains + walk.long_chains + walk.not_deduplicated + walk.other_owners
             + walk.uncounted + walk.unlisted + unlisted_listeners
         )  # fmt: skip
 
@@ -213,6 +220,7 @@ class SocketWalk:
                 local=Endpoint(decode_address(self._bpf.ffi, item.address, item.family), item.port),
                 waiting=item.waiting,
                 limit=item.limit,
+                shared=bool(item.shared),
             )
             for item in (values[i] for i in range(min(count, wanted)))
         )
@@ -291,6 +299,7 @@ def decode_group(ffi: Any, key: Any, value: Any, first_pass: bool) -> SocketGrou
         unsent_bytes=value.unsent_bytes,
         unchanged=None if first_pass or not compared else value.unchanged,
         shared=value.shared,
+        unmarked=value.unmarked,
         ages=tuple(value.ages) if any(value.ages) else (),
     )
 
