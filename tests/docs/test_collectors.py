@@ -108,7 +108,8 @@ def test_other_pages_name_the_same_sizes() -> None:
     assert f"at most {sizes['groups']:,} groups, {sizes['merged_groups']:,} merged groups" in " ".join(overhead.split())
     assert f"{sizes['groups']:,} groups with their endpoint" in limitations
     assert f"{sizes['merged_groups']:,} merged groups" in limitations
-    assert f"{sizes['marks']:,} positions are remembered between snapshots, {sizes['seen']:,} shared" in limitations
+    assert f"{sizes['marks']:,} positions are remembered between snapshots" in limitations
+    assert f"{sizes['seen']:,} shared sockets are told apart" in limitations
 
 
 def test_the_counters_are_as_many_as_the_page_says() -> None:

@@ -16,8 +16,6 @@ SNAPSHOTS_MAX = 61
 BUSY_SHARE = 0.1
 """Snapshots are taken so far apart that collecting takes at most this share of one CPU."""
 
-WANTED_CAPABILITIES = ("CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_SYSLOG")
-
 
 class Watch:
     """One window on this node. Use it in a `with` block; `recording` is valid once there is a snapshot."""
@@ -62,5 +60,4 @@ class Watch:
             wall_seconds=round(time.perf_counter() - wall, 3),
             cpu_seconds=round(time.process_time() - cpu, 3),
             peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            missing_capabilities=tuple(c for c in WANTED_CAPABILITIES if c not in self.support.capabilities),
         )

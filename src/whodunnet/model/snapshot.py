@@ -41,7 +41,6 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     wall_seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_rss_bytes: int = 0
-    missing_capabilities: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:

@@ -28,7 +28,6 @@ class Header(msgspec.Struct, kw_only=True):
     wall_seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_rss_bytes: int = 0
-    missing_capabilities: tuple[str, ...] = ()
 
 
 def save(recording: Recording, path: Path) -> None:
@@ -40,7 +39,6 @@ def save(recording: Recording, path: Path) -> None:
         wall_seconds=r.wall_seconds,
         cpu_seconds=r.cpu_seconds,
         peak_rss_bytes=r.peak_rss_bytes,
-        missing_capabilities=r.missing_capabilities,
     )
     lines = [msgspec.json.encode(header), *(msgspec.json.encode(s) for s in r.snapshots)]
     try:
@@ -72,5 +70,4 @@ def load(path: Path) -> Recording:
         wall_seconds=header.wall_seconds,
         cpu_seconds=header.cpu_seconds,
         peak_rss_bytes=header.peak_rss_bytes,
-        missing_capabilities=header.missing_capabilities,
     )

@@ -27,7 +27,7 @@ def compose(case: Case, entry: Entry, window: Window) -> Finding:
     c, signs = case.candidate, case.signs
     shape = entry.shapes[signs.shape]
     who, peer = short_name(c.workload, _pid(c)), _peer_text(c)
-    words = {"who": who, "sockets": signs.affected, "peer": peer, "state": _state(c)}
+    words = {"who": who, "sockets": signs.affected, "peer": peer, "state": c.state}
     pace = pace_of(c, entry, window, case.caused_bytes)
     severity = severity_of(case, window)
     return Finding(
@@ -63,7 +63,7 @@ def _parties(case: Case, window: Window) -> list[Party]:
                 share=share,
                 sockets=signs.affected,
                 memory_bytes=tied,
-                effect=f"is {_state(c)} and reads nothing",
+                effect=f"is {c.state} and reads nothing",
             )
         )
     elif signs.shape == "orphans":
@@ -210,11 +210,6 @@ def _peer_text(c: Candidate) -> str:
 
 def _pid(c: Candidate) -> int | None:
     return c.last.pids.most_common(1)[0][0] if c.last.pids else None
-
-
-def _state(c: Candidate) -> str:
-    process = c.workload.process if c.workload else None
-    return (process.state if process else None) or "unknown"
 
 
 def _digest(shape: str, key: str) -> str:

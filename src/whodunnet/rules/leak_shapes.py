@@ -173,17 +173,12 @@ TESTS: dict[str, Test] = {
 }
 
 
-def _state(c: Candidate) -> str:
-    process = c.workload.process if c.workload else None
-    return (process.state if process else None) or "unknown"
-
-
 def _halted(c: Candidate) -> bool:
-    return _state(c) in HALTED
+    return c.state in HALTED
 
 
 def _reader_stopped(c: Candidate) -> Signs:
-    signs = [Sign("State of the process", _state(c), ""), Sign("Connections that wait for it", c.last.sockets)]
+    signs = [Sign("State of the process", c.state, ""), Sign("Connections that wait for it", c.last.sockets)]
     return Signs(shape="reader-stopped", affected=c.last.sockets, signs=signs, observed=False)
 
 

@@ -20,7 +20,6 @@ class Tally(msgspec.Struct):
 
     sockets: int = 0
     memory_bytes: int = 0
-    unread_bytes: int = 0
     unsent_bytes: int = 0
     unchanged: int | None = None
     shared: int = 0
@@ -28,14 +27,12 @@ class Tally(msgspec.Struct):
     ages: list[int] = msgspec.field(default_factory=lambda: [0] * (len(AGE_BOUNDS_SECONDS) + 1))
     pids: Counter[int] = msgspec.field(default_factory=Counter)
     endpoints: Counter[Endpoint] = msgspec.field(default_factory=Counter)
-    roles: Counter[str] = msgspec.field(default_factory=Counter)
     netns: Counter[int] = msgspec.field(default_factory=Counter)
 
     def add(self, g: SocketGroup) -> None:
         """One more group."""
         self.sockets += g.sockets
         self.memory_bytes += g.memory_bytes
-        self.unread_bytes += g.unread_bytes
         self.unsent_bytes += g.unsent_bytes
         self.shared += g.shared
         self.unmarked += g.unmarked
@@ -43,7 +40,6 @@ class Tally(msgspec.Struct):
             self.unchanged = (self.unchanged or 0) + g.unchanged
         for i, n in enumerate(g.ages):
             self.ages[i] += n
-        self.roles[g.role] += g.sockets
         if g.owner_pid is not None:
             self.pids[g.owner_pid] += g.sockets
         if g.endpoint is not None:
@@ -84,14 +80,16 @@ class Candidate(msgspec.Struct):
         return self.counts[-1] - self.counts[0]
 
     @property
+    def state(self) -> str:
+        """State of the process that is shown for it, "unknown" where nobody looked."""
+        process = self.workload.process if self.workload else None
+        return (process.state if process else None) or "unknown"
+
+    @property
     def loss(self) -> int:
         """How many went away between snapshots, as far as their number shows it."""
         counts = self.counts
         return sum(max(a - b, 0) for a, b in pairwise(counts))
-
-    def unchanged_throughout(self) -> int:
-        """Smallest number of unmoved sockets in any snapshot after the first; 0 where there is only one."""
-        return min((t.unchanged or 0 for _, t in self.series[1:]), default=0)
 
 
 def shape_of(g: SocketGroup) -> str | None:

@@ -24,7 +24,6 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     sockets: Sockets
     workloads: Workloads
     memory: TcpMemory | None
-    missing_capabilities: tuple[str, ...]
 
     @property
     def total_bytes(self) -> int:
@@ -86,5 +85,4 @@ def window_of(recording: Recording) -> Window | None:
         sockets=sockets,
         workloads=recording.last(Workloads) or Workloads(),
         memory=recording.last(TcpMemory),
-        missing_capabilities=recording.missing_capabilities,
     )

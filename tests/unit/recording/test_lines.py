@@ -83,7 +83,6 @@ recording = st.builds(
         text, st.builds(CollectorCost, wall_seconds=seconds, attributed_share=st.none() | st.floats(0, 1)), max_size=2
     ),
     wall_seconds=seconds, cpu_seconds=seconds, peak_rss_bytes=number,
-    missing_capabilities=st.lists(text, max_size=2).map(tuple),
 )  # fmt: skip
 
 AT = Moment(datetime(2026, 3, 1, 12, 0, 0, 123_456, tzinfo=UTC), 50.5)

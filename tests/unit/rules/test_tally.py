@@ -114,15 +114,6 @@ def test_growth_and_loss_are_counted_from_moment_to_moment() -> None:
     assert (found.growth, found.loss) == (25, 10)
 
 
-def test_unmoved_sockets_are_those_of_the_worst_step() -> None:
-    node = recording([[group("response-never-read", 9, unchanged=n)] for n in (None, 7, 4, 8)])
-    assert only(candidates(node)).unchanged_throughout() == 4
-
-
-def test_one_moment_has_no_unmoved_sockets() -> None:
-    assert only(candidates(leak("response-never-read", [9]))).unchanged_throughout() == 0
-
-
 def test_idle_connections_are_told_apart_by_their_far_end() -> None:
     other = Endpoint("203.0.113.10", 443)
     node = recording([[group("held-open", 3), group("held-open", 4, endpoint=other)]])
