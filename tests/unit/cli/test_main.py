@@ -254,6 +254,16 @@ def test_only_and_skip_choose_the_rules_and_their_collectors(run: Run, faked: Fa
     assert "kernel_log" not in FakeWatch.wanted
 
 
+def test_one_line_says_what_the_exit_status_says(run: Run, faked: Faked) -> None:
+    faked.diagnosis = diagnosis("healthy", "info")
+    assert run("diagnose", "--format", "npd", "--fail-on", "info") == (1, "somebody leaks\n", "")
+
+
+@pytest.mark.parametrize("options", [("--skip", "tcp-memory"), ("--only", "socket-leak")])
+def test_a_rule_cannot_be_required_and_left_out(run: Run, options: tuple[str, str]) -> None:
+    assert_one_sentence(run("diagnose", *options, "--require", "tcp-memory"), "--require tcp-memory contradicts")
+
+
 @pytest.mark.parametrize(
     ("failure", "text"),
     [
