@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUILD_PACKAGES := clang libbpf-dev libelf-dev zlib1g-dev gcc python3-dev python3-venv
 TEST_PACKAGES := $(BUILD_PACKAGES) iproute2 util-linux libcap2-bin procps containerd runc containernetworking-plugins \
-	nftables iptables busybox-static nginx-light haproxy openssl clang-format systemd
+	nftables iptables busybox-static nginx-light haproxy openssl clang-format systemd \
+	$(if $(shell command -v node),,nodejs)
 ENTER_BED := unshare --net --mount --propagation private sh -c \
 	'mkdir -p /run/netns && mount -t tmpfs none /run/netns && ip link set lo up && exec "$$@"' sh
 
