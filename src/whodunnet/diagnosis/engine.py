@@ -11,6 +11,7 @@ from whodunnet.diagnosis.causes import link, rank
 from whodunnet.model.diagnosis import Cost, Diagnosis, Outcome, Tool, Window
 from whodunnet.model.finding import Answer, Cleared, Finding, NotApplicable, NotChecked
 from whodunnet.model.snapshot import Recording
+from whodunnet.model.sockets import Sockets
 from whodunnet.rules.catalogue import catalogue
 from whodunnet.rules.rule import judge
 
@@ -45,7 +46,16 @@ def diagnose(recording: Recording, rules: Sequence[str], required: Collection[st
             peak_rss_bytes=recording.peak_rss_bytes,
             collectors=recording.costs,
         ),
+        limits=_limits(recording),
     )
+
+
+def _limits(recording: Recording) -> tuple[str, ...]:
+    sockets = recording.last(Sockets)
+    if sockets is None or sockets.fallback_reason is None:
+        return ()
+    adds = "; CAP_BPF with CAP_PERFMON, or root, would add most" if sockets.missing_capability else ""
+    return (f"sockets were read without BPF, which sees less: {sockets.fallback_reason}{adds}",)
 
 
 def with_cost(diagnosis: Diagnosis, recording: Recording) -> Diagnosis:

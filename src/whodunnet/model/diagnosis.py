@@ -35,7 +35,10 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
-    """Findings ranked, consequences under their cause, what was cleared, what could not be checked."""
+    """Findings ranked, consequences under their cause, what was cleared, what could not be checked.
+
+    limits: what these rights or this kernel kept from being seen, and what would add most.
+    """
 
     schema: str = "whodunnet/diagnosis/v1"
     tool: Tool
@@ -47,3 +50,4 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     not_checked: tuple[NotChecked, ...]
     not_applicable: tuple[NotApplicable, ...]
     cost: Cost
+    limits: tuple[str, ...] = ()

@@ -62,6 +62,8 @@ def write_run(sheet: Sheet, diagnosis: Diagnosis) -> None:
     slowest = max(cost.collectors.items(), key=lambda item: item[1].wall_seconds, default=None)
     slow = f", slowest collector {slowest[0]} {duration(slowest[1].wall_seconds)}" if slowest else ""
     sheet.write(price + slow, lead=("Run cost", "bold"), hang=HANG)
+    for position, limit in enumerate(diagnosis.limits):
+        sheet.write(limit[:1].upper() + limit[1:], lead=("" if position else "Limited", "bold"), hang=HANG)
     gaps = "; ".join(_gaps(diagnosis))
     if gaps:
         sheet.write(gaps, lead=("Gaps", "bold"), hang=HANG)

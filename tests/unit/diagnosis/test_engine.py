@@ -139,3 +139,15 @@ def test_the_cost_is_copied_and_can_be_brought_up_to_date() -> None:
     late = with_cost(found, replace(early, wall_seconds=2.0, cpu_seconds=0.5, peak_rss_bytes=10))
     assert (late.cost.wall_seconds, late.cost.cpu_seconds, late.cost.peak_rss_bytes) == (2.0, 0.5, 10)
     assert replace(late, cost=found.cost) == found
+
+
+def test_what_rights_kept_from_being_seen_and_what_would_add_most_is_said() -> None:
+    blind = replace(
+        unread(9, 9), method="sock_diag", fallback_reason="not without CAP_PERFMON", missing_capability="CAP_PERFMON"
+    )
+    (limit,) = diagnose(node(sockets=blind), BOTH).limits
+    assert "not without CAP_PERFMON" in limit
+    assert "would add most" in limit
+    switched_off = replace(blind, missing_capability=None)
+    assert "would add most" not in diagnose(node(sockets=switched_off), BOTH).limits[0]
+    assert diagnose(node(), BOTH).limits == ()
