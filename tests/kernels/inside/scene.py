@@ -241,7 +241,7 @@ def walked(collector: SocketsCollector) -> dict[str, float] | None:
     if collector._walk is None:
         return None
     walk = collector._walk._walk
-    return {"hz": walk.hz, "jiffies": walk.jiffies, "ktime_seconds": walk.ktime_ns / 1e9, "tables": walk.tables_total}
+    return {"hz": walk.hz, "tables": walk.tables_total}
 
 
 def read(collector: SocketsCollector, connections: list[socket.socket]) -> dict[str, Any]:
