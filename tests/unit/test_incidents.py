@@ -16,7 +16,7 @@ from whodunnet.model.finding import Finding, Party
 from whodunnet.model.sockets import Endpoint, Sockets
 from whodunnet.model.tcp_memory import TcpMemory
 from whodunnet.model.workload import Container, Pod, Process
-from whodunnet.recording.lines import load
+from whodunnet.recording.reader import load
 from whodunnet.report.json import render_json
 from whodunnet.report.npd import LIMIT_BYTES, render_npd
 from whodunnet.report.text import render_text

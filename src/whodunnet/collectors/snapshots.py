@@ -19,7 +19,7 @@ from whodunnet.kernel.support import Support
 from whodunnet.model.kernel_log import KernelLog
 from whodunnet.model.sample import CollectorCost, Moment
 from whodunnet.model.snapshot import AnySample, Snapshot
-from whodunnet.model.sockets import SocketGroup, Sockets
+from whodunnet.model.sockets import SocketGroup, Sockets, in_order
 from whodunnet.model.workload import Process, Workload, Workloads
 
 Identity = tuple[int, float]
@@ -28,6 +28,9 @@ Identity = tuple[int, float]
 COLLECTORS = ("tcp_memory", "kernel_log", "sockets", "workloads")
 NAMED_OWNERS = 2048
 """Processes looked up in /proc at each snapshot, largest first; the others keep the name the kernel gave."""
+
+REMEMBERED_OWNERS = 4 * NAMED_OWNERS
+"""Owners whose names are remembered from snapshot to snapshot, those met last: a recorder runs for days."""
 
 
 class SnapshotTaker:
@@ -65,6 +68,8 @@ class SnapshotTaker:
             if collector.name not in names:
                 continue
             sample, cost = run(collector.collect)
+            if isinstance(sample, Sockets):
+                sample = in_order(sample)
             samples[collector.name] = sample
             self._add_cost(collector.name, cost)
             if isinstance(sample, KernelLog):
@@ -113,7 +118,10 @@ def name_owners(
         known = by_pid.get(pid) or named.get(identity) or met
         by_pid[pid] = known if known.netns is not None else msgspec.structs.replace(known, netns=met.netns)
         if pid in found.by_pid:
+            named.pop(identity, None)
             named[identity] = by_pid[pid]
+    for identity in list(named)[:-REMEMBERED_OWNERS]:
+        del named[identity]
     return msgspec.structs.replace(found, by_pid=by_pid)
 
 

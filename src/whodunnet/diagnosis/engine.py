@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -10,13 +11,21 @@ from whodunnet import __version__
 from whodunnet.diagnosis.causes import link, rank
 from whodunnet.model.diagnosis import Cost, Diagnosis, Outcome, Tool, Window
 from whodunnet.model.finding import Answer, Cleared, Finding, NotApplicable, NotChecked
-from whodunnet.model.snapshot import Recording
+from whodunnet.model.snapshot import Recording, Snapshot
 from whodunnet.model.sockets import Sockets
 from whodunnet.rules.catalogue import catalogue
 from whodunnet.rules.rule import judge
 
 NEEDS_NOTHING_MORE = frozenset({"missing-capability", "unsupported", "missing-file", "not-collected"})
 """Codes of "not checked" that this kernel or these rights explain: such a rule is not required by default."""
+
+CLOCK_STEP_SECONDS = 1.0
+"""A correction of this much between two snapshots is a step: NTP slews at most 0.0005 of the time."""
+
+PART_OF_THE_NODE = (
+    "processes were in sight only as far as our own container, pid namespace or user reaches: this is not the whole "
+    "node, and what others hold has no owner here"
+)
 
 
 def diagnose(recording: Recording, rules: Sequence[str], required: Collection[str] = ()) -> Diagnosis:
@@ -46,16 +55,33 @@ def diagnose(recording: Recording, rules: Sequence[str], required: Collection[st
             peak_rss_bytes=recording.peak_rss_bytes,
             collectors=recording.costs,
         ),
-        limits=_limits(recording),
+        limits=(*_limits(recording), *recording.notes, *_clock_steps(recording.snapshots)),
     )
 
 
 def _limits(recording: Recording) -> tuple[str, ...]:
     sockets = recording.last(Sockets)
-    if sockets is None or sockets.fallback_reason is None:
+    if sockets is None:
         return ()
+    found = () if sockets.all_processes else (PART_OF_THE_NODE,)
+    if sockets.fallback_reason is None:
+        return found
     adds = "; CAP_BPF with CAP_PERFMON, or root, would add most" if sockets.missing_capability else ""
-    return (f"sockets were read without BPF, which sees less: {sockets.fallback_reason}{adds}",)
+    return (f"sockets were read without BPF, which sees less: {sockets.fallback_reason}{adds}", *found)
+
+
+def _clock_steps(snapshots: Sequence[Snapshot]) -> Iterator[str]:
+    """The largest jump of the wall clock against the clock that only runs forward, if it is one."""
+    jumps = [
+        (later.at.wall - earlier.at.wall).total_seconds() - (later.at.boot_seconds - earlier.at.boot_seconds)
+        for earlier, later in pairwise(snapshots)
+    ]
+    jump = max(jumps, key=abs, default=0.0)
+    if abs(jump) > CLOCK_STEP_SECONDS:
+        yield (
+            f"the node's clock was set {abs(jump):,.0f} s {'forward' if jump > 0 else 'back'} meanwhile: times of day "
+            "before and after do not fit together; durations do, they come from the time since boot"
+        )
 
 
 def with_cost(diagnosis: Diagnosis, recording: Recording) -> Diagnosis:

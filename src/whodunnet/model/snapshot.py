@@ -33,7 +33,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
-    """Snapshots in time order, of one boot of one node."""
+    """Snapshots in time order, of one boot of one node.
+
+    notes: sentences that whoever reads a judgement of it must know (what of a longer recording is not in it).
+    """
 
     node: Node
     snapshots: tuple[Snapshot, ...]
@@ -41,6 +44,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     wall_seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_rss_bytes: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:

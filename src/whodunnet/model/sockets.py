@@ -38,7 +38,7 @@ class Endpoint(msgspec.Struct, frozen=True, order=True):
     port: int | None
 
 
-class SocketGroup(msgspec.Struct, frozen=True, kw_only=True):
+class SocketGroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All sockets that share owner, namespace, protocol, state, role, holding, symptom and endpoint.
 
     owner_pid: a process that holds the descriptor, None where no process does.
@@ -81,7 +81,7 @@ class SocketGroup(msgspec.Struct, frozen=True, kw_only=True):
         return sum(self.ages[AGE_BOUNDS_SECONDS.index(seconds) + 1 :])
 
 
-class StuckSocket(msgspec.Struct, frozen=True, kw_only=True):
+class StuckSocket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One socket with a symptom, with both ends, so that a full send queue can be followed to its reader."""
 
     owner_pid: int | None = None
@@ -97,7 +97,7 @@ class StuckSocket(msgspec.Struct, frozen=True, kw_only=True):
     unchanged: bool | None = None
 
 
-class AcceptQueue(msgspec.Struct, frozen=True, kw_only=True):
+class AcceptQueue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One listener and the fill of its accept queue (sk_ack_backlog against sk_max_ack_backlog).
 
     shared: several processes have it open; owner_pid is the first of them.
@@ -111,7 +111,7 @@ class AcceptQueue(msgspec.Struct, frozen=True, kw_only=True):
     shared: bool = False
 
 
-class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True):
+class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True, omit_defaults=True):
     """One pass over the sockets of the kernel.
 
     method: "bpf" sees every namespace; "sock_diag" only the namespaces it could enter, and no unhashed socket.
@@ -178,3 +178,31 @@ class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True):
     def tcp_memory_bytes(self) -> int:
         """Memory of all TCP sockets found, as sockstat's `mem` counts it (in bytes)."""
         return sum(g.memory_bytes for g in self.groups if g.protocol == "tcp") + self.other_memory_bytes
+
+
+def in_order(sockets: Sockets) -> Sockets:
+    """The same pass with everything in an order that stays from pass to pass.
+
+    Hash maps have none: of two equal owners always the same is then named first, and a recording compresses well.
+    """
+    return msgspec.structs.replace(
+        sockets,
+        groups=tuple(sorted(sockets.groups, key=_group_key)),
+        stuck=tuple(sorted(sockets.stuck, key=lambda s: (s.netns, _end_key(s.local), _end_key(s.remote)))),
+        accept_queues=tuple(sorted(sockets.accept_queues, key=_queue_key)),
+    )
+
+
+def _group_key(g: SocketGroup) -> tuple[object, ...]:
+    return (
+        g.owner_pid or 0, g.netns or 0, g.protocol, g.family, g.state, g.role, g.holding, g.symptom,
+        _end_key(g.endpoint), g.cgroup_id or 0,
+    )  # fmt: skip
+
+
+def _queue_key(q: AcceptQueue) -> tuple[object, ...]:
+    return q.netns, _end_key(q.local), q.owner_pid or 0
+
+
+def _end_key(end: Endpoint | None) -> tuple[str, int]:
+    return (end.address or "", end.port or 0) if end else ("", 0)

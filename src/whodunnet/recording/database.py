@@ -1,0 +1,141 @@
+"""Recordings as SQLite, for the field: whatever ends the recorder, the file has every snapshot but the one under way.
+
+`run` has one line for each run of a recorder, `snapshot` one for each snapshot: key is the id of its key frame, null
+for a key frame itself (frame.py). It is in WAL mode, and one file whenever nobody has it open.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from whodunnet.errors import RecordingError
+from whodunnet.model.sample import Moment
+from whodunnet.model.snapshot import Snapshot
+from whodunnet.model.text import clean
+from whodunnet.recording.frame import unpack
+from whodunnet.recording.header import Header, parse_header
+from whodunnet.recording.source import Row
+
+MAGIC = b"SQLite format 3\0"
+APPLICATION_ID = 0x57444E54  # "WDNT"
+VERSION = 1
+PAGE_BYTES = 1024
+"""Small, since each snapshot wastes half a page."""
+
+LAYOUT = f"""
+PRAGMA page_size = {PAGE_BYTES};
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+CREATE TABLE run (id INTEGER PRIMARY KEY, header TEXT NOT NULL);
+CREATE TABLE snapshot (
+    id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, key INTEGER REFERENCES snapshot,
+    wall REAL NOT NULL, boot_seconds REAL NOT NULL, data BLOB NOT NULL
+);
+"""
+
+
+DAMAGE = (sqlite3.Error, msgspec.MsgspecError, ValueError, KeyError, TypeError, OverflowError)
+"""What reading a file with changed bytes may raise; sqlite3 decodes names in its own error messages."""
+
+
+class Database:
+    """A recording in SQLite as a Source. It sees the file as it is when opened, whoever goes on writing."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises RecordingError if the file is foreign, damaged or of another schema."""
+        self._path = path
+        self._key: tuple[int, bytes] | None = None
+        self._connection = open_for_reading(path)
+        try:
+            self._connection.execute("BEGIN")
+            check_identity(self._connection, path)
+            runs = self._connection.execute("SELECT id, header FROM run ORDER BY id").fetchall()
+            self.headers: Sequence[Header] = [parse_header(text, path) for _, text in runs]
+            positions = {number: position for position, (number, _) in enumerate(runs)}
+            rows = self._connection.execute("SELECT run, wall, boot_seconds, id FROM snapshot ORDER BY id")
+            self.rows: Sequence[Row] = [
+                Row(positions[run], Moment(datetime.fromtimestamp(wall, UTC), boot), number)
+                for run, wall, boot, number in rows
+            ]
+        except DAMAGE as error:
+            self.close()
+            raise damaged(path, error) from error
+        except RecordingError:
+            self.close()
+            raise
+
+    def read(self, row: Row) -> Snapshot:
+        """The snapshot of a row. Raises RecordingError if it is damaged."""
+        try:
+            return msgspec.json.decode(self._text(row.number), type=Snapshot)
+        except (*DAMAGE, RecordingError) as error:
+            raise damaged(self._path, error) from error
+
+    def close(self) -> None:
+        """Ends the view of the file."""
+        self._connection.close()
+
+    def _text(self, number: int) -> bytes:
+        key, data = self._frame(number)
+        return unpack(data, self._key_text(key) if key is not None else None)
+
+    def _key_text(self, number: int) -> bytes:
+        if self._key is None or self._key[0] != number:
+            self._key = number, unpack(self._frame(number)[1], None)
+        return self._key[1]
+
+    def _frame(self, number: int) -> tuple[int | None, bytes]:
+        found = self._connection.execute("SELECT key, data FROM snapshot WHERE id = ?", (number,)).fetchone()
+        if found is None:
+            raise RecordingError(f"snapshot {number} is missing")
+        return found[0], found[1]
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """A connection that changes no data, and tidies up what a killed recorder left, where it may write.
+
+    Raises RecordingError.
+    """
+    try:
+        if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+            connection = connect(path, "mode=rw")
+        else:
+            log = path.with_name(path.name + "-wal")
+            alone = not log.exists() or log.stat().st_size == 0
+            connection = connect(path, "mode=ro&immutable=1" if alone else "mode=ro")
+        connection.execute("PRAGMA query_only = 1")
+        connection.execute("SELECT count(*) FROM sqlite_master")
+    except (*DAMAGE, OSError) as error:
+        raise damaged(path, error) from error
+    return connection
+
+
+def connect(path: Path, options: str) -> sqlite3.Connection:
+    """A connection in autocommit mode that never writes temporary files."""
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, isolation_level=None, timeout=10)
+    connection.execute("PRAGMA temp_store = MEMORY")
+    return connection
+
+
+def check_identity(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises RecordingError if it is another program's database, or of a newer layout."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
+        raise RecordingError(f"{path} is a database, but no recording of whodunnet")
+    if version > VERSION:
+        raise RecordingError(
+            f"{path} has layout {version}, which is newer than this version of whodunnet reads ({VERSION}): "
+            "judge it with the version that made it, or a newer one"
+        )
+
+
+def damaged(path: Path, error: Exception) -> RecordingError:
+    """The one sentence for everything that is wrong with a file's content."""
+    return RecordingError(f"{path} is no recording of whodunnet, or is damaged: {clean(str(error))}")

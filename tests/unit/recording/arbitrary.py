@@ -1,0 +1,80 @@
+"""Recordings with anything in them that the types allow."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import get_args
+
+from hypothesis import strategies as st
+
+from whodunnet.errors import FailureCode
+from whodunnet.model.kernel_log import KernelLog, LogLine
+from whodunnet.model.sample import CollectorCost, Failure, Moment
+from whodunnet.model.snapshot import AnySample, Node, Recording, Snapshot
+from whodunnet.model.sockets import AcceptQueue, Endpoint, SocketGroup, Sockets, StuckSocket
+from whodunnet.model.tcp_memory import TcpMemory
+from whodunnet.model.workload import Container, Pod, Process, Workload, Workloads
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+number = st.integers(0, 2**63 - 1)
+seconds = st.floats(0, 1e9)
+maybe = st.none() | number
+wall = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
+counts = st.dictionaries(text, number, max_size=2)
+endpoint = st.builds(Endpoint, st.none() | text, st.none() | st.integers(0, 65_535))
+group = st.builds(
+    SocketGroup, owner_pid=maybe, netns=maybe, protocol=st.sampled_from(["tcp", "udp"]), state=text,
+    role=st.sampled_from(["listener", "accepted"]), holding=st.sampled_from(["descriptor", "orphan"]),
+    symptom=st.sampled_from(["none", "unread"]), endpoint=st.none() | endpoint, sockets=number, memory_bytes=number,
+    unchanged=maybe, ages=st.lists(number, max_size=3).map(tuple),
+)  # fmt: skip
+stuck = st.builds(
+    StuckSocket, owner_pid=maybe, netns=number, symptom=st.just("unread"), holding=st.just("descriptor"),
+    role=st.just("initiated"), local=endpoint, remote=endpoint, memory_bytes=number, unread_bytes=number,
+    unsent_bytes=number, unchanged=st.none() | st.booleans(),
+)  # fmt: skip
+queue = st.builds(AcceptQueue, owner_pid=maybe, netns=number, local=endpoint, waiting=number, limit=number)
+sockets = st.builds(
+    Sockets, method=st.sampled_from(["bpf", "sock_diag"]), groups=st.lists(group, max_size=2).map(tuple),
+    stuck=st.lists(stuck, max_size=2).map(tuple), accept_queues=st.lists(queue, max_size=1).map(tuple),
+    stuck_total=number, not_seen=st.lists(text, max_size=2).map(tuple), longest_step_seconds=seconds,
+)  # fmt: skip
+process = st.builds(
+    Process, pid=number, comm=text, exe=st.none() | text, started=st.none() | wall, descriptor_limit=maybe
+)
+workload = st.builds(
+    Workload, process=st.none() | process,
+    container=st.none() | st.builds(Container, id=text, cgroup=text, image=st.none() | text, started=st.none() | wall),
+    pod=st.none() | st.builds(Pod, namespace=st.none() | text, name=st.none() | text, static=st.booleans()),
+    unit=st.none() | text,
+)  # fmt: skip
+by_number = st.dictionaries(number, workload, max_size=2)
+sample: st.SearchStrategy[AnySample] = st.one_of(
+    sockets,
+    st.builds(Workloads, by_pid=by_number, by_netns=by_number, by_cgroup_id=by_number, unknown_pids=number),
+    st.builds(
+        TcpMemory, page_size_bytes=number, cpus=number, max_pages=maybe, used_pages=number,
+        under_pressure=st.none() | st.booleans(), orphans=number, alloc_sockets=number, inuse_sockets=number,
+        time_wait_sockets=number, counters=st.dictionaries(number, counts, max_size=2),
+    ),
+    st.builds(
+        KernelLog, source=text, reaches_back_seconds=st.none() | seconds, counts=counts,
+        lines=st.lists(st.builds(LogLine, text, st.none() | seconds, text), max_size=2).map(tuple),
+    ),
+    st.builds(Failure, code=st.sampled_from(get_args(FailureCode)), reason=text, missing_capability=st.none() | text),
+)  # fmt: skip
+recording = st.builds(
+    Recording,
+    node=st.builds(Node, hostname=text, kernel=text, boot_id=text, virtual_machine=st.none() | st.booleans()),
+    snapshots=st.lists(
+        st.builds(
+            Snapshot, at=st.builds(Moment, wall=wall, boot_seconds=seconds),
+            samples=st.dictionaries(text, sample, max_size=2),
+        ),
+        min_size=1, max_size=3,
+    ).map(tuple),
+    costs=st.dictionaries(
+        text, st.builds(CollectorCost, wall_seconds=seconds, attributed_share=st.none() | st.floats(0, 1)), max_size=2
+    ),
+    wall_seconds=seconds, cpu_seconds=seconds, peak_rss_bytes=number,
+)  # fmt: skip

@@ -1,0 +1,182 @@
+"""What of a recording is read: times, boots, how many; and files that are foreign, cut, damaged or of the future."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from whodunnet.errors import RecordingError
+from whodunnet.recording.header import Header
+from whodunnet.recording.reader import load, open_recording, spread
+from whodunnet.recording.recorder import Recorder
+from whodunnet.recording.source import Row
+
+from ..rules import nodes
+from ..rules.nodes import BEGIN, NODE, group, moment
+
+
+def recorded(path: Path, count: int = 10) -> Path:
+    """A second from snapshot to snapshot."""
+    moments = [[group("response-never-read", 10 + n, age=60, memory=10**6)] for n in range(count)]
+    with Recorder(path, 10**8) as recorder:
+        for snapshot in nodes.recording(moments, seconds=count - 1.0).snapshots:
+            recorder.append(snapshot, Header(node=NODE))
+    return path
+
+
+@cache
+def four_snapshots() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return recorded(Path(folder) / "case", 4).read_bytes()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return recorded(tmp_path / "case")
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(RecordingError) as caught:
+        load(path)
+    said = str(caught.value)
+    assert str(path) in said
+    assert said.isprintable()
+    return said
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "kept"),
+    [(None, None, 10), (3, None, 7), (None, 3, 4), (2, 5, 4), (2.5, 2.9, 0), (9, 100, 1), (-5, 0, 1), (20, 30, 0)],
+)
+def test_a_part_is_what_lies_between_two_times_both_included(path: Path, start: float, end: float, kept: int) -> None:
+    times = [None if t is None else BEGIN + timedelta(seconds=t) for t in (start, end)]
+    with open_recording(path) as stored:
+        assert len(list(stored.snapshots(*times))) == kept
+        if kept:
+            assert len(stored.recording(*times).snapshots) == kept
+        else:
+            with pytest.raises(RecordingError, match="no snapshot between those times; it reaches from 2026-03-01T12"):
+                stored.recording(*times)
+
+
+def test_of_a_long_recording_as_many_are_judged_as_a_live_window_has(path: Path) -> None:
+    long = recorded(path.with_name("long"), 200)
+    with open_recording(long) as stored:
+        found = stored.recording()
+        assert (len(stored), len(found.snapshots), found.seconds) == (200, 61, 199)
+        assert found.notes[0].startswith("61 of the 200 snapshots were judged, evenly spread")
+        assert stored.recording(start=stored.end - timedelta(seconds=30)).notes == ()
+    assert len(load(long).snapshots) == 200
+
+
+@given(st.integers(1, 10_000), st.integers(1, 100))
+def test_whatever_is_chosen_has_both_ends_and_no_snapshot_twice(total: int, at_most: int) -> None:
+    rows = [Row(0, moment(n), n) for n in range(total)]
+    chosen = [row.number for row in spread(rows, at_most)]
+    assert len(chosen) == min(total, at_most) == len(set(chosen))
+    assert chosen == sorted(chosen)
+    assert chosen[-1] == total - 1
+    assert at_most == 1 or chosen[0] == 0
+
+
+def test_another_program_s_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    assert refusal(path) == f"{path} is a database, but no recording of whodunnet"
+
+
+def test_a_newer_layout_is_refused_before_anything_else_is_read(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE run")
+        connection.execute("PRAGMA user_version = 2")
+    assert "has layout 2, which is newer than this version of whodunnet reads (1)" in refusal(path)
+
+
+def test_a_newer_schema_is_refused_with_the_version_that_made_it(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("""UPDATE run SET header = '{"schema": "whodunnet/recording/v2", "tool": "9.1"}'""")
+    assert "has schema whodunnet/recording/v2" in refusal(path)
+    assert refusal(path).endswith("judge it with whodunnet 9.1 or a newer one")
+
+
+def test_a_sample_that_only_a_later_version_knows_is_refused(path: Path) -> None:
+    from whodunnet.recording.frame import pack
+
+    text = b'{"at":{"wall":"2026-03-01T12:00:00Z","boot_seconds":1},"samples":{"x":{"type":"of-the-future"}}}'
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE snapshot SET key = NULL, data = ? WHERE id = 10", (pack(text, None),))
+    assert "of-the-future" in refusal(path)
+
+
+@pytest.mark.parametrize("statement", [
+    "DELETE FROM snapshot WHERE id = 1",
+    "UPDATE snapshot SET data = x'28b52ffd' WHERE id = 4",
+    "UPDATE snapshot SET data = 'text' WHERE id = 4",
+    "UPDATE snapshot SET key = 2 WHERE id = 4",
+    "UPDATE snapshot SET run = 7 WHERE id = 4",
+    "UPDATE snapshot SET wall = 'noon' WHERE id = 4",
+    "UPDATE snapshot SET wall = 9e99 WHERE id = 4",
+    "UPDATE run SET header = 'x'",
+    "DELETE FROM run",
+    "DROP TABLE snapshot",
+])  # fmt: skip
+def test_what_does_not_fit_together_is_refused(path: Path, statement: str) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA foreign_keys = 0")
+        connection.execute(statement)
+    assert "is no recording of whodunnet, or is damaged" in refusal(path)
+
+
+def test_a_recording_without_snapshots_is_refused(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM snapshot")
+    assert refusal(path) == f"{path} holds no snapshot"
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_file_with_any_bytes_changed_is_read_as_it_was_or_refused(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "case"
+        whole = bytearray(four_snapshots())
+        path.write_bytes(whole)
+        before = load(path)
+        for _ in range(data.draw(st.integers(1, 4))):
+            whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+        path.write_bytes(whole)
+        said = ""
+        try:
+            found = load(path)
+        except RecordingError as error:
+            said = str(error)
+        else:
+            known = {s.at.boot_seconds: s for s in before.snapshots}
+            assert all(s == known[s.at.boot_seconds] for s in found.snapshots)
+        assert said.isprintable()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6))
+def test_a_file_that_was_cut_is_read_as_far_as_it_is_whole_or_refused(cut: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path, whole = Path(folder) / "case", four_snapshots()
+        path.write_bytes(whole[: cut % len(whole)])
+        assert refusal(path)
+
+
+def test_a_recording_is_read_where_nothing_may_be_written(path: Path) -> None:
+    """As from a mounted image; root is stopped by the file system only, so this one is read as it would be there."""
+    from whodunnet.recording import database
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database.os, "access", lambda *_: False)
+        assert len(load(path).snapshots) == 10
+    assert [p.name for p in path.parent.iterdir()] == ["case"]

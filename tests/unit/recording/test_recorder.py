@@ -1,0 +1,272 @@
+"""A recording that is being written: what it holds, whose it is, and what is left when its recorder is killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from msgspec.structs import replace
+
+from whodunnet.errors import RecordingError
+from whodunnet.model.snapshot import Recording, Snapshot
+from whodunnet.model.sockets import Sockets
+from whodunnet.recording import recorder as module
+from whodunnet.recording.header import Header, header_of
+from whodunnet.recording.lines import save
+from whodunnet.recording.reader import load, open_recording
+from whodunnet.recording.recorder import FRAMES_PER_KEY, Recorder
+
+from ..recording.arbitrary import recording
+from ..rules import nodes
+from ..rules.nodes import NODE, group
+
+ROOM = 10**8
+HEADER = Header(node=NODE)
+
+
+def history(count: int) -> list[Snapshot]:
+    """A node whose leak grows, one snapshot a second."""
+    groups = [[group("response-never-read", 10 + n, age=60, memory=10**6)] for n in range(count)]
+    return list(nodes.recording(groups, seconds=count - 1.0).snapshots)
+
+
+def write(path: Path, snapshots: list[Snapshot], header: Header = HEADER, room: int = ROOM) -> None:
+    with Recorder(path, room) as recorder:
+        for snapshot in snapshots:
+            recorder.append(snapshot, header)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "case"
+
+
+def large(snapshot: Snapshot) -> Snapshot:
+    """The same with 4,000 groups that have nothing in common."""
+    dice = random.Random(1)
+    groups = tuple(group("held-open", dice.randrange(10**9), pid=dice.randrange(10**6)) for _ in range(4_000))
+    return replace(snapshot, samples={"sockets": Sockets(method="bpf", groups=groups)})
+
+
+def refusal(path: Path, snapshots: list[Snapshot], header: Header = HEADER) -> str:
+    with pytest.raises(RecordingError) as caught:
+        write(path, snapshots, header)
+    said = str(caught.value)
+    assert str(path) in said
+    assert said.isprintable()
+    return said
+
+
+@settings(max_examples=40, deadline=None)
+@given(recording)
+def test_both_forms_hold_the_same_samples(found: Recording) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        lines, database = Path(folder) / "lines", Path(folder) / "database"
+        save(found, lines)
+        write(database, list(found.snapshots), header_of(found))
+        assert load(database) == load(lines) == found
+
+
+def test_a_recording_longer_than_a_key_frame_lasts_comes_back(path: Path) -> None:
+    snapshots = history(2 * FRAMES_PER_KEY + 3)
+    write(path, snapshots)
+    assert load(path).snapshots == tuple(snapshots)
+    with sqlite3.connect(path) as connection:
+        (keys,) = connection.execute("SELECT count(*) FROM snapshot WHERE key IS NULL").fetchone()
+    assert keys == 3
+
+
+def test_a_recording_that_ended_is_one_file_that_only_its_owner_reads(path: Path) -> None:
+    write(path, history(3))
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_each_snapshot_is_in_the_file_itself_as_soon_as_it_is_stored(path: Path, tmp_path: Path) -> None:
+    """Somebody copies the file alone, while it is written."""
+    with Recorder(path, ROOM) as recorder:
+        for count, snapshot in enumerate(history(5), start=1):
+            recorder.append(snapshot, HEADER)
+            copy = tmp_path / "copy"
+            copy.write_bytes(path.read_bytes())
+            assert len(load(copy).snapshots) == count
+
+
+def test_the_cost_is_that_of_the_last_snapshot(path: Path) -> None:
+    with Recorder(path, ROOM) as recorder:
+        for n, snapshot in enumerate(history(3)):
+            recorder.append(snapshot, replace(HEADER, cpu_seconds=float(n), peak_rss_bytes=100 + n))
+    assert (load(path).cpu_seconds, load(path).peak_rss_bytes) == (2.0, 102)
+
+
+def test_a_recording_is_continued_by_the_next_run(path: Path) -> None:
+    snapshots = history(6)
+    write(path, snapshots[:3], replace(HEADER, cpu_seconds=1.0))
+    write(path, snapshots[3:], replace(HEADER, cpu_seconds=2.0))
+    assert load(path).snapshots == tuple(snapshots)
+    assert load(path).cpu_seconds == 3.0
+
+
+def test_after_a_reboot_the_newest_boot_is_judged_and_the_reader_is_told(path: Path) -> None:
+    before = history(4)
+    later = timedelta(hours=1)
+    after = [replace(s, at=replace(s.at, wall=s.at.wall + later, boot_seconds=s.at.boot_seconds - 4_990))
+             for s in before]  # fmt: skip
+    write(path, before)
+    write(path, after[:2], replace(HEADER, node=replace(NODE, boot_id="another")))
+    with open_recording(path) as stored:
+        newest, first = stored.recording(), stored.recording(end=before[-1].at.wall)
+        assert [n.boot_id for n, _ in stored.snapshots()] == ["b00t"] * 4 + ["another"] * 2
+    assert newest.snapshots == tuple(after[:2])
+    assert newest.seconds > 0
+    assert "rebooted within the recording" in newest.notes[0]
+    assert "(2 of 6 snapshots)" in newest.notes[0]
+    assert first.snapshots == tuple(before)
+    assert first.notes == ()
+
+
+def test_another_node_s_recording_is_not_continued(path: Path) -> None:
+    write(path, history(1))
+    other = replace(HEADER, node=replace(NODE, hostname="n2"))
+    assert refusal(path, history(1), other) == f"{path} is a recording of n1; choose another file"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_pseudonyms_of_two_runs_never_meet_in_one_file(path: Path, first: bool) -> None:
+    write(path, history(1), replace(HEADER, redacted=first))
+    assert "needs a new file" in refusal(path, history(1), replace(HEADER, redacted=True))
+    assert len(load(path).snapshots) == 1
+
+
+@pytest.mark.parametrize("content", [b"hello\n", b"SQLite format 2\0", b"\0" * 4096])
+def test_a_foreign_file_is_not_touched(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    assert "exists and is no recording of whodunnet" in refusal(path, history(1))
+    assert path.read_bytes() == content
+
+
+def test_another_program_s_database_is_not_touched(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    before = path.read_bytes()
+    assert "is a database, but no recording of whodunnet" in refusal(path, history(1))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_another_user_s_file_is_not_continued(path: Path) -> None:
+    write(path, history(1))
+    os.chown(path, 65534, 65534)
+    assert "belongs to another user" in refusal(path, history(1))
+
+
+def test_no_link_is_followed_to_a_new_place(path: Path, tmp_path: Path) -> None:
+    path.symlink_to(tmp_path / "elsewhere")
+    assert "cannot be written: File exists" in refusal(path, history(1))
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_file_that_a_recorder_left_empty_is_filled(path: Path) -> None:
+    path.touch()
+    write(path, history(2))
+    assert load(path).snapshots == tuple(history(2))
+
+
+@pytest.mark.parametrize("place", ["nowhere/case", "."])
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, place: str) -> None:
+    assert "cannot be written" in refusal(tmp_path / place, history(1))
+
+
+def test_a_second_recorder_on_a_file_is_refused_and_the_first_goes_on(path: Path) -> None:
+    with Recorder(path, ROOM) as first:
+        first.append(history(1)[0], HEADER)
+        assert refusal(path, history(1)) == f"another recorder is writing to {path}; choose another file"
+        first.append(history(2)[1], HEADER)
+    assert len(load(path).snapshots) == 2
+
+
+def test_a_recording_can_be_read_while_it_is_written(path: Path) -> None:
+    read = "import sys, pathlib; from whodunnet.recording.reader import load; "
+    read += "print(len(load(pathlib.Path(sys.argv[1])).snapshots))"
+    with Recorder(path, ROOM) as recorder:
+        for count, snapshot in enumerate(history(3), start=1):
+            recorder.append(snapshot, HEADER)
+            done = subprocess.run([sys.executable, "-c", read, str(path)], check=True, capture_output=True, text=True)
+            assert int(done.stdout) == count
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_disk_that_is_nearly_full_is_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RESERVE_BYTES", 1 << 60)
+    assert "are not for recordings; choose a file on another disk" in refusal(path, history(1))
+    assert not path.exists()
+
+
+def test_what_the_disk_refuses_ends_the_recording_with_its_reason(path: Path) -> None:
+    snapshots = history(3)
+    with Recorder(path, ROOM) as recorder:
+        recorder.append(snapshots[0], HEADER)
+        recorder.append(snapshots[1], HEADER)
+        pages = recorder._pragma("page_count")
+        recorder._sql(f"PRAGMA max_page_count = {pages}")  # SQLITE_FULL, as from a disk without room
+        with pytest.raises(RecordingError, match="database or disk is full; it keeps what was recorded before"):
+            recorder.append(large(snapshots[2]), HEADER)
+    assert load(path).snapshots == tuple(snapshots[:2])
+
+
+# --- Killed at any moment ----------------------------------------------------------------------------------------
+
+
+def killed_recorders(path: Path, count: int) -> Iterator[int]:
+    """Recorders that write as fast as they can, each killed after some milliseconds; how much each was sure of."""
+    snapshots = history(400)
+    dice = random.Random(count)
+    for _ in range(count):
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            with Recorder(path, ROOM) as recorder:
+                for snapshot in snapshots:
+                    recorder.append(snapshot, HEADER)
+                    os.write(writer, b".")
+            os._exit(0)
+        os.close(writer)
+        time.sleep(dice.uniform(0, 0.03))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        with os.fdopen(reader, "rb") as told:
+            yield len(told.read())
+
+
+def test_a_recorder_killed_at_any_moment_loses_at_most_the_snapshot_under_way(tmp_path: Path) -> None:
+    for turn, sure in enumerate(killed_recorders(tmp_path / "case", 100)):
+        path = tmp_path / "case"
+        if not path.exists():
+            assert sure == 0
+            continue
+        found = load(path)
+        assert sure <= len(found.snapshots) <= sure + 1, turn
+        assert found.snapshots == tuple(history(len(found.snapshots)))
+        assert [p.name for p in tmp_path.iterdir()] == ["case"]
+        path.unlink()
+
+
+def test_what_a_killed_recorder_began_is_continued(tmp_path: Path) -> None:
+    path = tmp_path / "case"
+    total = 0
+    for sure in killed_recorders(path, 20):
+        now = len(load(path).snapshots) if path.exists() else 0
+        assert total + sure <= now <= total + sure + 1
+        total = now
+    assert total > 20

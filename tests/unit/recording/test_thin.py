@@ -1,0 +1,90 @@
+"""A recording that has used up its room: the older, the wider apart; and an end where nothing is left to take out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+from msgspec.structs import replace
+
+from whodunnet.errors import RecordingError
+from whodunnet.model.snapshot import Snapshot
+from whodunnet.model.sockets import Sockets
+from whodunnet.recording.header import Header
+from whodunnet.recording.reader import load
+from whodunnet.recording.recorder import Recorder
+from whodunnet.recording.thin import KEPT_AT_LEAST
+
+from ..rules import nodes
+from ..rules.nodes import NODE, group
+
+HEADER = Header(node=NODE)
+
+
+def noisy(count: int, groups: int) -> list[Snapshot]:
+    """Snapshots that compress badly: each has other numbers."""
+    dice = Random(count)
+    moments = [[group("held-open", dice.randrange(1, 10**6), pid=p) for p in range(groups)] for _ in range(count)]
+    return list(nodes.recording(moments, seconds=count - 1.0).snapshots)
+
+
+def append_all(recorder: Recorder, snapshots: list[Snapshot]) -> None:
+    for snapshot in snapshots:
+        recorder.append(snapshot, HEADER)
+
+
+def test_a_recording_never_grows_beyond_its_room_and_keeps_its_ends(tmp_path: Path) -> None:
+    path, snapshots, room = tmp_path / "case", noisy(600, 40), 100_000
+    largest = 0
+    with Recorder(path, room) as recorder:
+        for snapshot in snapshots:
+            recorder.append(snapshot, HEADER)
+            largest = max(largest, path.stat().st_size)
+    kept = [s.at.boot_seconds for s in load(path).snapshots]
+    assert largest <= room
+    assert recorder.thinned == len(snapshots) - len(kept)
+    assert (kept[0], kept[-1]) == (snapshots[0].at.boot_seconds, snapshots[-1].at.boot_seconds)
+
+
+def test_the_older_the_wider_apart(tmp_path: Path) -> None:
+    path = tmp_path / "case"
+    with Recorder(path, 100_000) as recorder:
+        for snapshot in noisy(600, 40):
+            recorder.append(snapshot, HEADER)
+    times = [s.at.boot_seconds for s in load(path).snapshots]
+    half = times[len(times) // 2]
+    assert half - times[0] > 2 * (times[-1] - half)
+    assert times[-1] - times[-8] == pytest.approx(7)
+
+
+def test_what_is_left_after_thinning_is_what_was_recorded(tmp_path: Path) -> None:
+    path, snapshots = tmp_path / "case", noisy(400, 40)
+    with Recorder(path, 100_000) as recorder:
+        for snapshot in snapshots:
+            recorder.append(snapshot, HEADER)
+    by_time = {s.at.boot_seconds: s for s in snapshots}
+    assert all(by_time[s.at.boot_seconds] == s for s in load(path).snapshots)
+
+
+def test_a_recording_ends_early_where_too_few_snapshots_would_be_left(tmp_path: Path) -> None:
+    path, snapshots = tmp_path / "case", noisy(60, 3_000)
+    with Recorder(path, 50_000) as recorder, pytest.raises(RecordingError, match="give a larger --max-size"):
+        append_all(recorder, snapshots)
+    assert 0 < len(load(path).snapshots) < 2 * KEPT_AT_LEAST
+
+
+def test_a_single_snapshot_may_be_larger_than_the_room(tmp_path: Path) -> None:
+    """What was seen is kept; the recording ends with the next."""
+    path = tmp_path / "case"
+    (first, second) = noisy(2, 3_000)
+    huge = replace(first, samples={"sockets": Sockets(method="bpf", groups=_groups(3_000))})
+    with Recorder(path, 1_000) as recorder:
+        recorder.append(huge, HEADER)
+        with pytest.raises(RecordingError, match="does not fit in 0.001 MB; give a larger --max-size"):
+            recorder.append(second, HEADER)
+    assert load(path).snapshots == (huge,)
+
+
+def _groups(count: int) -> tuple:  # type: ignore[type-arg]
+    return tuple(group("held-open", n + 1, pid=n) for n in range(count))
