@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
-from whodunnet.kernel.roots import Roots
+from whodunnet.cli.advice import show_advice
+from whodunnet.kernel.host import Place, find_place
 from whodunnet.kernel.support import Support, read_support
+from whodunnet.model.text import clean
 from whodunnet.rules.catalogue import catalogue
 
 NEEDS = {
@@ -21,12 +23,19 @@ NEEDS = {
     ),
 }
 """Collector -> capabilities for its full answer, and what it reads."""
+CONTAINERS = {
+    "pod": "in a pod",
+    "docker": "in a container of docker",
+    "podman": "in a container of podman",
+    "other": "in a container, or in namespaces of its own",
+}
 
 
 @click.command()
 def command() -> None:
     """List rules and collectors, what each needs, and whether it can run here."""
-    support = read_support(Roots())
+    place = find_place()
+    support = read_support(place.roots)
     click.echo("Rules")
     for rule, entry in catalogue().items():
         click.echo(f"  {rule:14}{entry.title}")
@@ -38,6 +47,30 @@ def command() -> None:
     for name, (needed, what) in NEEDS.items():
         click.echo(f"  {name:14}{what}")
         click.echo(f"  {'':14}{can_run(name, needed, support)}")
+    click.echo("\nWhere it looks")
+    for line in (*where(place), *show_advice(place, support)):
+        click.echo(f"  {line}")
+
+
+def where(place: Place) -> list[str]:
+    """Where we run, and what of the machine is in sight."""
+    here = "on the machine itself" if place.container is None else CONTAINERS[place.container]
+    files = (
+        "out of sight: this container's own" if place.host is None else f"the machine's, at {clean(str(place.host))}"
+    )
+    return [
+        f"{'from':14}{here}",
+        f"{'processes':14}{_processes(place)}, by {clean(str(place.roots.proc))}",
+        f"{'files':14}{files}",
+    ]
+
+
+def _processes(place: Place) -> str:
+    if place.whole_machine:
+        return "the whole machine" if place.host_pids else "the whole machine, from a pid namespace of our own"
+    return (
+        "a part of the machine: hidepid keeps the others from us" if place.host_pids else "our own pid namespace only"
+    )
 
 
 def can_run(name: str, needed: tuple[str, ...], support: Support) -> str:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Collection
 
 from whodunnet.collectors.snapshots import SnapshotTaker, boot_seconds
+from whodunnet.kernel.host import Place, find_place
+from whodunnet.kernel.namespaces import join_cgroups
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import Support, node, read_support
 from whodunnet.model.snapshot import Recording, Snapshot
@@ -21,9 +23,12 @@ class Watch:
     """One window on this node. Use it in a `with` block; `recording` is valid once there is a snapshot."""
 
     def __init__(self, wanted: Collection[str], *, bpf: bool = True, roots: Roots | None = None) -> None:
-        """wanted: names of collectors."""
+        """wanted: names of collectors. roots: other ones than those of the machine we are on."""
         self._started = time.perf_counter(), time.process_time()
-        self.roots = roots or Roots()
+        self.place: Place = find_place() if roots is None else Place(roots=roots)
+        self.roots = self.place.roots
+        if self.place.container is not None and self.place.host is not None:
+            join_cgroups(self.roots)
         self.support: Support = read_support(self.roots)
         self._taker = SnapshotTaker(self.roots, self.support, wanted, bpf=bpf)
         self._snapshots: list[Snapshot] = []
@@ -37,6 +42,10 @@ class Watch:
     def standing(self) -> Snapshot:
         """What stands without a window: fill levels, limits, log. Not a part of the recording."""
         return self._taker.take(("tcp_memory", "kernel_log"))
+
+    def take(self) -> Snapshot:
+        """One snapshot of everything that is wanted, for whoever keeps it elsewhere. Not a part of the recording."""
+        return self._taker.take()
 
     def watch(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> None:
         """Snapshots over the window, the first at once and the last at its end."""

@@ -22,6 +22,9 @@ from whodunnet.model.sockets import Sockets
 IN_PID_NAMESPACE = (
     "processes outside our pid namespace: their sockets appear without an owner (run with the host's pid namespace)"
 )
+ABOVE_OUR_PID_NAMESPACE = (
+    "BPF meets the processes of our own pid namespace only, and the host's procfs shows those of the whole machine"
+)
 NO_OWNER_KNOWN = "listening sockets that no process holds in its descriptor table (kernel servers, io_uring)"
 
 
@@ -36,7 +39,7 @@ class SocketsCollector:
         self._support = support
         self._walk: SocketWalk | None = None
         self._positions = Positions()
-        self._refused = None if bpf else UnreadableError("BPF was switched off with --no-bpf", code="not-collected")
+        self._refused = _refusal(support, bpf)
         self.owners: Mapping[int, Owner] = {}
         """Processes of the newest sample as the BPF walk met them, so that one that is gone since keeps its name."""
 
@@ -85,3 +88,13 @@ class SocketsCollector:
             not_seen=tuple(not_seen),
             longest_step_seconds=found.longest_step_seconds,
         )
+
+
+def _refusal(support: Support, bpf: bool) -> UnreadableError | None:
+    """Why BPF is not even tried: nobody wants it, or procfs has more owners (init_seq_pidns, task_iter.c)."""
+    if not bpf:
+        return UnreadableError("BPF was switched off with --no-bpf", code="not-collected")
+    may_look = {"CAP_SYS_ADMIN", "CAP_SYS_PTRACE"} <= support.capabilities
+    if support.whole_machine and not support.initial_pid_namespace and may_look:
+        return UnreadableError(ABOVE_OUR_PID_NAMESPACE, code="unsupported")
+    return None

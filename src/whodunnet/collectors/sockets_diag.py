@@ -75,6 +75,7 @@ def collect_by_sock_diag(roots: Roots, page_size_bytes: int, previous: Positions
         other_memory_bytes=grouping.other.memory_bytes,
         lost=grouping.lost,
         netns_unread=result.unread + result.too_late,
+        all_processes=holders.whole_machine,
         page_size_bytes=page_size_bytes,
         not_seen=tuple(_not_seen(result, holders, grouping)),
         longest_step_seconds=result.longest_step_seconds,

@@ -46,27 +46,16 @@ class Hierarchies(msgspec.Struct, frozen=True, kw_only=True):
 def parse_mountinfo(data: bytes, roots: Roots) -> Hierarchies:
     """The cgroup mounts at or below roots.cgroup; the last mount wins, for it hides those before it.
 
-    Mounts at the usual place count as being at roots.cgroup, which may show another machine's files. Lines of other
-    form say nothing (proc_pid_mountinfo(5)).
+    If there are none, mounts at the usual place count as being at roots.cgroup, which may show another machine's files
+    or another mount namespace. Lines of other form say nothing (proc_pid_mountinfo(5)).
     """
-    unified = freezer = None
-    for line in data.split(b"\n"):
-        before, _, after = line.partition(b" - ")
-        fields, kind = before.split(b" "), after.split(b" ")
-        if len(fields) < 6 or len(kind) < 3 or kind[0] not in _FILE_SYSTEMS:
-            continue
-        if (point := _below_root(fields[4], roots)) is None:
-            continue
-        if kind[0] == b"cgroup2":
-            unified = Hierarchy(point, _text(fields[3]))
-        elif b"freezer" in kind[2].split(b","):
-            freezer = Hierarchy(point, _text(fields[3]))
-    return Hierarchies(unified=unified, freezer=freezer)
+    found = _mounted(data, roots.cgroup, roots.cgroup)
+    return _mounted(data, _USUAL_PLACE, roots.cgroup) if found == Hierarchies() else found
 
 
 def read_hierarchies(roots: Roots) -> Hierarchies:
     """Read which hierarchies are mounted. Raises UnreadableError."""
-    return parse_mountinfo(read_bytes(roots.proc / "self/mountinfo"), roots)
+    return parse_mountinfo(read_bytes(roots.proc / roots.mounts / "mountinfo"), roots)
 
 
 def is_frozen(hierarchies: Hierarchies, lines: Iterable[CgroupLine]) -> bool | None:
@@ -139,11 +128,22 @@ def _read(hierarchy: Hierarchy | None, path: str, name: str) -> bytes | None:
         return None
 
 
-def _below_root(point: bytes, roots: Roots) -> Path | None:
-    path = Path(_text(point))
-    if path.is_relative_to(roots.cgroup):
-        return path
-    return roots.cgroup / path.relative_to(_USUAL_PLACE) if path.is_relative_to(_USUAL_PLACE) else None
+def _mounted(data: bytes, place: Path, seen_at: Path) -> Hierarchies:
+    """The hierarchies mounted at or below `place`, which we find at `seen_at`."""
+    unified = freezer = None
+    for line in data.split(b"\n"):
+        before, _, after = line.partition(b" - ")
+        fields, kind = before.split(b" "), after.split(b" ")
+        if len(fields) < 6 or len(kind) < 3 or kind[0] not in _FILE_SYSTEMS:
+            continue
+        if not (path := Path(_text(fields[4]))).is_relative_to(place):
+            continue
+        point = seen_at / path.relative_to(place)
+        if kind[0] == b"cgroup2":
+            unified = Hierarchy(point, _text(fields[3]))
+        elif b"freezer" in kind[2].split(b","):
+            freezer = Hierarchy(point, _text(fields[3]))
+    return Hierarchies(unified=unified, freezer=freezer)
 
 
 def _text(field: bytes) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
+_CLONE_NEWCGROUP = 0x02000000
 _MOUNTINFO_LIMIT_BYTES = 32 << 20
 _LINK = re.compile(rb"net:\[([0-9]{1,20})\]")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
@@ -114,6 +115,21 @@ def inside(path: Path, inum: int | None, call: Callable[[], T]) -> T:
         return visitor.inside(path, inum, call)
 
 
+def join_cgroups(roots: Roots) -> bool:
+    """Move this thread, and those it starts, to the cgroup namespace of the first process; False if that is refused.
+
+    Only there the paths in /proc/<pid>/cgroup and in mountinfo begin at the top (cgroup_namespaces(7)). Needs
+    CAP_SYS_ADMIN.
+    """
+    for pid in ("1", "2"):  # kthreadd where a security module guards the first process
+        try:
+            _set_namespace(roots.proc / pid / "ns/cgroup", None, _CLONE_NEWCGROUP)
+        except OSError:
+            continue
+        return True
+    return False
+
+
 def parse_link(data: bytes, source: str) -> int:
     """The inode number in a link such as "net:[4026531840]". Raises MalformedError naming source."""
     found = _LINK.fullmatch(data)
@@ -193,17 +209,22 @@ def _net_inode(proc: Path, pid: int) -> int | None:
 
 
 def _enter(path: Path, inum: int | None) -> None:
-    """Move the calling thread. Raises UnreadableError."""
-    import ctypes  # os.setns came with Python 3.12; 5 ms that only a namespace without process costs
-
+    """Move the calling thread to a network namespace. Raises UnreadableError."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if inum not in (None, os.fstat(descriptor).st_ino):
-                raise UnreadableError(f"{path} is no longer network namespace {inum}", code="vanished")
-            if ctypes.CDLL(None, use_errno=True).setns(descriptor, _CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        finally:
-            os.close(descriptor)
+        _set_namespace(path, inum, _CLONE_NEWNET)
     except OSError as error:
         raise unreadable(f"network namespace {path}", error, "CAP_SYS_ADMIN") from error
+
+
+def _set_namespace(path: Path, inum: int | None, kind: int) -> None:
+    """setns(2) for the calling thread. Raises OSError, UnreadableError if the namespace is not number `inum`."""
+    import ctypes  # os.setns came with Python 3.12; 5 ms that only a namespace without process costs
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if inum not in (None, os.fstat(descriptor).st_ino):
+            raise UnreadableError(f"{path} is no longer network namespace {inum}", code="vanished")
+        if ctypes.CDLL(None, use_errno=True).setns(descriptor, kind):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    finally:
+        os.close(descriptor)

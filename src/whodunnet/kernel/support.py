@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from whodunnet.errors import MalformedError, UnreadableError
 from whodunnet.kernel.procfs.files import integer, read_bytes, read_head, shown
+from whodunnet.kernel.procfs.scope import shows_whole_machine
 from whodunnet.kernel.roots import Roots
 from whodunnet.model.snapshot import Node
 from whodunnet.model.text import clean
@@ -29,6 +31,8 @@ CAPABILITIES = (
 )
 # fmt: on
 _CPU_LIST = re.compile(rb"[0-9]{1,7}(?:-[0-9]{1,7})?(?:,[0-9]{1,7}(?:-[0-9]{1,7})?)*")
+_INITIAL_UTS_NAMESPACE = "uts:[4026531838]"  # PROC_UTS_INIT_INO (linux/proc_ns.h)
+_HOSTNAME_BYTES = 4096
 _CPUINFO_BYTES = 16384  # the first CPU is enough: flags are the same on all
 
 
@@ -46,6 +50,7 @@ class Support(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: effective ones, as "CAP_NET_ADMIN". lockdown: "none", "integrity" or "confidentiality".
     pid_namespace_depth: pid namespaces between the one procfs shows and ours, 0 if they are the same.
     initial_pid_namespace: whether ours is the one that has every process of the machine.
+    whole_machine: whether procfs shows every process of the machine, which it may do beyond our own namespace.
     """
 
     capabilities: frozenset[str]
@@ -60,6 +65,7 @@ class Support(msgspec.Struct, frozen=True, kw_only=True):
     virtual_machine: bool | None
     pid_namespace_depth: int
     initial_pid_namespace: bool = True
+    whole_machine: bool = True
     cgroup_layout: CgroupLayout | None
 
 
@@ -70,7 +76,7 @@ def read_support(roots: Roots) -> Support:
         capabilities=status.capabilities,
         euid=status.euid,
         kernel=_word(roots, "osrelease"),
-        hostname=_word(roots, "hostname"),
+        hostname=read_hostname(roots),
         boot_id=_word(roots, "random/boot_id"),
         page_size_bytes=os.sysconf("SC_PAGE_SIZE"),
         possible_cpus=read_possible_cpus(roots),
@@ -79,6 +85,7 @@ def read_support(roots: Roots) -> Support:
         virtual_machine=read_virtual_machine(roots),
         pid_namespace_depth=status.pid_namespace_depth,
         initial_pid_namespace=read_initial_pid_namespace(roots),
+        whole_machine=shows_whole_machine(roots.proc),
         cgroup_layout=read_cgroup_layout(roots),
     )
 
@@ -144,6 +151,24 @@ def read_initial_pid_namespace(roots: Roots) -> bool:
         return (roots.proc / "self/ns/pid").readlink().name == "pid:[4026531836]"
     except OSError:
         return False
+
+
+def read_hostname(roots: Roots) -> str:
+    """The machine's name; in a container, whose own name procfs gives, what the host's configuration says.
+
+    Raises UnreadableError if there is no name at all.
+    """
+    own = _word(roots, "hostname")
+    if roots.top == Path("/"):
+        return own
+    try:
+        if (roots.proc / "self/ns/uts").readlink().name == _INITIAL_UTS_NAMESPACE:
+            return own
+        lines = read_head(roots.resolve(roots.etc / "hostname"), _HOSTNAME_BYTES).decode(errors="replace").split("\n")
+    except (OSError, UnreadableError):
+        return own
+    names = (line.strip() for line in lines if not line.startswith("#"))  # hostname(5)
+    return next(filter(None, names), own)
 
 
 def read_possible_cpus(roots: Roots) -> int:

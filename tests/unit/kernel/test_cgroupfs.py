@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +44,22 @@ def test_a_host_mounted_elsewhere_is_told_from_the_container_around_us() -> None
     found = cgroupfs.parse_mountinfo(mount("/host/sys/fs/cgroup", "cgroup2"), host)
     assert found.unified == Hierarchy(Path("/host/sys/fs/cgroup"), "/")
     assert cgroupfs.parse_mountinfo(mount("/mnt/cgroup", "cgroup2"), host) == Hierarchies()
+
+
+def test_our_own_mounts_do_not_stand_for_those_of_a_mounted_host() -> None:
+    host = Roots.below(Path("/host"))
+    theirs = mount("/host/sys/fs/cgroup", "cgroup2")
+    ours = mount("/sys/fs/cgroup", "cgroup2", top="/kubepods/pod1/c1")
+    for data in (theirs + ours, ours + theirs):
+        assert cgroupfs.parse_mountinfo(data, host).unified == Hierarchy(Path("/host/sys/fs/cgroup"), "/")
+
+
+def test_the_mounts_of_another_process_are_found_below_its_root_directory(tmp_path: Path) -> None:
+    (tmp_path / "proc/1").mkdir(parents=True)
+    (tmp_path / "proc/1/mountinfo").write_bytes(mount("/sys/fs/cgroup", "cgroup2"))
+    top = tmp_path / "proc/1/root"
+    roots = msgspec.structs.replace(Roots.below(top), proc=tmp_path / "proc", mounts="1")
+    assert cgroupfs.read_hierarchies(roots).unified == Hierarchy(top / "sys/fs/cgroup", "/")
 
 
 def test_escaped_mount_points_are_read() -> None:

@@ -19,6 +19,7 @@ from whodunnet.kernel.support import (
     parse_status,
     parse_virtual_machine,
     read_cgroup_layout,
+    read_hostname,
     read_lockdown,
     read_support,
 )
@@ -46,6 +47,29 @@ def test_the_machine_we_run_on_is_described() -> None:
 def test_a_hostname_is_cleaned_before_it_is_printed() -> None:
     support = read_support(Roots.below(MACHINES / "linux-6.18"))
     assert node(msgspec.structs.replace(support, hostname="a\x1b[31mb")).hostname == "a�[31mb"
+
+
+@pytest.mark.parametrize(
+    ("namespace", "file", "name"),
+    [
+        ("uts:[4026532177]", "node-7\n", "node-7"),
+        ("uts:[4026532177]", "# who\n\n node-8\nx", "node-8"),
+        ("uts:[4026532177]", "\n", "pod-1"),
+        ("uts:[4026532177]", None, "pod-1"),
+        ("uts:[4026531838]", "stale\n", "pod-1"),
+    ],
+)
+def test_in_a_container_the_machine_has_its_own_name(
+    tmp_path: Path, namespace: str, file: str | None, name: str
+) -> None:
+    (tmp_path / "proc/self/ns").mkdir(parents=True)
+    (tmp_path / "proc/self/ns/uts").symlink_to(namespace)
+    (tmp_path / "proc/sys/kernel").mkdir(parents=True)
+    (tmp_path / "proc/sys/kernel/hostname").write_text("pod-1\n")
+    (tmp_path / "etc").mkdir()
+    if file is not None:
+        (tmp_path / "etc/hostname").write_text(file)
+    assert read_hostname(Roots.below(tmp_path)) == name
 
 
 def test_a_machine_without_proc_cannot_be_described(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import msgspec
 
+from whodunnet.kernel.procfs.scope import shows_whole_machine
+
 DESCRIPTORS_MAX = 2_000_000
 """Descriptors looked at in one pass; at about 1.5 µs each."""
 
-_INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO (uapi linux/nsfs.h)
 _PREFIX = "socket:["
 
 
@@ -54,7 +55,7 @@ def read_socket_holders(proc: Path, limit: int = DESCRIPTORS_MAX) -> SocketHolde
 
     Sockets that are opened, closed or moved between processes during the pass may be missed.
     """
-    holders = SocketHolders(whole_machine=_shows_whole_machine(proc))
+    holders = SocketHolders(whole_machine=shows_whole_machine(proc))
     for pid in _pids(proc):
         try:
             _add_process(holders, proc, pid, limit)
@@ -95,11 +96,3 @@ def _add_process(holders: SocketHolders, proc: Path, pid: int, limit: int) -> No
                     holders.add(inode, pid)
     finally:
         os.close(directory)
-
-
-def _shows_whole_machine(proc: Path) -> bool:
-    """False in a container's pid namespace, and where hidepid= keeps process 1 from us."""
-    try:
-        return (proc / "self/ns/pid").stat().st_ino == _INITIAL_PID_NAMESPACE and (proc / "1").exists()
-    except OSError:
-        return False
