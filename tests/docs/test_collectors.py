@@ -85,7 +85,7 @@ def test_a_page_names_the_capabilities_that_the_list_asks_for(collector: str) ->
 
 def test_the_list_shows_every_collector() -> None:
     shown = subprocess.run([sys.executable, "-m", "whodunnet", "list"], check=True, capture_output=True, text=True)
-    collectors = shown.stdout.partition("Collectors")[2]
+    collectors = shown.stdout.partition("Collectors")[2].partition("\n\n")[0]
     assert re.findall(r"^  (\S+)", collectors, re.MULTILINE) == list(COLLECTORS)
 
 

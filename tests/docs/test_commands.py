@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from whodunnet.cli.diagnose import FINDING, HEALTHY, UNJUDGED
+from whodunnet.cli.judging import FINDING, HEALTHY, UNJUDGED
 from whodunnet.cli.main import VERBS, whodunnet
 
 from .pages import code_of, headings, rows, section, text_of

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jsonschema  # type: ignore[import-untyped]
 
-from whodunnet.report.json import diagnosis_schema
+from whodunnet.report.schema import schema_of
 
 WHODUNNET = Path(sys.executable).with_name("whodunnet")
 NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--no-new-privs")
@@ -62,7 +62,7 @@ def diagnose(*arguments: str, rights: Sequence[str] = ()) -> Answer:
     """A diagnosis as JSON that keeps the contract: its schema, and the exit status that its outcome means."""
     answer = ask("diagnose", "--format", "json", *arguments, rights=rights)
     assert answer.out, answer.err
-    jsonschema.validate(answer.document, diagnosis_schema())
+    jsonschema.validate(answer.document, schema_of("diagnosis"))
     assert answer.status == {"finding": 1, "incomplete": 2, "healthy": 0}[answer.document["outcome"]]
     assert answer.err == ""
     return answer

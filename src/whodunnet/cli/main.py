@@ -10,11 +10,14 @@ from typing import Any
 import click
 
 from whodunnet import __version__
-from whodunnet.errors import UsageError, WhodunnetError
+from whodunnet.errors import RecordingError, UsageError, WhodunnetError
 
 VERBS = {
     "diagnose": "Watch this node for a moment and say who is breaking its network.",
     "explain": "Show the page of one rule.",
+    "plot": "Draw who had how much over the time of a recording.",
+    "record": "Keep what this node shows, to judge it later or elsewhere.",
+    "replay": "Judge a recording.",
     "list": "List rules and collectors, what each needs, and whether it can run here.",
     "sockets": "Show who owns the sockets of this node and what they hold.",
 }
@@ -70,7 +73,7 @@ def run() -> None:
     except BrokenPipeError:  # the reader has seen enough; do not let the interpreter complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(EXIT_UNJUDGED) from None
-    except UsageError as error:
+    except (UsageError, RecordingError) as error:
         _stop(str(error))
     except WhodunnetError as error:
         _stop(f"cannot judge this node: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -53,3 +54,8 @@ def catalogue() -> dict[str, Entry]:
     """Every rule by its id, in the order of the file, causes after their consequences."""
     raw = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text(encoding="utf-8"))
     return msgspec.convert(raw, dict[str, Entry])
+
+
+def needed_collectors(rules: Iterable[str]) -> set[str]:
+    """Every collector that one of these rules reads."""
+    return {name for rule in rules for name in (*catalogue()[rule].required, *catalogue()[rule].optional)}

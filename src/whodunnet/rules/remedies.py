@@ -12,10 +12,8 @@ GONE = ("gone", "zombie")
 CAPTURE = Remedy(
     action="capture",
     do="Keep the evidence first: a restart destroys it",
-    command="d=$(mktemp -d /var/tmp/whodunnet.XXXXXX); "
-    'whodunnet diagnose --for 60s --format json > "$d/diagnosis.json"; '
-    'whodunnet sockets --by process --top 1000 --format json > "$d/sockets.json"; echo "$d"',
-    effect="a folder with two files to judge later",
+    command="whodunnet record /var/tmp/case --every 2s --for 60s",
+    effect="a file to judge later or elsewhere: whodunnet replay /var/tmp/case",
     risk="none",
 )
 

@@ -17,6 +17,8 @@ from whodunnet import __version__
 from whodunnet.cli import diagnose, main
 from whodunnet.cli import list as listing
 from whodunnet.errors import UnreadableError
+from whodunnet.kernel.host import Place
+from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import Support
 from whodunnet.model.diagnosis import Cost, Diagnosis, Outcome, Tool, Window
 from whodunnet.model.finding import SEVERITIES, Cleared, Finding, NotChecked, Severity
@@ -52,6 +54,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 class FakeWatch:
     """A window that looks at nothing."""
 
+    place = Place(roots=Roots())
     support = Support(
         capabilities=frozenset(), euid=0, kernel="6", hostname="n1", boot_id="b", page_size_bytes=4096, possible_cpus=1,
         btf=True, lockdown=None, virtual_machine=None, pid_namespace_depth=0, cgroup_layout=None,
