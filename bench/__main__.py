@@ -9,11 +9,24 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.commands import DIAGNOSE, REPORT, SS_MEMORY, SS_OWNERS, VERSION, environments, in_each, run, runs
+from bench.commands import (
+    DIAGNOSE,
+    PLOT,
+    REPLAY,
+    REPORT,
+    SS_MEMORY,
+    SS_OWNERS,
+    VERSION,
+    environments,
+    in_each,
+    run,
+    runs,
+)
 from bench.crowd import Container, crowd
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -100,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = Report()
     report.numbers["machine"] = machine()
     report.heading(f"{report.numbers['machine']}")
+    measure_recording(report)
     small = measure_small(report)
     if options.large:
         measure_large(report, small)
@@ -152,6 +166,25 @@ def measure_small(report: Report) -> dict[str, Any]:
             compare_with_ss(report, containers, statistics.median(found["passes"]))
             measure_command(report, warm)
     return found
+
+
+def measure_recording(report: Report) -> None:
+    """A day of a generated node: how large, and what it takes to store and to read it."""
+    report.heading("A recording of 24 hours, a snapshot every 10 s, of 250 containers (generated)")
+    with tempfile.TemporaryDirectory() as folder, environments() as (_, warm):
+        path = Path(folder) / "day"
+        command = [sys.executable, "-m", "bench.day", str(path)]
+        day = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=warm).stdout)
+        report.numbers["day"] = day
+        report.mebibytes("size of the recording", day["bytes"], 100)
+        report.seconds("to store a snapshot, mean", day["mean_seconds"])
+        report.seconds("to store a snapshot, longest", day["longest_seconds"])
+        replayed = run((*REPLAY, str(path)), warm)
+        report.seconds("replay of all of it", replayed.seconds)
+        report.mebibytes("replay of all of it, peak memory", replayed.peak_bytes)
+        plotted = run((*PLOT, str(path)), warm)
+        report.seconds("plot of all of it", plotted.seconds)
+        report.mebibytes("plot of all of it, peak memory", plotted.peak_bytes)
 
 
 def measure_start(report: Report, cold: dict[str, str], warm: dict[str, str]) -> None:
