@@ -22,5 +22,12 @@ class BuildWithObjects(build_py):
         super().run()
 
 
+MANUAL = "build/whodunnet.1"
+"""Made by tools/manual.py, which imports the command line and so cannot run while the package is built."""
+
 sys.path.insert(0, str(ROOT / "tools"))
-setup(cffi_modules=["tools/build_libbpf.py:ffibuilder"], cmdclass={"build_py": BuildWithObjects})
+setup(
+    cffi_modules=["tools/build_libbpf.py:ffibuilder"],
+    cmdclass={"build_py": BuildWithObjects},
+    data_files=[("share/man/man1", [MANUAL])] if (ROOT / MANUAL).exists() else [],
+)

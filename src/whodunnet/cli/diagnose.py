@@ -37,5 +37,6 @@ def command(seconds: float, no_bpf: bool, judging: Judging) -> None:
         from whodunnet.cli.advice import refusal, show_advice
 
         lines = show_advice(watch.place, watch.support, None if no_bpf else refusal(recording))
-        click.get_current_context().call_on_close(lambda: [click.echo(line, err=True) for line in lines])
+        if lines:
+            click.get_current_context().call_on_close(lambda: click.echo("\n".join(lines), err=True))
     judging.answer(diagnosis, watch.support.page_size_bytes)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from whodunnet.cli.rule import complete_rule
 from whodunnet.errors import UsageError
 from whodunnet.rules.catalogue import catalogue
 
@@ -13,7 +14,7 @@ PAGES = Path(__file__).parent.with_name("pages")
 
 
 @click.command()
-@click.argument("rule", metavar="RULE")
+@click.argument("rule", metavar="RULE", shell_complete=complete_rule)
 def command(rule: str) -> None:
     """Show the page of one rule: what it claims, reads and compares, and how to repeat it by hand."""
     if rule not in catalogue():

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import msgspec
 
+from whodunnet.cli.rule import complete_rule
 from whodunnet.diagnosis.engine import missing_answers
 from whodunnet.errors import UsageError
 from whodunnet.model.diagnosis import Diagnosis
@@ -47,11 +48,6 @@ class Judging(msgspec.Struct, frozen=True, kw_only=True):
         status = exit_status(diagnosis, self.fail_on, self.require)
         show(diagnosis, self.form, self.verbose, page_size_bytes, status == FINDING)
         click.get_current_context().exit(status)
-
-
-def complete_rule(_context: click.Context, _parameter: click.Parameter, begin: str) -> list[str]:
-    """Rules that begin so, for the shell."""
-    return [rule for rule in catalogue() if rule.startswith(begin)]
 
 
 _OPTIONS = (

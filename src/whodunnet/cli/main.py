@@ -13,12 +13,15 @@ from whodunnet import __version__
 from whodunnet.errors import RecordingError, UsageError, WhodunnetError
 
 VERBS = {
+    "compare": "Show what changed between two recordings, or two moments of one.",
+    "completion": "Print the script by which a shell completes commands and options.",
     "diagnose": "Watch this node for a moment and say who is breaking its network.",
     "explain": "Show the page of one rule.",
     "plot": "Draw who had how much over the time of a recording.",
     "record": "Keep what this node shows, to judge it later or elsewhere.",
     "replay": "Judge a recording.",
     "list": "List rules and collectors, what each needs, and whether it can run here.",
+    "schema": "Print the JSON Schema of what the other commands print.",
     "sockets": "Show who owns the sockets of this node and what they hold.",
 }
 EXIT_UNJUDGED = 2
@@ -40,8 +43,15 @@ class Verbs(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(sorted(VERBS.items()))
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        verbs = [CompletionItem(name, help=text) for name, text in sorted(VERBS.items()) if name.startswith(incomplete)]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
+        is_verb = bool(args) and not args[0].startswith("-")
+        if is_verb and args[0] not in VERBS and not ctx.resilient_parsing:
             raise click.UsageError(f"there is no command {args[0]!r}; there are: {', '.join(sorted(VERBS))}")
         return super().resolve_command(ctx, args)
 

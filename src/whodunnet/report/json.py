@@ -21,16 +21,6 @@ def render_json(diagnosis: Diagnosis) -> str:
     return encode(diagnosis)
 
 
-def diagnosis_schema() -> dict[str, Any]:
-    """JSON Schema of what render_json prints."""
-    schema = msgspec.json.schema(Diagnosis)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "whodunnet/diagnosis/v1",
-        **schema,
-    }
-
-
 def encode(document: object) -> str:
     """Any model value as indented JSON in ASCII: it survives every locale, and no control character is printed raw."""
     plain = _plain(msgspec.to_builtins(document, builtin_types=(datetime,)))

@@ -111,7 +111,7 @@ def _holder_label(owner: Owner) -> str:
     if owner.endpoint_role:
         return _endpoint_label(owner)
     if owner.workload and owner.netns is None:
-        return _workload_label(owner.workload)
+        return workload_label(owner.workload)
     return _netns_label(owner) if owner.netns is not None else "unknown owner"
 
 
@@ -121,7 +121,7 @@ def _place_label(owner: Owner) -> str:
 
 def _netns_label(owner: Owner) -> str:
     where = f"netns {owner.netns}" if owner.netns is not None else "an unknown netns"
-    return f"{where} ({_workload_label(owner.workload)})" if owner.workload else where
+    return f"{where} ({workload_label(owner.workload)})" if owner.workload else where
 
 
 def _endpoint_label(owner: Owner) -> str:
@@ -136,7 +136,7 @@ def _endpoint_label(owner: Owner) -> str:
             return f"accepted on {endpoint_name(owner.endpoint)}"
 
 
-def _workload_label(workload: Workload) -> str:
+def workload_label(workload: Workload) -> str:
     """ "payments/foo-7d9f: foo (933d66190a2b)"; a process stands before what it runs in."""
     container, pod, process = workload.container, workload.pod, workload.process
     names = [pod_name(pod)] if pod else []

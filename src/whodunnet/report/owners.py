@@ -108,7 +108,9 @@ def _rank(row: OwnerRow, sort: Sort) -> tuple[int | str, ...]:
 
 
 @dataclass
-class _Sum:
+class Sum:
+    """Sockets of one owner; all but `others` is of TCP alone."""
+
     sockets: int = 0
     memory_bytes: int = 0
     unread_bytes: int = 0
@@ -126,7 +128,7 @@ class _Sum:
         self.unsent_bytes += group.unsent_bytes
         self.states[group.state] += group.sockets
 
-    def add(self, part: _Sum) -> None:
+    def add(self, part: Sum) -> None:
         self.sockets += part.sockets
         self.memory_bytes += part.memory_bytes
         self.unread_bytes += part.unread_bytes
@@ -139,15 +141,15 @@ class _Book:
     """Sums by owner, now and at the earlier reading."""
 
     def __init__(self, now: Sockets, earlier: Sockets | None, workloads: Workloads, by: By) -> None:
-        self.now = _sums(now, workloads, by)
-        self.earlier = None if earlier is None else _sums(earlier, workloads, by)
+        self.now = sums(now, workloads, by)
+        self.earlier = None if earlier is None else sums(earlier, workloads, by)
         for owner in self.earlier or {}:
-            self.now.setdefault(owner, _Sum())  # it had sockets and has none any more
+            self.now.setdefault(owner, Sum())  # it had sockets and has none any more
         self._page = now.page_size_bytes
 
     def row(self, label: str, owners: Sequence[Owner]) -> OwnerRow:
         """All these owners in one row."""
-        now, before = _whole(self.now, owners), None if self.earlier is None else _whole(self.earlier, owners)
+        now, before = whole(self.now, owners), None if self.earlier is None else whole(self.earlier, owners)
         pages = now.memory_bytes // self._page
         return OwnerRow(
             label=label,
@@ -164,21 +166,23 @@ class _Book:
         )
 
 
-def _sums(sockets: Sockets, workloads: Workloads, by: By) -> dict[Owner, _Sum]:
+def sums(sockets: Sockets, workloads: Workloads, by: By) -> dict[Owner, Sum]:
+    """Every socket of one pass under its owner."""
     owners = Owners(sockets, workloads, by)
-    sums: dict[Owner, _Sum] = {}
+    found: dict[Owner, Sum] = {}
     for group in sockets.groups:
-        sums.setdefault(owners.of(group), _Sum()).count(group)
+        found.setdefault(owners.of(group), Sum()).count(group)
     if sockets.other_sockets or sockets.other_memory_bytes:
-        sums[NOT_GROUPED] = _Sum(sockets=sockets.other_sockets, memory_bytes=sockets.other_memory_bytes)
-    return sums
+        found[NOT_GROUPED] = Sum(sockets=sockets.other_sockets, memory_bytes=sockets.other_memory_bytes)
+    return found
 
 
-def _whole(sums: Mapping[Owner, _Sum], owners: Iterable[Owner]) -> _Sum:
-    whole = _Sum()
+def whole(parts: Mapping[Owner, Sum], owners: Iterable[Owner]) -> Sum:
+    """All these owners as one; an owner without a sum has nothing."""
+    total = Sum()
     for owner in owners:
-        whole.add(sums.get(owner, _Sum()))
-    return whole
+        total.add(parts.get(owner, Sum()))
+    return total
 
 
 def _totals(sockets: Sockets, kernel: TcpMemory | None) -> Totals:

@@ -81,7 +81,7 @@ def test_a_single_snapshot_may_be_larger_than_the_room(tmp_path: Path) -> None:
     huge = replace(first, samples={"sockets": Sockets(method="bpf", groups=_groups(3_000))})
     with Recorder(path, 1_000) as recorder:
         recorder.append(huge, HEADER)
-        with pytest.raises(RecordingError, match="does not fit in 0.001 MB; give a larger --max-size"):
+        with pytest.raises(RecordingError, match=r"does not fit in 0\.001 MB; give a larger --max-size"):
             recorder.append(second, HEADER)
     assert load(path).snapshots == (huge,)
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whodunnet.model.diagnosis import Diagnosis
-from whodunnet.report.json import diagnosis_schema, encode, render_json
+from whodunnet.report.json import encode, render_json
+from whodunnet.report.schema import schema_of
 
 from . import examples
 from .golden import FIXTURES
@@ -31,13 +32,13 @@ TIMES = {"from", "to", "at", "since", "last_seen", "started"}
 @pytest.mark.parametrize("example", ALL, ids=lambda f: f.__name__)
 def test_a_rendered_document_validates_against_the_schema_and_decodes_again(example: Any) -> None:
     text = render_json(example())
-    jsonschema.validate(json.loads(text), diagnosis_schema())
+    jsonschema.validate(json.loads(text), schema_of("diagnosis"))
     assert msgspec.json.decode(text, type=Diagnosis).outcome == example().outcome
 
 
 def test_the_example_of_the_contract_is_a_diagnosis() -> None:
     contract = filled(json.loads((FIXTURES / "contract-example.json").read_text()))
-    jsonschema.validate(contract, diagnosis_schema())
+    jsonschema.validate(contract, schema_of("diagnosis"))
     diagnosis = msgspec.convert(contract, Diagnosis)
     assert diagnosis.findings[0].parties[0].share == 0.91
 

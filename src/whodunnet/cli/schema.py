@@ -1,0 +1,20 @@
+"""whodunnet schema: the JSON Schema of what the other commands print."""
+
+from __future__ import annotations
+
+import click
+
+DOCUMENTS = ("diagnosis", "sockets", "comparison", "recording")
+
+
+@click.command()
+@click.argument("document", metavar="[DOCUMENT]", type=click.Choice(DOCUMENTS), default="diagnosis")
+def command(document: str) -> None:
+    """Print the JSON Schema of a DOCUMENT: diagnosis (the default), sockets, comparison or recording.
+
+    That of a recording describes each line of one in JSON lines: first a header, then snapshots. Exit status: 0.
+    """
+    from whodunnet.report.json import encode
+    from whodunnet.report.schema import schema_of
+
+    click.echo(encode(schema_of(document)))

@@ -1,0 +1,36 @@
+"""JSON Schema (draft 2020-12) of every document, generated from the model."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import msgspec
+
+from whodunnet.model.diagnosis import Diagnosis
+from whodunnet.model.snapshot import Snapshot
+from whodunnet.recording.header import SCHEMA, Header
+from whodunnet.report.comparison import Comparison
+from whodunnet.report.owners import OwnerTable
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+DOCUMENTS: dict[str, tuple[str, tuple[type[msgspec.Struct], ...]]] = {
+    "diagnosis": ("whodunnet/diagnosis/v1", (Diagnosis,)),
+    "sockets": ("whodunnet/sockets/v1", (OwnerTable,)),
+    "comparison": ("whodunnet/comparison/v1", (Comparison,)),
+    "recording": (SCHEMA, (Header, Snapshot)),
+}
+"""Name -> schema, and what a document may be. A recording is several: a header, then snapshots, one a line."""
+
+
+def schema_of(name: str) -> dict[str, Any]:
+    """The schema of a document: of each line, where it is a recording in JSON lines."""
+    title, types = DOCUMENTS[name]
+    roots, parts = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
+    for part in parts.values():
+        if "description" in part:
+            part["description"] = inspect.cleandoc(part["description"])
+        if "schema" in part.get("properties", {}):
+            part["properties"]["schema"] = {"const": title}
+    root = dict(roots[0]) if len(roots) == 1 else {"anyOf": list(roots)}
+    return {"$schema": DIALECT, "title": title, **root, "$defs": parts}
