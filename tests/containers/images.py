@@ -40,15 +40,31 @@ int main(void)
 """
 
 
+def make_root_archive(path: Path) -> Path:
+    """The application's root directory as a plain tar file, for `docker import`, `podman import` and unpacking."""
+    path.write_bytes(_app_layer())
+    return path
+
+
+def unpack_root(directory: Path) -> Path:
+    """The application's root directory, for programs that know no images."""
+    with tarfile.open(fileobj=io.BytesIO(_app_layer())) as archive:
+        archive.extractall(directory, filter="fully_trusted")
+    return directory
+
+
 def make_images(directory: Path) -> list[Path]:
     """The archives of the pause image and of the application image (busybox and mount points), ready to import."""
     pause, app = directory / "pause.tar", directory / "app.tar"
     _write_archive(pause, PAUSE, _layer({"pause": _compile_pause(directory)}), ["/pause"])
+    _write_archive(app, APP, _app_layer(), ["/busybox", "sleep", "1000000"])
+    return [pause, app]
+
+
+def _app_layer() -> bytes:
     busybox = Path(shutil.which("busybox") or "/bin/busybox").read_bytes()
     mount_points = tuple(path.strip("/") for path in HOST_MOUNTS)
-    layer = _layer({"busybox": busybox, "etc/passwd": b"root:x:0:0:root:/:/bin/sh\n"}, (*mount_points, "tmp", "work"))
-    _write_archive(app, APP, layer, ["/busybox", "sleep", "1000000"])
-    return [pause, app]
+    return _layer({"busybox": busybox, "etc/passwd": b"root:x:0:0:root:/:/bin/sh\n"}, (*mount_points, "tmp", "work"))
 
 
 def _compile_pause(directory: Path) -> bytes:

@@ -9,60 +9,47 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Final
 
 import msgspec
 
-from whodunnet.errors import MalformedError, UnreadableError
-from whodunnet.kernel.procfs.files import read_bytes
-from whodunnet.kernel.procfs.process import (
-    ProcessStat,
-    read_boot_time,
-    read_effective_uid,
-    read_executable,
-    read_stat,
+from whodunnet.attribution.notes import (
+    PAUSE,
+    STATIC_SOURCES,
+    Notes,
+    decode,
+    is_static_uid,
+    name_or_none,
+    parse_pid,
 )
+from whodunnet.attribution.processes import ROOT, Processes
+from whodunnet.errors import UnreadableError
+from whodunnet.kernel.procfs.files import read_bytes
 from whodunnet.kernel.roots import Roots
-from whodunnet.model.text import clean
 from whodunnet.model.workload import Pod
 
 CONFIG_LIMIT_BYTES: Final = 4 << 20
-PAUSE: Final = "pause"
 _TASKS: Final = "io.containerd.runtime.v2.task"
 _MAX_NAMESPACES: Final = 64
-_MAX_ANCESTORS: Final = 64
 _SHIM: Final = "containerd-shim"
-_STATIC_SOURCES: Final = {"file", "http"}  # kubernetes: pkg/kubelet/types/pod_update.go
-
-
-class Bundle(msgspec.Struct, frozen=True, kw_only=True):
-    """What containerd noted of one container. name: "pause" for a pod's sandbox. started: of its first process."""
-
-    name: str | None = None
-    image: str | None = None
-    pod: Pod | None = None
-    is_sandbox: bool = False
-    started: datetime | None = None
 
 
 class _Config(msgspec.Struct, frozen=True):
     annotations: dict[str, str] | None = None
 
 
-class Bundles:
+class Containerd:
     """The bundles of one machine, remembered by container id: make a new one for every snapshot."""
 
-    def __init__(self, roots: Roots, boot_time: datetime | None = None) -> None:
-        self._roots = roots
-        self._boot_time = boot_time
-        self._known: dict[str, Bundle | None] = {}
-        self._parents: dict[int, ProcessStat | None] = {}
-        self._directories = list(_task_directories(roots))
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+        self._known: dict[str, Notes | None] = {}
+        self._directories = list(_task_directories(processes.roots))
 
-    def find(self, container: str, pid: int | None = None) -> Bundle | None:
-        """The bundle of a container id (64 hexadecimal digits), None if there is none or it cannot be read.
+    def find(self, container: str, pid: int | None = None) -> Notes | None:
+        """The notes of a container id (64 hexadecimal digits), None if there are none or they cannot be read.
 
         pid: a process of that container; its shim leads to state directories in unusual places.
         """
@@ -70,7 +57,7 @@ class Bundles:
             self._known[container] = self._look(container, pid)
         return self._known[container]
 
-    def _look(self, container: str, pid: int | None) -> Bundle | None:
+    def _look(self, container: str, pid: int | None) -> Notes | None:
         for directory in self._places(pid):
             with suppress(UnreadableError):
                 return self._read(directory / container)
@@ -81,81 +68,36 @@ class Bundles:
         shim = self._shim_of(pid) if pid is not None else None
         if shim is not None:
             # The shim works in the bundle of the sandbox (runtime/v2/shim: cmd.Dir), next to those of its containers.
-            directory = self._roots.proc / str(shim) / "cwd" / os.pardir
+            directory = self._processes.roots.proc / str(shim) / "cwd" / os.pardir
             self._directories.append(directory)
             yield directory
 
-    def _read(self, directory: Path) -> Bundle:
+    def _read(self, directory: Path) -> Notes:
         path = directory / "config.json"
-        bundle = parse_config(read_bytes(path, CONFIG_LIMIT_BYTES), str(path))
-        return msgspec.structs.replace(bundle, started=self._started(directory))
-
-    def _started(self, directory: Path) -> datetime | None:
-        """Start of the container's first process; when its configuration was written if that process is gone."""
-        with suppress(UnreadableError):
-            path = directory / "init.pid"
-            stat = read_stat(self._roots, _pid(read_bytes(path, limit=32), str(path)))
-            return self._boot() + timedelta(seconds=stat.started_seconds)
-        with suppress(OSError, OverflowError, ValueError):
-            return datetime.fromtimestamp((directory / "config.json").stat().st_mtime, UTC)
-        return None
-
-    def _boot(self) -> datetime:
-        if self._boot_time is None:
-            self._boot_time = read_boot_time(self._roots)
-        return self._boot_time
+        notes = parse_config(read_bytes(path, CONFIG_LIMIT_BYTES), str(path))
+        pid = _first_pid(directory)
+        started = self._processes.started(pid) if pid is not None else None
+        return msgspec.structs.replace(notes, first_pid=pid, started=started or _written(path))
 
     def _shim_of(self, pid: int) -> int | None:
-        """The outermost ancestor that is a containerd shim: what runs in a container may call itself one too."""
-        shim = None
-        for _ in range(_MAX_ANCESTORS):
-            stat = self._stat(pid)
-            if stat is None:
-                break
-            if stat.comm == _SHIM:  # comm holds 15 bytes, so this is containerd-shim-runc-v2 as well
-                shim = pid
-            pid = stat.parent
-        return shim if shim is not None and self._is_shim(shim) else None
-
-    def _is_shim(self, pid: int) -> bool:
-        """Whether it is root's and its program is named so: any user can give a process that name."""
-        with suppress(UnreadableError):
-            program = PurePath(read_executable(self._roots, pid) or "").name
-            return program.startswith(_SHIM) and read_effective_uid(self._roots, pid) == 0
-        return False
-
-    def _stat(self, pid: int) -> ProcessStat | None:
-        if pid not in self._parents:
-            self._parents[pid] = None
-            with suppress(UnreadableError):
-                self._parents[pid] = read_stat(self._roots, pid) if pid > 0 else None
-        return self._parents[pid]
+        # comm holds 15 bytes, so this is containerd-shim-runc-v2 as well
+        shim = self._processes.outermost(pid, lambda stat: stat.comm == _SHIM)
+        return shim if shim is not None and self._processes.runs(shim, _SHIM, ROOT) else None
 
 
-def parse_config(data: bytes, source: str) -> Bundle:
+def parse_config(data: bytes, source: str) -> Notes:
     """The names in a bundle's config.json; all None for a container that Kubernetes did not ask for.
 
     Raises MalformedError.
     """
-    try:
-        notes = msgspec.json.decode(data, type=_Config).annotations or {}
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedError(f"{source}: should be an OCI runtime configuration: {clean(str(error))}") from error
+    notes = decode(data, _Config, source, "an OCI runtime configuration").annotations or {}
     is_sandbox = _note(notes, "container-type") == "sandbox"
-    return Bundle(
+    return Notes(
         name=PAUSE if is_sandbox else _note(notes, "container-name"),
         image=_note(notes, "image-name"),
         pod=_pod(notes),
         is_sandbox=is_sandbox,
     )
-
-
-def is_static_uid(uid: str | None) -> bool:
-    """Whether the kubelet made this uid: an MD5 sum for a pod from its own disk, where the API server gives a UUID.
-
-    Source: kubernetes pkg/kubelet/config/common.go, applyDefaults.
-    """
-    return uid is not None and len(uid) == 32
 
 
 def _pod(notes: dict[str, str]) -> Pod | None:
@@ -164,7 +106,7 @@ def _pod(notes: dict[str, str]) -> Pod | None:
         return None
     uid = _note(notes, "sandbox-uid") or _uid_of_log_directory(_note(notes, "sandbox-log-directory"))
     # Pod annotations are here only if the runtime is configured to pass them (pod_annotations).
-    static = notes.get("kubernetes.io/config.source") in _STATIC_SOURCES or is_static_uid(uid)
+    static = notes.get("kubernetes.io/config.source") in STATIC_SOURCES or is_static_uid(uid)
     return Pod(namespace=namespace, name=name, uid=uid, static=static)
 
 
@@ -175,15 +117,21 @@ def _uid_of_log_directory(path: str | None) -> str | None:
 
 
 def _note(notes: dict[str, str], name: str) -> str | None:
-    value = notes.get(f"io.kubernetes.cri.{name}")
-    return clean(value) if value else None
+    return name_or_none(notes.get(f"io.kubernetes.cri.{name}"))
 
 
-def _pid(data: bytes, source: str) -> int:
-    text = data.strip()
-    if not text.isdigit() or len(text) > 10:
-        raise MalformedError(f"{source}: should be a process id")
-    return int(text)
+def _first_pid(directory: Path) -> int | None:
+    path = directory / "init.pid"
+    with suppress(UnreadableError):
+        return parse_pid(read_bytes(path, limit=32), str(path))
+    return None
+
+
+def _written(path: Path) -> datetime | None:
+    """When the configuration was written, which is just before the first process started."""
+    with suppress(OSError, OverflowError, ValueError):
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return None
 
 
 def _task_directories(roots: Roots) -> Iterator[Path]:

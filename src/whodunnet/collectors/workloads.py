@@ -1,7 +1,7 @@
 """The workloads collector: who is behind the pids, network namespaces and cgroups that other samples name.
 
 Needs nothing for name, cgroup and state; CAP_SYS_PTRACE for program, namespace and shim of other users' processes;
-CAP_DAC_READ_SEARCH for containerd's state.
+CAP_DAC_READ_SEARCH for the state of container runtimes.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from whodunnet.attribution.cgroups import CgroupOwner, find_owner, parse_path
-from whodunnet.attribution.containerd import PAUSE, Bundle, Bundles, is_static_uid
+from whodunnet.attribution.notes import PAUSE
+from whodunnet.attribution.runtimes import Runtimes
 from whodunnet.errors import UnreadableError
 from whodunnet.kernel import cgroupfs
 from whodunnet.kernel.procfs.process import (
@@ -26,8 +26,7 @@ from whodunnet.kernel.procfs.process import (
     read_stat,
 )
 from whodunnet.kernel.roots import Roots
-from whodunnet.model.text import clean
-from whodunnet.model.workload import Container, Pod, Workload, Workloads
+from whodunnet.model.workload import Workload, Workloads
 
 START_TOLERANCE_SECONDS: Final = 0.02  # /proc rounds down to a tick of 10 ms
 MAX_PROCESSES_PER_NETNS: Final = 1024
@@ -90,10 +89,10 @@ class _Reading:
     def __init__(self, roots: Roots) -> None:
         self._roots = roots
         self._boot_time = read_boot_time(roots)
-        self._bundles = Bundles(roots, self._boot_time)
+        self._runtimes = Runtimes(roots, self._boot_time)
         self._hierarchies = cgroupfs.read_hierarchies(roots)
         self._frozen: dict[tuple[CgroupLine, ...], bool | None] = {}
-        self._owned: dict[CgroupOwner, Workload] = {}
+        self._owned: dict[tuple[CgroupLine, ...], Workload] = {}
 
     def attribute(self, pid: int, started_seconds: float | None, known: _Attributed | None) -> _Attributed:
         """One process. Raises UnreadableError if it is gone, hidden, or not the one that started then."""
@@ -103,7 +102,7 @@ class _Reading:
         if known is not None and known.fits(stat):
             return _Attributed(stat, known.cgroups, known.workload)
         cgroups = read_cgroup(self._roots, pid)
-        owned = self._workload_of(find_owner(cgroups), pid)
+        owned = self._workload_of(cgroups, pid)
         process = read_process(self._roots, pid, stat, self._boot_time)
         netns = read_netns(self._roots, pid)
         return _Attributed(stat, cgroups, msgspec.structs.replace(owned, process=process, netns=netns))
@@ -130,8 +129,8 @@ class _Reading:
         if not identifiers or unified is None:
             return {}
         paths = cgroupfs.find_paths(unified, identifiers)
-        owners = {inode: (parse_path(path), cgroupfs.first_process(unified, path)) for inode, path in paths.items()}
-        workloads = {inode: self._workload_of(owner, pid) for inode, (owner, pid) in owners.items()}
+        places = {inode: (path, cgroupfs.first_process(unified, path)) for inode, path in paths.items()}
+        workloads = {inode: self._workload_of((CgroupLine(0, (), path),), pid) for inode, (path, pid) in places.items()}
         return {inode: workload for inode, workload in workloads.items() if workload != Workload()}
 
     def _tenant(self, pids: list[int]) -> Workload | None:
@@ -141,7 +140,7 @@ class _Reading:
         workloads: list[Workload] = []
         for pid in pids:
             try:
-                workload = self._workload_of(find_owner(read_cgroup(self._roots, pid)), pid)
+                workload = self._workload_of(read_cgroup(self._roots, pid), pid)
             except UnreadableError:
                 continue  # it ended meanwhile
             if workload.container is None or (workloads and not _same_tenant(workload, workloads[0])):
@@ -149,35 +148,11 @@ class _Reading:
             workloads.append(workload)
         return _merge(workloads)
 
-    def _workload_of(self, owner: CgroupOwner, pid: int | None) -> Workload:
-        """Container, pod and unit of a cgroup, in which `pid` is; looked up once for all its processes."""
-        if owner not in self._owned:
-            self._owned[owner] = self._look_up(owner, pid)
-        return self._owned[owner]
-
-    def _look_up(self, owner: CgroupOwner, pid: int | None) -> Workload:
-        """Container, pod and unit by a cgroup's names and what containerd noted."""
-        pod = Pod(uid=owner.pod_uid, static=is_static_uid(owner.pod_uid)) if owner.pod_uid else None
-        if owner.container is None:
-            return Workload(pod=pod, unit=owner.unit)
-        bundle = self._bundle(owner, pid)
-        container = Container(
-            id=owner.container,
-            name=bundle.name if bundle else None,
-            runtime="containerd" if bundle and bundle.pod else owner.runtime,
-            cgroup=clean(owner.path, 4096),
-            image=bundle.image if bundle else None,
-            started=bundle.started if bundle else None,
-        )
-        return Workload(container=container, pod=(bundle.pod if bundle else None) or pod)
-
-    def _bundle(self, owner: CgroupOwner, pid: int | None) -> Bundle | None:
-        """containerd's notes, unless the cgroup is another runtime's or another pod's."""
-        if owner.container is None or owner.runtime not in (None, "containerd"):
-            return None
-        bundle = self._bundles.find(owner.container, pid)
-        noted = bundle.pod.uid if bundle and bundle.pod else None
-        return None if noted and owner.pod_uid and noted != owner.pod_uid else bundle
+    def _workload_of(self, cgroups: tuple[CgroupLine, ...], pid: int | None) -> Workload:
+        """Container, pod and unit of cgroups, in which `pid` is; looked up once for all their processes."""
+        if cgroups not in self._owned:
+            self._owned[cgroups] = self._runtimes.attribute(cgroups, pid)
+        return self._owned[cgroups]
 
     def _is_frozen(self, cgroups: tuple[CgroupLine, ...]) -> bool | None:
         if cgroups not in self._frozen:

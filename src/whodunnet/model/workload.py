@@ -22,7 +22,11 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
-    """id: full container id. runtime: "containerd", "docker", ... or None when only the cgroup name gave it away."""
+    """id: full container id, or the name where a runtime has no other (runc, nspawn, LXC).
+
+    runtime: "containerd", "docker", "podman", "cri-o", "runc", "nspawn", "lxc", or None where the cgroup's name is one
+    that several use and none of them noted it.
+    """
 
     id: str
     name: str | None = None

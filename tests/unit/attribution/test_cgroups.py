@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whodunnet.attribution.cgroups import CgroupOwner, find_owner, parse_path
+from whodunnet.attribution.cgroups import CgroupOwner, find_owner, machine_of_scope, parse_path
 from whodunnet.kernel.procfs.process import CgroupLine
 
 ID = "933d6619" * 8
@@ -36,9 +36,37 @@ CONTAINERS = {
     f"/system.slice/docker-{ID}.scope": ("docker", None),
     f"/libpod_parent/libpod-{ID}": ("podman", None),
     f"/machine.slice/libpod-{ID}.scope/container": ("podman", None),
-    f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope": ("podman", None),
+    f"/system.slice/web.service/libpod-payload-{ID}": ("podman", None),
     f"/system.slice/crio-{ID}.scope": ("cri-o", None),
+    f"/kubepods/burstable/pod{UID}/crio-{ID}": ("cri-o", UID),
     f"/actions_job/{ID}": (None, None),
+}
+
+SESSION = "/user.slice/user-1000.slice/user@1000.service"
+OF_USERS = {
+    f"{SESSION}/user.slice/libpod-{ID}.scope": ("podman", 1000),
+    f"{SESSION}/app.slice/web.service/libpod-payload-{ID}": ("podman", 1000),
+    f"{SESSION}/user.slice/docker-{ID}.scope": ("docker", 1000),
+    f"/user@1000.service/libpod-{ID}": ("podman", 1000),
+    f"/user.slice/libpod-{ID}.scope": ("podman", None),
+    f"/user.slice/user-0.slice/session-1.scope/user-1000.slice/libpod-{ID}": ("podman", 0),
+}
+
+MACHINES = {
+    "/machine.slice/systemd-nspawn@web.service/payload": ("nspawn", "web"),
+    "/machine.slice/systemd-nspawn@web.service/payload/system.slice/nginx.service": ("nspawn", "web"),
+    "/machine.slice/systemd-nspawn@web.service/system.slice/nginx.service": ("nspawn", "web"),
+    "/machine.slice/systemd-nspawn@my\\x2dweb.service/payload": ("nspawn", "my-web"),
+    "/machine.slice/machine-my\\x2dweb.scope/payload/init.scope": ("nspawn", "my-web"),
+    "/lxc.payload.web": ("lxc", "web"),
+    "/lxc.payload.web/system.slice/nginx.service": ("lxc", "web"),
+    "/lxc.payload/web-1": ("lxc", "web-1"),
+    "/lxc/web": ("lxc", "web"),
+    "/system.slice/lxc.payload.web": ("lxc", "web"),
+    f"/lxc.payload.web/kubepods/pod{UID}/{ID}": ("lxc", "web"),
+    f"/lxc.payload.web/docker/{ID}": ("lxc", "web"),
+    f"/machine.slice/machine-web.scope/payload/machine.slice/libpod-{ID}.scope": ("nspawn", "web"),
+    f"/lxc.payload.web/user.slice/user-1000.slice/user@1000.service/libpod-{ID}.scope": ("lxc", "web"),
 }
 
 UNITS = {
@@ -49,18 +77,66 @@ UNITS = {
     "/user.slice/user-1000.slice/user@1000.service/init.scope": "init.scope",
     "/user.slice/user-1000.slice/user@1000.service": "user@1000.service",
     "/system.slice/system-getty.slice/getty@tty1.service": "getty@tty1.service",
-    "/machine.slice/systemd-nspawn@web.service/payload/system.slice/nginx.service": "systemd-nspawn@web.service",
+    "/machine.slice/systemd-nspawn@web.service": "systemd-nspawn@web.service",
+    "/machine.slice/systemd-nspawn@web.service/supervisor": "systemd-nspawn@web.service",
+    "/machine.slice/machine-web.scope/supervisor": "machine-web.scope",
+    "/machine.slice/machine-qemu\\x2d1\\x2dvm.scope/libvirt/emulator": "machine-qemu\\x2d1\\x2dvm.scope",
+    "/system.slice/x.service/lxc.payload.web": "x.service",
+    "/system.slice/x.service/machine.slice/machine-web.scope/payload": "x.service",
+    "/user.slice/user-1000.slice/user@1000.service/lxc.payload.web": "user@1000.service",
+    "/user.slice/user-1000.slice/session-3.scope/lxc/web": "session-3.scope",
     f"/system.slice/crio-conmon-{ID}.scope": f"crio-conmon-{ID}.scope",
     f"/machine.slice/libpod-conmon-{ID}.scope": f"libpod-conmon-{ID}.scope",
 }
 
-NOTHING = ["/", "", "/system.slice", "/kubepods", "/kubepods/besteffort", "/docker", f"/docker/{ID[:-1]}", f"/x/{ID}0"]
+NOTHING = [
+    "/lxc.monitor.web",
+    "/lxc.pivot",
+    "/lxc/monitor",
+    "/lxc",
+    "/lxc.payload.",
+    "/lxc.payload.\x1b[2J",
+    "/lxc.payload.-x",
+    "/x/lxc/web",
+    "/machine.slice",
+    "/",
+    "",
+    "/system.slice",
+    "/kubepods",
+    "/kubepods/besteffort",
+    "/docker",
+    f"/docker/{ID[:-1]}",
+    f"/x/{ID}0",
+]
 
 
 @pytest.mark.parametrize(("path", "expected"), CONTAINERS.items())
 def test_a_containers_cgroup_names_container_runtime_and_pod(path: str, expected: tuple[str, str]) -> None:
     runtime, uid = expected
     assert parse_path(path) == CgroupOwner(path=path, container=ID, runtime=runtime, pod_uid=uid)
+
+
+@pytest.mark.parametrize(("path", "expected"), OF_USERS.items())
+def test_a_container_in_a_session_is_that_users(path: str, expected: tuple[str, int | None]) -> None:
+    runtime, user = expected
+    assert parse_path(path) == CgroupOwner(path=path, container=ID, runtime=runtime, in_session=True, user=user)
+
+
+@pytest.mark.parametrize(("path", "expected"), MACHINES.items())
+def test_a_machines_cgroup_names_the_machine_and_nothing_within(path: str, expected: tuple[str, str]) -> None:
+    runtime, name = expected
+    assert parse_path(path) == CgroupOwner(path=path, container=name, runtime=runtime)
+
+
+def test_a_machine_within_a_pod_or_container_is_the_containers_own() -> None:
+    assert parse_path(f"/kubepods/pod{UID}/{ID}/lxc.payload.web").container == ID
+    assert parse_path(f"/docker/{ID}/lxc.payload.web").runtime == "docker"
+
+
+@pytest.mark.parametrize("name", ["a/b", "a-b", "", "\\x2e\\x2e\\x2fetc", "x\\x0a"])
+def test_a_scope_that_names_no_machine_has_none(name: str) -> None:
+    assert machine_of_scope(f"/machine.slice/machine-{name}.scope") is None
+    assert machine_of_scope(f"/x/machine.slice/machine-{name}.scope") is None
 
 
 @pytest.mark.parametrize(("path", "unit"), UNITS.items())
@@ -133,13 +209,20 @@ def test_a_process_without_cgroups_has_no_owner() -> None:
     assert find_owner([]) == CgroupOwner(path="/")
 
 
-WORDS = st.sampled_from([*CONTAINERS, *UNITS, "..", ":", "kubepods", f"pod{UID}", ID, f"docker-{ID}.scope", "\udcff"])
+WORDS = st.sampled_from(
+    [*CONTAINERS, *UNITS, *MACHINES, *OF_USERS, "..", ":", "kubepods", f"pod{UID}", ID, f"docker-{ID}.scope", "\udcff"]
+)
 
 
 @given(st.one_of(st.text(), st.lists(st.one_of(WORDS, st.text(max_size=8))).map("/".join)))
 def test_any_path_says_well_formed_things_or_nothing(path: str) -> None:
     owner = parse_path(path)
-    assert owner.container is None or (len(owner.container) == 64 and set(owner.container) <= set("0123456789abcdef"))
+    if owner.runtime in ("nspawn", "lxc"):
+        assert owner.container is not None
+        assert owner.container.isascii()
+        assert owner.container.isprintable()
+    else:
+        assert owner.container is None or (len(owner.container) == 64 and int(owner.container, 16) >= 0)
     assert owner.pod_uid is None or len(owner.pod_uid) in (32, 36)
     assert owner.unit is None or (owner.unit.isascii() and owner.unit.isprintable() and owner.container is None)
 

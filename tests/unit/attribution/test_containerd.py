@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whodunnet.attribution.containerd import CONFIG_LIMIT_BYTES, Bundle, Bundles, parse_config
+from whodunnet.attribution.containerd import CONFIG_LIMIT_BYTES, Containerd, parse_config
+from whodunnet.attribution.notes import Notes
+from whodunnet.attribution.processes import Processes
 from whodunnet.errors import MalformedError
 from whodunnet.kernel.procfs.process import read_boot_time, read_stat
 from whodunnet.kernel.roots import Roots
@@ -42,48 +44,48 @@ def config(**notes: str) -> bytes:
 
 def test_a_container_is_found_through_the_working_directory_of_its_shim() -> None:
     roots = Roots.below(ELSEWHERE)
-    bundle = Bundles(roots).find(APP, APP_PID)
+    noted = Containerd(Processes(roots)).find(APP, APP_PID)
     started = read_boot_time(roots) + timedelta(seconds=read_stat(roots, APP_PID).started_seconds)
-    assert bundle == Bundle(name="app", image="whodunnet.test/app:1", pod=POD, started=started)
+    assert noted == Notes(name="app", image="whodunnet.test/app:1", pod=POD, started=started, first_pid=APP_PID)
 
 
 def test_a_pods_sandbox_is_found_and_named_pause() -> None:
-    bundle = Bundles(Roots.below(ELSEWHERE)).find(SANDBOX, 13557)
-    assert bundle is not None
-    assert (bundle.name, bundle.pod, bundle.is_sandbox) == ("pause", POD, True)
+    noted = Containerd(Processes(Roots.below(ELSEWHERE))).find(SANDBOX, 13557)
+    assert noted is not None
+    assert (noted.name, noted.pod, noted.is_sandbox) == ("pause", POD, True)
 
 
 def test_a_place_once_found_serves_containers_without_a_process() -> None:
-    bundles = Bundles(Roots.below(ELSEWHERE))
-    assert bundles.find(APP) is None
-    assert bundles.find(SANDBOX, 13557) is not None
-    assert bundles.find(APP) is not None
+    containerd = Containerd(Processes(Roots.below(ELSEWHERE)))
+    assert containerd.find(APP) is None
+    assert containerd.find(SANDBOX, 13557) is not None
+    assert containerd.find(APP) is not None
 
 
 @pytest.mark.parametrize("place", ["run/containerd", "run/k3s/containerd", "var/snap/microk8s/common/run/containerd"])
 def test_known_places_need_no_process(node: Path, place: str) -> None:
     (node / place).parent.mkdir(parents=True)
     (node / "data/containerd/state").rename(node / place)
-    bundle = Bundles(Roots.below(node)).find(APP)
-    assert bundle is not None
-    assert bundle.pod == POD
+    noted = Containerd(Processes(Roots.below(node))).find(APP)
+    assert noted is not None
+    assert noted.pod == POD
 
 
 def test_a_process_outside_of_containers_leads_nowhere() -> None:
-    assert Bundles(Roots.below(ELSEWHERE)).find(APP, SSHD_PID) is None
-    assert Bundles(Roots.below(ELSEWHERE)).find(APP, 4194304) is None
+    assert Containerd(Processes(Roots.below(ELSEWHERE))).find(APP, SSHD_PID) is None
+    assert Containerd(Processes(Roots.below(ELSEWHERE))).find(APP, 4194304) is None
 
 
 def test_an_ordinary_users_process_is_no_shim_whatever_its_name(node: Path) -> None:
     status = node / f"proc/{SHIM_PID}/status"
     status.write_text(status.read_text().replace("Uid:\t0\t0\t0\t0", "Uid:\t0\t1000\t0\t0"))
-    assert Bundles(Roots.below(node)).find(APP, APP_PID) is None
+    assert Containerd(Processes(Roots.below(node))).find(APP, APP_PID) is None
 
 
 def test_another_program_with_a_shims_name_is_no_shim(node: Path) -> None:
     (node / f"proc/{SHIM_PID}/exe").unlink()
     (node / f"proc/{SHIM_PID}/exe").symlink_to("/usr/bin/passwd")
-    assert Bundles(Roots.below(node)).find(APP, APP_PID) is None
+    assert Containerd(Processes(Roots.below(node))).find(APP, APP_PID) is None
 
 
 def test_a_shim_within_the_container_is_not_asked(node: Path) -> None:
@@ -97,22 +99,22 @@ def test_a_shim_within_the_container_is_not_asked(node: Path) -> None:
     (node / "forged" / "sandbox").mkdir(parents=True)
     (node / "forged" / APP).mkdir()
     (node / "forged" / APP / "config.json").write_bytes(config(sandbox_name="bank", sandbox_namespace="forged"))
-    bundle = Bundles(Roots.below(node)).find(APP, 20000)
-    assert bundle is not None
-    assert bundle.pod == POD
+    noted = Containerd(Processes(Roots.below(node))).find(APP, 20000)
+    assert noted is not None
+    assert noted.pod == POD
 
 
 def test_a_loop_of_parents_ends(node: Path) -> None:
     stat = (node / "proc/1/stat").read_text()
     (node / "proc/1/stat").write_text(stat.replace(" S 0 ", f" S {APP_PID} "))
-    assert Bundles(Roots.below(node)).find(APP, APP_PID) is not None
+    assert Containerd(Processes(Roots.below(node))).find(APP, APP_PID) is not None
 
 
 def test_a_container_whose_first_process_is_gone_started_when_it_was_configured(node: Path) -> None:
     bundle = node / "data/containerd/state/io.containerd.runtime.v2.task/k8s.io" / APP
     (bundle / "init.pid").unlink()
     os.utime(bundle / "config.json", (1_700_000_000, 1_700_000_000))
-    found = Bundles(Roots.below(node)).find(APP, APP_PID)
+    found = Containerd(Processes(Roots.below(node))).find(APP, APP_PID)
     assert found is not None
     assert found.started == datetime.fromtimestamp(1_700_000_000, UTC)
 
@@ -120,7 +122,7 @@ def test_a_container_whose_first_process_is_gone_started_when_it_was_configured(
 def test_a_configuration_that_is_too_long_is_not_read(node: Path) -> None:
     bundle = node / "data/containerd/state/io.containerd.runtime.v2.task/k8s.io" / APP
     (bundle / "config.json").write_bytes(config(sandbox_name="web-0") + b" " * CONFIG_LIMIT_BYTES)
-    assert Bundles(Roots.below(node)).find(APP, APP_PID) is None
+    assert Containerd(Processes(Roots.below(node))).find(APP, APP_PID) is None
 
 
 def test_the_uid_comes_from_the_log_directory_where_it_is_not_noted() -> None:
@@ -139,8 +141,8 @@ def test_a_pod_from_the_kubelets_own_disk_is_static() -> None:
 
 
 def test_a_container_that_kubernetes_did_not_ask_for_has_no_names() -> None:
-    assert parse_config(b'{"annotations": null}', "config.json") == Bundle()
-    assert parse_config(b'{"ociVersion": "1.0.2"}', "config.json") == Bundle()
+    assert parse_config(b'{"annotations": null}', "config.json") == Notes()
+    assert parse_config(b'{"ociVersion": "1.0.2"}', "config.json") == Notes()
 
 
 def test_hostile_names_are_cleaned() -> None:

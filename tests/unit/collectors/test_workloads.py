@@ -23,6 +23,8 @@ POD_V2 = Pod(namespace="shop", name="web-0", uid="285d27fb-34ca-4985-8fb1-57abb1
 PAUSE, APP, SIDE, SSHD = 13557, 13590, 13618, 900
 APP_ID = "96e0b849b4f61c0afa42411f3627731b6f751bf1175cb342b3a38082818d4dd9"
 APP_V2 = 13708
+CRIO = Roots.below(NODES / "crio-systemd")
+CRIO_APP, CRIO_PAUSE, CRIO_CONMON = 3120, 3055, 3110
 
 
 @pytest.fixture
@@ -221,6 +223,18 @@ def test_a_container_that_containerd_runs_for_somebody_else_keeps_its_runtime_op
     assert workload.container is not None
     assert (workload.container.runtime, workload.container.name) == (None, None)
     assert workload.container.started is not None
+
+
+def test_a_node_of_another_runtime_is_named_as_well() -> None:
+    found = WorkloadsCollector(CRIO).attribute([CRIO_APP, CRIO_PAUSE, CRIO_CONMON]).by_pid
+    app, pause, conmon = (found[pid] for pid in (CRIO_APP, CRIO_PAUSE, CRIO_CONMON))
+    assert app.container is not None
+    assert pause.container is not None
+    assert (app.container.name, app.container.runtime, app.pod) == ("app", "cri-o", POD_V2)
+    assert app.process is not None
+    assert app.container.started == app.process.started
+    assert (pause.container.name, pause.pod) == ("pause", POD_V2)
+    assert (conmon.container, conmon.unit) == (None, f"crio-conmon-{app.container.id}.scope")
 
 
 def test_a_directory_that_is_no_procfs_is_unreadable(tmp_path: Path) -> None:
