@@ -121,6 +121,8 @@ class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True, omit_def
     stuck: at most a bounded, evenly drawn sample of `stuck_total` sockets with a symptom.
     other_sockets, other_memory_bytes: sockets that fitted in no group any more (bounded maps), summed.
     lost: sockets that could not be read or counted for sure (moved chains, full de-duplication map, processes gone).
+    follows: whether the snapshot before it, with which `unchanged` compares, is the one before it in its recording too;
+        not where some between were left out.
     not_seen: sentences about what this pass cannot see by its nature, for the report.
     fallback_reason, missing_capability: why the method is not "bpf", and the right that would have allowed it.
     """
@@ -142,6 +144,7 @@ class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True, omit_def
     page_size_bytes: int = 4096
     not_seen: tuple[str, ...] = ()
     longest_step_seconds: float = 0.0
+    follows: bool = True
     fallback_reason: str | None = None
     missing_capability: str | None = None
 

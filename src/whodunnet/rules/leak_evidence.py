@@ -42,7 +42,7 @@ def evidence_of(c: Candidate, signs: Signs, window: Window, caused_bytes: int) -
         )
         for sign in signs.signs
     ]
-    if c.last.unchanged is not None and window.snapshots > 1:
+    if c.last.unchanged is not None and c.last.follows and window.snapshots > 1:
         readings.append(_unchanged(c, window, source))
     if caused_bytes:
         readings.append(_memory(c, window, caused_bytes, source))

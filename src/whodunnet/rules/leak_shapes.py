@@ -54,8 +54,19 @@ def stands_still(c: Candidate, entry: Entry) -> bool:
 
 
 def _compared(c: Candidate) -> list[tuple[int, Tally]]:
-    """For each snapshot but the first: how many sockets of the one before could be looked for, and its tally."""
-    return [(before.sockets - before.unmarked, after) for (_, before), (_, after) in pairwise(c.series)]
+    """For each snapshot that follows another: how many sockets of that could be looked for, and its tally."""
+    pairs = pairwise(tally for _, tally in c.series)
+    return [(before.sockets - before.unmarked, after) for before, after in pairs if after.follows]
+
+
+def _followed_seconds(c: Candidate) -> float:
+    """How long, up to the end, every snapshot followed the one before."""
+    begin = end = c.series[-1][0]
+    for (before, _), (_, after) in reversed(list(pairwise(c.series))):
+        if not after.follows:
+            break
+        begin = before
+    return end.boot_seconds - begin.boot_seconds
 
 
 def many(c: Candidate, entry: Entry, window: Window, caused_bytes: int) -> bool:
@@ -124,13 +135,13 @@ def accept_not_called(c: Candidate, entry: Entry, window: Window, _: int) -> Sig
         return None
     if _halted(c):
         return _reader_stopped(c)
-    none_left = all((after.unchanged or 0) >= comparable for comparable, after in _compared(c))
-    if window.snapshots > 1 and not none_left:
+    if not all((after.unchanged or 0) >= comparable for comparable, after in _compared(c)):
         return None
     signs = [Sign(f"Connections that wait for accept(); {old:,} for {entry.limit('accept_age'):.0f} s or more", n)]
-    if window.snapshots > 1:
-        signs.append(Sign(f"Of those that waited {window.seconds:.1f} s ago, accepted since", 0))
-    seen = window.snapshots > 1
+    followed = _followed_seconds(c)
+    seen = followed > 0
+    if seen:
+        signs.append(Sign(f"Of those that waited {followed:.1f} s ago, accepted since", 0))
     return Signs(shape=c.shape, affected=n, signs=signs, observed=seen, strong=seen)
 
 

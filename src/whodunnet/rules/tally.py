@@ -16,8 +16,9 @@ from whodunnet.rules.identity import owner_key
 
 
 class Tally(msgspec.Struct):
-    """Sums over the groups of one owner and shape at one moment."""
+    """Sums over the groups of one owner and shape at one moment. follows: as in its Sockets sample."""
 
+    follows: bool = True
     sockets: int = 0
     memory_bytes: int = 0
     unsent_bytes: int = 0
@@ -127,7 +128,7 @@ def candidates(recording: Recording) -> list[Candidate]:
             candidate.workload = workload or candidate.workload
         for candidate in found.values():
             if len(candidate.series) <= index:
-                candidate.series.append((at, Tally()))
+                candidate.series.append((at, Tally(follows=sockets.follows)))
     return [c for c in found.values() if c.last.sockets]
 
 
@@ -155,7 +156,7 @@ def _tally(sockets: Sockets, workloads: Workloads) -> dict[tuple[str, str], tupl
         key = owner_key(pid, workload) if pid is not None else f"netns {g.netns} {g.cgroup_id}"
         if shape in ("held-open", "accept-not-called", "orphans"):
             key += f" {g.endpoint}"
-        _, tally = found.setdefault((key, shape), (workload, Tally()))
+        _, tally = found.setdefault((key, shape), (workload, Tally(follows=sockets.follows)))
         tally.add(g)
         if pid is not None and g.owner_pid is None:
             tally.pids[pid] += g.sockets

@@ -1,0 +1,60 @@
+"""Snapshots between which others were left out: what is unchanged since a snapshot that is not there proves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from msgspec.structs import replace
+
+from whodunnet.model.finding import Evidence
+from whodunnet.model.snapshot import Recording
+from whodunnet.model.sockets import Sockets
+
+from .nodes import finding, leak
+
+
+def without_predecessors(node: Recording, positions: Collection[int]) -> Recording:
+    """The same node, with snapshots left out before these positions."""
+    return replace(
+        node,
+        snapshots=tuple(
+            replace(s, samples={
+                name: replace(sample, follows=False) if isinstance(sample, Sockets) and n in positions else sample
+                for name, sample in s.samples.items()
+            })
+            for n, s in enumerate(node.snapshots)
+        ),
+    )  # fmt: skip
+
+
+def stated(node: Recording, words: str) -> list[Evidence]:
+    return [e for e in finding(node).evidence if words in e.statement]
+
+
+def test_a_leak_is_proven_by_the_pairs_that_are_left() -> None:
+    grown = leak("response-never-read", [50, 100, 150, 200], each=40_000, age=60)
+    part = without_predecessors(grown, {2})
+    assert finding(grown).confidence == finding(part).confidence == "proven"
+    assert stated(part, "since the snapshot before")
+
+
+def test_sockets_that_moved_while_nobody_looked_do_not_count_as_still() -> None:
+    """The number that did not move is larger than the one there was at the snapshot before: others were left out."""
+    grown = leak("never-connected", [30, 300], each=40_000)
+    part = without_predecessors(grown, {1})
+    assert finding(grown).confidence == "proven"
+    assert finding(part).confidence == "possible"
+
+
+def test_nothing_is_said_of_a_snapshot_that_is_not_there() -> None:
+    part = without_predecessors(leak("response-never-read", [50, 100, 150], each=40_000, age=60), {2})
+    assert not stated(part, "since the snapshot before")
+
+
+def test_a_queue_that_may_have_been_served_meanwhile_is_only_vouched_for_since() -> None:
+    full = leak("accept-not-called", [90, 90, 90, 90], age=60, seconds=30)
+    assert stated(full, "waited 30.0 s ago")
+    assert stated(without_predecessors(full, {1}), "waited 20.0 s ago")
+    assert stated(without_predecessors(full, {2}), "waited 10.0 s ago")
+    assert finding(without_predecessors(full, {1, 2, 3})).confidence == "possible"
+    assert not stated(without_predecessors(full, {3}), "waited")
