@@ -44,16 +44,21 @@ def command(file: Path, every: float, seconds: float, max_size: int, redact: boo
     """
     if every < LEAST_EVERY_SECONDS:
         raise UsageError(f"--every is {every:g}s; the shortest is {LEAST_EVERY_SECONDS:g}s")
-    with Recorder(file, max_size) as recorder, Watch(COLLECTORS, bpf=not no_bpf) as watch:
-        # Held back until between two snapshots: whatever ends the recording, the last snapshot is whole.
-        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-        click.echo(f"Recording to {file} every {duration(every)} for {duration(seconds)}; Ctrl-C ends it.", err=True)
-        try:
+    try:
+        with Recorder(file, max_size) as recorder, Watch(COLLECTORS, bpf=not no_bpf) as watch:
+            # Held back until between two snapshots: whatever ends the recording, the last snapshot is whole.
+            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+            length = f"every {duration(every)} for {duration(seconds)}"
+            click.echo(f"Recording to {file} {length}; Ctrl-C ends it.", err=True)
             kept = keep(recorder, watch, every, seconds, Redactor() if redact else None)
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-        for line in (*summary(recorder, kept), *show_advice(watch.place, watch.support)):
-            click.echo(line, err=True)
+            lines = (*summary(recorder, kept), *show_advice(watch.place, watch.support))
+    finally:
+        # One that comes with the last snapshot finds nothing left to end.
+        while signal.sigtimedwait(ENDING, 0) is not None:
+            pass
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    for line in lines:
+        click.echo(line, err=True)
 
 
 def keep(recorder: Recorder, watch: Watch, every: float, seconds: float, redactor: Redactor | None) -> int:

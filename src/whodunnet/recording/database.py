@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from whodunnet.model.snapshot import Snapshot
 from whodunnet.model.text import clean
 from whodunnet.recording.frame import unpack
 from whodunnet.recording.header import Header, parse_header
-from whodunnet.recording.source import Row
+from whodunnet.recording.source import Row, parse_snapshot, possible
 
 MAGIC = b"SQLite format 3\0"
 APPLICATION_ID = 0x57444E54  # "WDNT"
@@ -28,19 +29,24 @@ VERSION = 1
 PAGE_BYTES = 1024
 """Small, since each snapshot wastes half a page."""
 
+BUSY_SECONDS = 10
+
+TABLES = (
+    "CREATE TABLE run (id INTEGER PRIMARY KEY, header TEXT NOT NULL)",
+    "CREATE TABLE snapshot (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, "
+    "key INTEGER REFERENCES snapshot, wall REAL NOT NULL, boot_seconds REAL NOT NULL, data BLOB NOT NULL)",
+)
 LAYOUT = f"""
 PRAGMA page_size = {PAGE_BYTES};
+BEGIN;
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
-CREATE TABLE run (id INTEGER PRIMARY KEY, header TEXT NOT NULL);
-CREATE TABLE snapshot (
-    id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, key INTEGER REFERENCES snapshot,
-    wall REAL NOT NULL, boot_seconds REAL NOT NULL, data BLOB NOT NULL
-);
+{";".join(TABLES)};
+COMMIT;
 """
 
 
-DAMAGE = (sqlite3.Error, msgspec.MsgspecError, ValueError, KeyError, TypeError, OverflowError)
+DAMAGE = (sqlite3.Error, msgspec.MsgspecError, ValueError, KeyError, TypeError, OverflowError, RecursionError)
 """What reading a file with changed bytes may raise; sqlite3 decodes names in its own error messages."""
 
 
@@ -60,7 +66,7 @@ class Database:
             positions = {number: position for position, (number, _) in enumerate(runs)}
             rows = self._connection.execute("SELECT run, wall, boot_seconds, id FROM snapshot ORDER BY id")
             self.rows: Sequence[Row] = [
-                Row(positions[run], Moment(datetime.fromtimestamp(wall, UTC), boot), number)
+                Row(positions[run], possible(Moment(datetime.fromtimestamp(wall, UTC), boot)), number)
                 for run, wall, boot, number in rows
             ]
         except DAMAGE as error:
@@ -73,7 +79,7 @@ class Database:
     def read(self, row: Row) -> Snapshot:
         """The snapshot of a row. Raises RecordingError if it is damaged."""
         try:
-            return msgspec.json.decode(self._text(row.number), type=Snapshot)
+            return parse_snapshot(self._text(row.number))
         except (*DAMAGE, RecordingError) as error:
             raise damaged(self._path, error) from error
 
@@ -103,6 +109,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     Raises RecordingError.
     """
     try:
+        check_beside(path)
         if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
             connection = connect(path, "mode=rw")
         else:
@@ -118,13 +125,25 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
 def connect(path: Path, options: str) -> sqlite3.Connection:
     """A connection in autocommit mode that never writes temporary files."""
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, isolation_level=None, timeout=10)
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{options}", uri=True, isolation_level=None, timeout=BUSY_SECONDS
+    )
     connection.execute("PRAGMA temp_store = MEMORY")
     return connection
 
 
+def check_beside(path: Path) -> None:
+    """Raises RecordingError if what SQLite takes for its own beside the file was put there by another user."""
+    trusted = {0, os.geteuid(), path.stat().st_uid}
+    for suffix in ("-wal", "-shm", "-journal"):
+        beside = path.with_name(path.name + suffix)
+        with suppress(FileNotFoundError):
+            if beside.lstat().st_uid not in trusted:
+                raise RecordingError(f"{beside} belongs to another user and would be taken for a part of {path.name}")
+
+
 def check_identity(connection: sqlite3.Connection, path: Path) -> None:
-    """Raises RecordingError if it is another program's database, or of a newer layout."""
+    """Raises RecordingError if it is another program's database, of a newer layout, or more than our tables."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID:
@@ -134,8 +153,16 @@ def check_identity(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} has layout {version}, which is newer than this version of whodunnet reads ({VERSION}): "
             "judge it with the version that made it, or a newer one"
         )
+    # A view, a trigger or a computed column would run whatever its maker wrote, for as long as he likes.
+    found = connection.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchmany(len(TABLES) + 1)
+    if [_spaced(str(sql)) for (sql,) in found] != list(TABLES):
+        raise damaged(path, ValueError("it has other tables"))
 
 
 def damaged(path: Path, error: Exception) -> RecordingError:
     """The one sentence for everything that is wrong with a file's content."""
     return RecordingError(f"{path} is no recording of whodunnet, or is damaged: {clean(str(error))}")
+
+
+def _spaced(statement: str) -> str:
+    return " ".join(statement.split()).replace("( ", "(").replace(" )", ")")

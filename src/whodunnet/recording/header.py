@@ -61,5 +61,5 @@ def parse_header(text: bytes | str, path: Path) -> Header:
                 + (f": judge it with whodunnet {clean(found.tool, 40)} or a newer one" if found.tool else "")
             )
         return msgspec.json.decode(text, type=Header)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RecordingError(f"{path} is no recording of whodunnet, or is damaged: {error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, RecursionError) as error:
+        raise RecordingError(f"{path} is no recording of whodunnet, or is damaged: {clean(str(error))}") from error

@@ -9,8 +9,12 @@ import msgspec
 
 from whodunnet.errors import RecordingError
 from whodunnet.model.snapshot import Recording, Snapshot
+from whodunnet.model.text import clean
 from whodunnet.recording.header import Header, header_of, parse_header
-from whodunnet.recording.source import Row
+from whodunnet.recording.source import Row, parse_snapshot
+
+BYTES_MAX = 256_000_000
+"""All of it is in memory; what is recorded in the field is not in this form."""
 
 
 def save(recording: Recording, path: Path) -> None:
@@ -29,14 +33,18 @@ class Lines:
     def __init__(self, path: Path) -> None:
         """Raises RecordingError if the file is foreign, cut short or of another schema."""
         try:
-            lines = path.read_bytes().splitlines()
+            with path.open("rb") as file:
+                content = file.read(BYTES_MAX + 1)
         except OSError as error:
             raise RecordingError(f"{path} cannot be read: {error.strerror}") from error
+        lines = content.splitlines()
         header = parse_header(lines[0] if lines else b"", path)
+        if len(content) > BYTES_MAX:
+            raise RecordingError(f"{path} is too large for JSON lines: more than {BYTES_MAX / 1e6:,.0f} MB")
         try:
-            self._snapshots = [msgspec.json.decode(line, type=Snapshot) for line in lines[1:]]
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise RecordingError(f"{path} is damaged: {error}") from error
+            self._snapshots = [parse_snapshot(line) for line in lines[1:]]
+        except (ValueError, RecursionError) as error:
+            raise RecordingError(f"{path} is damaged: {clean(str(error))}") from error
         if header.snapshots is not None and header.snapshots != len(self._snapshots):
             raise RecordingError(
                 f"{path} is cut short: {len(self._snapshots)} of its {header.snapshots} snapshots are there"

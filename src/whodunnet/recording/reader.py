@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +23,10 @@ SNAPSHOTS_MAX = 61
 def open_recording(path: Path) -> StoredRecording:
     """Raises RecordingError if the file is missing, foreign, damaged, of a newer schema or without a snapshot."""
     try:
-        with path.open("rb") as file:
+        # Nothing waits for whoever writes into a pipe.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise RecordingError(f"{path} cannot be read: it is a pipe or device, no file")
             begin = file.read(len(MAGIC))
     except OSError as error:
         raise RecordingError(f"{path} cannot be read: {error.strerror}") from error

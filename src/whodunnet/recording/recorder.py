@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import sqlite3
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +17,8 @@ import msgspec
 
 from whodunnet.errors import RecordingError
 from whodunnet.model.snapshot import Snapshot
-from whodunnet.recording.database import LAYOUT, MAGIC, check_identity, connect
+from whodunnet.model.text import clean
+from whodunnet.recording.database import BUSY_SECONDS, LAYOUT, MAGIC, check_beside, check_identity, connect
 from whodunnet.recording.frame import pack
 from whodunnet.recording.header import Header, parse_header
 from whodunnet.recording.thin import thin
@@ -92,12 +94,14 @@ class Recorder:
         self._insert(header, snapshot, text)
 
     def _open(self) -> None:
+        check_beside(self.path)
         self._connection = connect(self.path, "mode=rw")
         if self._pragma_of("SELECT count(*) FROM sqlite_master") == 0:  # ended before it had written anything
             self._connection.executescript(LAYOUT)
         check_identity(self._connection, self.path)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
+        check_beside(self.path)  # and whoever was faster than SQLite
 
     def _check_same_node(self, header: Header) -> None:
         found = self._sql("SELECT header FROM run ORDER BY id DESC LIMIT 1").fetchone()
@@ -109,7 +113,7 @@ class Recorder:
                 f"{self.path} exists: pseudonyms are those of one run, so a redacted recording needs a new file"
             )
         if before.node.hostname != header.node.hostname:
-            raise RecordingError(f"{self.path} is a recording of {before.node.hostname}; choose another file")
+            raise RecordingError(f"{self.path} is a recording of {clean(before.node.hostname)}; choose another file")
 
     def _insert(self, header: Header, snapshot: Snapshot, text: bytes) -> None:
         key = self._key if self._since_key < FRAMES_PER_KEY else None
@@ -124,7 +128,10 @@ class Recorder:
                 self._sql("ROLLBACK")
             raise
         # The file alone is complete after each snapshot: somebody may copy it without what SQLite keeps beside it.
+        # Whoever reads at this moment holds it back; a recorder does not wait, the next snapshot does it too.
+        self._sql("PRAGMA busy_timeout = 0")
         self._sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._sql(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
         if key is None:
             assert number is not None
             self._key, self._since_key = (number, text), 0
@@ -211,6 +218,8 @@ def _lock(path: Path) -> int:
 
 def _check_ours(path: Path, file: int) -> None:
     """Raises RecordingError if it is no recording, or somebody else's, who could read what is added to it."""
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        raise RecordingError(f"{path} is a pipe or device; choose a file")
     if os.pread(file, len(MAGIC), 0) not in (b"", MAGIC):
         raise RecordingError(f"{path} exists and is no recording of whodunnet; choose another file")
     if os.fstat(file).st_uid != os.geteuid():

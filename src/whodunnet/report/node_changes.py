@@ -169,5 +169,5 @@ def _rows(
                 before=then[counter],
                 after=value,
                 difference=more,
-                per_second=more / seconds,
+                per_second=more / seconds if seconds > 0 else 0.0,
             )

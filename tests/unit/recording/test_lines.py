@@ -16,6 +16,7 @@ from whodunnet.errors import RecordingError
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Node, Recording, Snapshot
 from whodunnet.model.sockets import Sockets
+from whodunnet.recording import lines
 from whodunnet.recording.header import SCHEMA
 from whodunnet.recording.lines import save
 from whodunnet.recording.reader import load
@@ -65,10 +66,10 @@ def test_a_recording_comes_back_as_it_was_saved(node: Recording) -> None:
 
 
 def test_a_recording_is_one_line_for_the_node_and_one_for_each_snapshot(saved: Path) -> None:
-    lines = [json.loads(line) for line in saved.read_bytes().splitlines()]
-    assert len(lines) == 4
-    assert (lines[0]["schema"], lines[0]["node"]["hostname"]) == (SCHEMA, "n1")
-    assert [line["at"]["boot_seconds"] for line in lines[1:]] == [50.5, 51.5, 52.5]
+    found = [json.loads(line) for line in saved.read_bytes().splitlines()]
+    assert len(found) == 4
+    assert (found[0]["schema"], found[0]["node"]["hostname"]) == (SCHEMA, "n1")
+    assert [line["at"]["boot_seconds"] for line in found[1:]] == [50.5, 51.5, 52.5]
 
 
 def test_saving_again_replaces_what_was_there(saved: Path) -> None:
@@ -85,8 +86,8 @@ def test_fields_that_have_their_default_may_be_left_out(path: Path) -> None:
 
 
 def test_fields_that_a_later_version_added_are_passed_over(saved: Path) -> None:
-    lines = saved.read_bytes().splitlines()
-    saved.write_bytes(b"\n".join(b'{"later": [1], ' + line[1:] for line in lines))
+    found = saved.read_bytes().splitlines()
+    saved.write_bytes(b"\n".join(b'{"later": [1], ' + line[1:] for line in found))
     assert load(saved) == PLAIN
 
 
@@ -149,6 +150,33 @@ def test_a_value_of_the_wrong_type_is_refused_with_its_place(saved: Path) -> Non
 def test_a_sample_of_an_unknown_kind_is_refused(saved: Path) -> None:
     saved.write_bytes(saved.read_bytes().replace(b'"type":"sockets"', b'"type":"conntrack"', 1))
     assert "conntrack" in refusal(saved)
+
+
+@pytest.mark.parametrize("at", [
+    '{"wall": "2026-03-01T12:00:00", "boot_seconds": 5}',
+    '{"wall": "0001-01-01T00:00:00Z", "boot_seconds": 5}',
+    '{"wall": "9999-12-31T23:59:59-12:00", "boot_seconds": 5}',
+    '{"wall": "2026-03-01T12:00:00Z", "boot_seconds": 1e300}',
+    '{"wall": "2026-03-01T12:00:00Z", "boot_seconds": -1}',
+])  # fmt: skip
+def test_a_time_that_no_clock_shows_is_refused(saved: Path, at: str) -> None:
+    header = saved.read_bytes().splitlines()[0].replace(b'"snapshots":3', b'"snapshots":1')
+    saved.write_bytes(header + f'\n{{"at": {at}, "samples": {{}}}}\n'.encode())
+    assert refusal(saved) == f"{saved} is damaged: a snapshot has an impossible time"
+
+
+@pytest.mark.parametrize("value", ["[" * 5000, '{"x": {"type": "\\u001b]0;title\\u0007"}}'], ids=["deep", "escape"])
+def test_hostile_json_is_refused_in_a_printable_sentence(saved: Path, value: str) -> None:
+    header = saved.read_bytes().splitlines()[0]
+    saved.write_bytes(header + b'\n{"samples": ' + value.encode() + b"}\n")
+    assert "is damaged: " in refusal(saved)
+
+
+def test_a_file_too_large_for_memory_is_refused(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "BYTES_MAX", saved.stat().st_size)
+    assert load(saved) == PLAIN
+    monkeypatch.setattr(lines, "BYTES_MAX", saved.stat().st_size - 1)
+    assert "is too large for JSON lines" in refusal(saved)
 
 
 def test_a_file_that_is_not_there_is_named_with_the_reason(path: Path) -> None:

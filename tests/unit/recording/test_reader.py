@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import tempfile
 from datetime import timedelta
@@ -124,6 +125,9 @@ def test_a_sample_that_only_a_later_version_knows_is_refused(path: Path) -> None
     "UPDATE snapshot SET run = 7 WHERE id = 4",
     "UPDATE snapshot SET wall = 'noon' WHERE id = 4",
     "UPDATE snapshot SET wall = 9e99 WHERE id = 4",
+    "UPDATE snapshot SET wall = -6e10 WHERE id = 10",
+    "UPDATE snapshot SET boot_seconds = 9e999 WHERE id = 10",
+    f"UPDATE run SET header = '{'[' * 5000}'",
     "UPDATE run SET header = 'x'",
     "DELETE FROM run",
     "DROP TABLE snapshot",
@@ -139,6 +143,40 @@ def test_a_recording_without_snapshots_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("DELETE FROM snapshot")
     assert refusal(path) == f"{path} holds no snapshot"
+
+
+@pytest.mark.parametrize("statements", [
+    ("ALTER TABLE snapshot RENAME TO real", "CREATE VIEW snapshot AS SELECT * FROM real"),
+    ("CREATE TRIGGER t AFTER INSERT ON snapshot BEGIN DELETE FROM snapshot; END",),
+    ("ALTER TABLE snapshot ADD COLUMN more TEXT AS (hex(data))",),
+    ("CREATE TABLE more (x)",),
+])  # fmt: skip
+def test_a_recording_in_which_there_is_more_than_its_tables_is_refused(path: Path, statements: tuple[str, ...]) -> None:
+    """A view may have rows without end."""
+    with sqlite3.connect(path) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    assert refusal(path).endswith("is no recording of whodunnet, or is damaged: it has other tables")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    path = Path("/dev/zero")
+    if kind == "pipe":
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+    assert refusal(path) == f"{path} cannot be read: it is a pipe or device, no file"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+def test_what_another_user_put_beside_a_recording_is_not_taken_for_a_part_of_it(path: Path, suffix: str) -> None:
+    """In /var/tmp anybody may make a file; SQLite would read it as newer than the recording, and write into it."""
+    planted = path.with_name(path.name + suffix)
+    planted.touch()
+    os.chown(planted, 65534, 65534)
+    assert refusal(path) == f"{planted} belongs to another user and would be taken for a part of {path.name}"
+    assert len(load(recorded(path.with_name("other"))).snapshots) == 10
 
 
 @settings(max_examples=150, deadline=None)

@@ -22,6 +22,7 @@ from whodunnet.errors import RecordingError
 from whodunnet.model.snapshot import Recording, Snapshot
 from whodunnet.model.sockets import Sockets
 from whodunnet.recording import recorder as module
+from whodunnet.recording.database import BUSY_SECONDS
 from whodunnet.recording.header import Header, header_of
 from whodunnet.recording.lines import save
 from whodunnet.recording.reader import load, open_recording
@@ -205,6 +206,49 @@ def test_a_recording_can_be_read_while_it_is_written(path: Path) -> None:
             done = subprocess.run([sys.executable, "-c", read, str(path)], check=True, capture_output=True, text=True)
             assert int(done.stdout) == count
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_recorder_does_not_wait_for_whoever_reads(path: Path) -> None:
+    hold = "import sys, pathlib; from whodunnet.recording.reader import open_recording; "
+    hold += "held = open_recording(pathlib.Path(sys.argv[1])); print(len(held), flush=True); sys.stdin.read()"
+    snapshots = history(6)
+    with Recorder(path, ROOM) as recorder:
+        recorder.append(snapshots[0], HEADER)
+        with subprocess.Popen(
+            [sys.executable, "-c", hold, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as reader:
+            assert reader.stdout is not None
+            assert reader.stdout.readline() == b"1\n"
+            begin = time.monotonic()
+            for snapshot in snapshots[1:5]:
+                recorder.append(snapshot, HEADER)
+            assert time.monotonic() - begin < BUSY_SECONDS / 2
+            reader.kill()
+        recorder.append(snapshots[5], HEADER)
+        copy = path.with_name("copy")
+        copy.write_bytes(path.read_bytes())
+        assert load(copy).snapshots == tuple(snapshots)
+
+
+def test_a_pipe_or_device_is_refused(path: Path) -> None:
+    os.mkfifo(path)
+    assert refusal(path, history(1)) == f"{path} is a pipe or device; choose a file"
+
+
+def test_what_a_foreign_header_says_is_cleaned(path: Path) -> None:
+    write(path, history(1), replace(HEADER, node=replace(NODE, hostname="n\x1b]0;title\x07")))
+    assert "is a recording of n\ufffd]0;title\ufffd;" in refusal(path, history(1))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+def test_nothing_is_written_into_what_another_user_put_beside(path: Path, suffix: str) -> None:
+    planted = path.with_name(path.name + suffix)
+    planted.touch()
+    os.chown(planted, 65534, 65534)
+    with pytest.raises(RecordingError, match="belongs to another user"):
+        write(path, history(3))
+    assert planted.read_bytes() == b""
 
 
 def test_a_disk_that_is_nearly_full_is_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -268,6 +268,14 @@ def test_counters_of_a_namespace_number_that_was_given_to_another_pod_are_not_co
         assert (counters.compared, counters.apart, len(counters.rows)) == (compared, 1 - compared, compared)
 
 
+def test_snapshots_of_the_same_moment_have_no_rate() -> None:
+    """As two recorders of one node may take them, or a damaged clock tells."""
+    before, (node, after) = a_day()
+    counters = compare(before, (node, msgspec.structs.replace(after, at=before[1].at))).counters
+    assert counters is not None
+    assert {row.per_second for row in counters.rows} == {0.0}
+
+
 def test_counters_go_on_within_one_boot_only() -> None:
     before, (_, after) = a_day()
     comparison = compare(before, (REBOOTED, after))
