@@ -4,8 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUILD_PACKAGES := clang libbpf-dev libelf-dev zlib1g-dev gcc python3-dev python3-venv
 TEST_PACKAGES := $(BUILD_PACKAGES) iproute2 util-linux libcap2-bin procps containerd runc containernetworking-plugins \
-	nftables iptables busybox-static nginx-light haproxy openssl clang-format systemd \
+	nftables iptables busybox-static nginx-light haproxy openssl clang-format systemd docker.io podman lxc \
+	systemd-container uidmap slirp4netns bash zsh fish groff mandoc debootstrap \
 	$(if $(shell command -v node),,nodejs)
+# The interpreter that is bundled: Debian's own, where there is one.
+BUNDLE_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) $(PYTHON))
+BUNDLE_PACKAGES := $(BUILD_PACKAGES) libfribidi0 libzstd-dev zstd
+BUNDLE_TEST_PACKAGES := busybox-static debootstrap iproute2 musl-tools util-linux
 ENTER_BED := unshare --net --mount --propagation private sh -c \
 	'mkdir -p /run/netns && mount -t tmpfs none /run/netns && ip link set lo up && exec "$$@"' sh
 
@@ -19,26 +24,40 @@ test: $(VENV)/tested ## set up what is missing and pass every test
 	$(BIN)/pytest tests/unit tests/docs
 	$(if $(filter 0,$(shell id -u)),$(ENTER_BED) ,)$(BIN)/pytest tests/netns tests/containers
 
-test-kernels: $(VENV)/tested ## the same programs on other kernels, in virtual machines
+test-kernels: $(VENV)/tested bundle ## the same programs on other kernels, in virtual machines
 	$(BIN)/pytest tests/kernels
+
+test-bundle: $(VENV)/tested bundle ## the bundle and the wheel in foreign roots (root)
+	$(call install_packages,$(BUNDLE_TEST_PACKAGES))
+	$(BIN)/pytest tests/bundle
 
 lint: $(VENV)/tested ## style, types, layers, formatted C
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy --strict -p lab -p bench -p tests.docs -p tests.kernels
+	$(BIN)/mypy --strict -p lab -p bench -p tests.docs -p tests.kernels -p tests.bundle
 	$(BIN)/lint-imports
-	clang-format --dry-run --Werror bpf/*.c bpf/*.h bpf/include/*.h tools/*.c
+	clang-format --dry-run --Werror bpf/*.c bpf/*.h bpf/include/*.h tools/*.c tools/*.h
 
 bench: $(VENV)/tested ## measure against what a user would run instead (root)
 	$(BIN)/python -m bench
 
+bundle: $(VENV)/bundler build/whodunnet.1 ## dist/: one file that runs anywhere, the wheel, their sums and bill of materials
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 315532800)} \
+		$(VENV)/bundle/bin/python tools/bundle.py
+
+wheel: $(VENV)/bundler build/whodunnet.1 ## dist/: a wheel that needs no compiler and no libbpf
+	@$(VENV)/bundle/bin/python tools/bundle.py --wheel
+
 build: $(VENV)/built ## only build and install into .venv
 
-# Packages are installed only where one is missing, so that a set-up machine needs no network here.
+# Packages are installed only where one is missing, so that a set-up machine needs no network here. No service of theirs
+# is started (policy-rc.d, see invoke-rc.d(8)): dockerd and nginx would change the machine for good.
 define install_packages
 	@missing=$$(for p in $(1); do dpkg -s $$p 2>/dev/null | grep -q '^Status:.* installed$$' || echo $$p; done); \
 	if [ -n "$$missing" ] && [ $$(id -u) -eq 0 ]; then \
+		policy=/usr/sbin/policy-rc.d; [ -e $$policy ] || { made=$$policy; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; }; \
+		trap 'rm -f $$made' EXIT; \
 		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y $$missing >/dev/null; \
 	elif [ -n "$$missing" ]; then \
 		echo "These packages are missing, and only root can install them: $$missing" >&2; \
@@ -58,8 +77,19 @@ $(VENV)/tested: $(VENV)/built requirements-dev.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements-dev.lock
 	@touch $@
 
+$(VENV)/bundler: pyproject.toml
+	$(call install_packages,$(BUNDLE_PACKAGES))
+	@test -x $(VENV)/bundle/bin/pip || $(BUNDLE_PYTHON) -m venv $(VENV)/bundle
+	@$(VENV)/bundle/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	@$(VENV)/bundle/bin/pip install --quiet --disable-pip-version-check --group bundle
+	@touch $@
+
+# Made by the command line itself, so it cannot be made while the package is built.
+build/whodunnet.1: $(VENV)/built tools/manual.py $(wildcard src/whodunnet/cli/*.py)
+	@mkdir -p build && $(BIN)/python tools/manual.py > $@.new && mv $@.new $@
+
 clean: ## remove what was built
 	rm -rf $(VENV) build dist src/*.egg-info src/whodunnet/kernel/bpf/objects src/whodunnet/kernel/bpf/_libbpf.*.so \
 		src/whodunnet/pages
 
-.PHONY: help diagnose test test-kernels lint bench build clean
+.PHONY: help diagnose test test-kernels test-bundle lint bench bundle wheel build clean

@@ -30,7 +30,7 @@ from .pages import (
 )
 
 PAGES = pytest.mark.parametrize("page", every_page(), ids=name_of)
-ROOTS_OF_ANY_MACHINE = {"proc", "sys", "dev", "run", "var", "etc", "host"}
+ROOTS_OF_ANY_MACHINE = {"proc", "sys", "dev", "run", "var", "etc", "host", "tmp"}
 PLACEHOLDER = re.compile(r"[A-Z]{2,}|\.\.\.|[*<{]")
 TREES = ("src", "tests", "bpf", "docs", "lab", "bench", "tools")
 

@@ -122,7 +122,8 @@ class BpfObject:
         if number in (errno.EPERM, errno.EACCES):
             text = f"the kernel or a security module forbids BPF programs although the rights are there: {log}"
         elif number == errno.ESRCH or "BTF" in log:
-            text = f"this kernel does not describe its types (CONFIG_DEBUG_INFO_BTF): {log}"
+            where = "/sys is not mounted here, or this kernel does not describe its types (CONFIG_DEBUG_INFO_BTF)"
+            text = f"the kernel's types cannot be read: {where}: {log}"
         else:
             text = f"the kernel refused the BPF program of {name} ({os.strerror(number)}): {log}"
         return UnreadableError(text, code="unsupported")
