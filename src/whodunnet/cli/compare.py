@@ -63,9 +63,9 @@ def newest(path: Path) -> Taken:
 def moments(path: Path, start: TypedTime | None, end: TypedTime | None) -> tuple[Taken, Taken]:
     """Two snapshots of one recording. Raises RecordingError, or UsageError if both times lead to the same one."""
     with open_recording(path) as stored:
-        last = stored.end
-        before = _last_by(stored, start.resolve(last)) if start else next(stored.snapshots())
-        after = _last_by(stored, end.resolve(last)) if end else _last_by(stored, None)
+        span = stored.start, stored.end
+        before = _last_by(stored, start.resolve_to(*span)) if start else next(stored.snapshots())
+        after = _last_by(stored, end.resolve_to(*span) if end else None)
     if before == after:
         at = before[1].at.wall.isoformat(timespec="seconds").replace("+00:00", "Z")
         raise UsageError(f"there is nothing to compare: both moments lead to the snapshot of {at} in {path}")

@@ -10,6 +10,8 @@ import msgspec
 
 from whodunnet.cli.duration import seconds_of
 
+_REST_OF_SECOND = timedelta(microseconds=999_999)
+
 
 class TypedTime(msgspec.Struct, frozen=True):
     """A time as it was typed: a moment, a time of day in UTC, or how long before the recording's end."""
@@ -26,6 +28,15 @@ class TypedTime(msgspec.Struct, frozen=True):
             return end - self.before_end
         same_day = datetime.combine(end.astimezone(UTC).date(), self.of_day, UTC)
         return same_day if same_day <= end else same_day - timedelta(days=1)
+
+    def resolve_to(self, start: datetime, end: datetime) -> datetime:
+        """As the moment up to which is meant: a whole second with all of it, and no time of day before the start."""
+        if self.moment is None and self.of_day is None:
+            return self.resolve(end)
+        moment = self.resolve(end)
+        if self.of_day is not None and moment < start:
+            moment += timedelta(days=1)
+        return moment if moment.microsecond else moment + _REST_OF_SECOND
 
 
 class Instant(click.ParamType[TypedTime]):

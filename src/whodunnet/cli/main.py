@@ -11,6 +11,7 @@ import click
 
 from whodunnet import __version__
 from whodunnet.errors import RecordingError, UsageError, WhodunnetError
+from whodunnet.model.text import clean
 
 VERBS = {
     "compare": "Show what changed between two recordings, or two moments of one.",
@@ -25,6 +26,8 @@ VERBS = {
     "sockets": "Show who owns the sockets of this node and what they hold.",
 }
 EXIT_UNJUDGED = 2
+TRACEBACK = "WHODUNNET_TRACEBACK"
+"""In the environment as 1: an error of whodunnet itself is raised as it is, for who mends it."""
 
 
 class Verbs(click.Group):
@@ -67,7 +70,7 @@ def whodunnet() -> None:
 
 
 def run() -> None:
-    """Entry point: every expected failure is one sentence on standard error and exit status 2."""
+    """Entry point: every failure is one sentence on standard error and exit status 2."""
     try:
         raise SystemExit(whodunnet(standalone_mode=False))
     except (click.Abort, KeyboardInterrupt):
@@ -89,6 +92,16 @@ def run() -> None:
         _stop(f"cannot judge this node: {error}")
     except OSError as error:
         _stop(f"{error.filename or 'output'}: {error.strerror}")
+    except Exception as error:  # Python's own exit status would be 1, which means a finding
+        if os.environ.get(TRACEBACK) == "1":
+            raise
+        _stop(_own_fault(error))
+
+
+def _own_fault(error: Exception) -> str:
+    """The sentence for what should not happen."""
+    what = clean(f"{type(error).__name__}: {error}")
+    return f"an error of whodunnet itself: {what}; please report it, with the recording or the output of whodunnet list"
 
 
 def _stop(text: str) -> None:

@@ -40,7 +40,8 @@ def command(
 
     write = _writer(output, file)
     with open_recording(file) as stored:
-        first, last = (None if t is None else t.resolve(stored.end) for t in (start, end))
+        first = start.resolve(stored.end) if start else None
+        last = end.resolve_to(stored.start, stored.end) if end else None
         if first is not None and last is not None and first > last:
             raise UsageError("--from is later than --to")
         chart = make_chart(

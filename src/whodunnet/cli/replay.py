@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -36,11 +35,9 @@ def command(
     if start is not None and seconds is not None:
         raise UsageError("--from and --for both say where to begin; give one of them")
     with open_recording(file) as stored:
-        to = end.resolve(stored.end) if end else None
+        to = end.resolve_to(stored.start, stored.end) if end else None
         begin = start.resolve(stored.end) if start else None
-        if seconds is not None:
-            begin = (to or stored.end) - timedelta(seconds=seconds)
-        recording = stored.recording(begin, to, SNAPSHOTS_MAX)
+        recording = stored.recording(begin, to, SNAPSHOTS_MAX, seconds)
     judging.answer(diagnose(recording, rules, judging.require), page_size_bytes(recording))
 
 

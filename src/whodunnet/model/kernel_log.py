@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from whodunnet.model.bounds import Count, Seconds
+
 
 class LogLine(msgspec.Struct, frozen=True):
     """kind: which known message it is; boot_seconds: when the kernel wrote it (None: the source does not say)."""
 
     kind: str
-    boot_seconds: float | None
+    boot_seconds: Seconds | None
     text: str
 
 
@@ -21,7 +23,7 @@ class KernelLog(msgspec.Struct, frozen=True, tag="kernel_log", kw_only=True):
     """
 
     source: str
-    reaches_back_seconds: float | None
+    reaches_back_seconds: Seconds | None
     lines: tuple[LogLine, ...] = ()
-    counts: dict[str, int] = {}
-    lost: int = 0
+    counts: dict[str, Count] = {}
+    lost: Count = 0

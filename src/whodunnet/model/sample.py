@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import msgspec
 
 from whodunnet.errors import FailureCode
+from whodunnet.model.bounds import Count, Instant, Seconds
 
 
 class Moment(msgspec.Struct, frozen=True):
     """One instant on both clocks: wall time (UTC) and seconds since boot (CLOCK_BOOTTIME)."""
 
-    wall: datetime
+    wall: Instant
     boot_seconds: float
 
 
@@ -27,8 +26,8 @@ class Failure(msgspec.Struct, frozen=True, tag="failure", kw_only=True):
 class CollectorCost(msgspec.Struct, frozen=True, kw_only=True):
     """What one collector cost over the whole window, and what it lost."""
 
-    wall_seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    lost: int = 0
+    wall_seconds: Seconds = 0.0
+    cpu_seconds: Seconds = 0.0
+    lost: Count = 0
     attributed_share: float | None = None
     truncated: bool = False

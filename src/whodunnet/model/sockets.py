@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from whodunnet.model.bounds import Ages, Count, PageSize, Port, Seconds, Signed
+
 Protocol = Literal["tcp", "mptcp", "udp", "unix", "other"]
 Role = Literal["listener", "accepted", "initiated", "unconnected"]
 Holding = Literal[
@@ -35,7 +37,7 @@ class Endpoint(msgspec.Struct, frozen=True, order=True):
     """
 
     address: str | None
-    port: int | None
+    port: Port | None
 
 
 class SocketGroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -55,26 +57,26 @@ class SocketGroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     unmarked: how many with a symptom cannot be compared in the next snapshot, for lack of room.
     """
 
-    owner_pid: int | None = None
-    netns: int | None
+    owner_pid: Count | None = None
+    netns: Count | None
     protocol: Protocol
-    family: int = 0  # 4, 6 or 0
+    family: Count = 0  # 4, 6 or 0
     state: str  # "established", "close-wait", ... lower case names of the TCP states; "none" for other protocols
     role: Role
     holding: Holding
     symptom: Symptom = "none"
     endpoint: Endpoint | None = None
-    cgroup_id: int | None = None  # cgroup v2 id, kept where no process owns the socket
-    sockets: int
-    memory_bytes: int = 0
-    receive_bytes: int = 0
-    send_bytes: int = 0
-    unread_bytes: int = 0
-    unsent_bytes: int = 0
-    unchanged: int | None = None
-    shared: int = 0
-    unmarked: int = 0
-    ages: tuple[int, ...] = ()
+    cgroup_id: Count | None = None  # cgroup v2 id, kept where no process owns the socket
+    sockets: Count
+    memory_bytes: Signed = 0
+    receive_bytes: Count = 0
+    send_bytes: Count = 0
+    unread_bytes: Count = 0
+    unsent_bytes: Count = 0
+    unchanged: Count | None = None
+    shared: Count = 0
+    unmarked: Count = 0
+    ages: Ages = ()
 
     def older_than(self, seconds: int) -> int:
         """Number of sockets whose age is at least `seconds`, which must be one of AGE_BOUNDS_SECONDS."""
@@ -84,16 +86,16 @@ class SocketGroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 class StuckSocket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One socket with a symptom, with both ends, so that a full send queue can be followed to its reader."""
 
-    owner_pid: int | None = None
-    netns: int
+    owner_pid: Count | None = None
+    netns: Count
     symptom: Symptom
     holding: Holding
     role: Role
     local: Endpoint
     remote: Endpoint
-    memory_bytes: int
-    unread_bytes: int
-    unsent_bytes: int
+    memory_bytes: Signed
+    unread_bytes: Count
+    unsent_bytes: Count
     unchanged: bool | None = None
 
 
@@ -103,11 +105,11 @@ class AcceptQueue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     shared: several processes have it open; owner_pid is the first of them.
     """
 
-    owner_pid: int | None = None
-    netns: int
+    owner_pid: Count | None = None
+    netns: Count
     local: Endpoint
-    waiting: int
-    limit: int
+    waiting: Count
+    limit: Count
     shared: bool = False
 
 
@@ -130,20 +132,20 @@ class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True, omit_def
     method: Literal["bpf", "sock_diag"]
     groups: tuple[SocketGroup, ...]
     stuck: tuple[StuckSocket, ...] = ()
-    stuck_total: int = 0
+    stuck_total: Count = 0
     accept_queues: tuple[AcceptQueue, ...] = ()
     listeners_cut: bool = False
-    time_wait: int = 0
-    request_sockets: int = 0
-    other_sockets: int = 0
-    other_memory_bytes: int = 0
-    lost: int = 0
-    netns_total: int | None = None
-    netns_unread: int = 0
+    time_wait: Count = 0
+    request_sockets: Count = 0
+    other_sockets: Count = 0
+    other_memory_bytes: Signed = 0
+    lost: Count = 0
+    netns_total: Count | None = None
+    netns_unread: Count = 0
     all_processes: bool = True
-    page_size_bytes: int = 4096
+    page_size_bytes: PageSize = 4096
     not_seen: tuple[str, ...] = ()
-    longest_step_seconds: float = 0.0
+    longest_step_seconds: Seconds = 0.0
     follows: bool = True
     fallback_reason: str | None = None
     missing_capability: str | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from whodunnet.model.bounds import Count, Cpus, PageSize, Signed, UnsignedLong
+
 
 class TcpMemory(msgspec.Struct, frozen=True, tag="tcp_memory", kw_only=True):
     """tcp_mem, sockstat, sockstat6, protocols and the memory counters of TcpExt.
@@ -13,24 +15,26 @@ class TcpMemory(msgspec.Struct, frozen=True, tag="tcp_memory", kw_only=True):
     that was read; counters are kept per namespace. None: the kernel did not say (tcp_mem is not in a child netns).
     """
 
-    page_size_bytes: int
-    cpus: int
-    low_pages: int | None = None
-    pressure_pages: int | None = None
-    max_pages: int | None = None
-    used_pages: int
+    page_size_bytes: PageSize
+    cpus: Cpus
+    low_pages: UnsignedLong | None = None
+    pressure_pages: UnsignedLong | None = None
+    max_pages: UnsignedLong | None = None
+    used_pages: Signed
     under_pressure: bool | None = None
-    orphans: int
-    alloc_sockets: int
-    inuse_sockets: int
-    inuse6_sockets: int | None = None
-    time_wait_sockets: int
-    max_orphans: int | None = None
-    max_time_wait: int | None = None
-    memory_total_bytes: int | None = None
-    counters: dict[int, dict[str, int]] = {}  # netns inode number -> TcpExt counter -> value since the netns was made
-    netns_read: int = 0
-    netns_unread: int = 0  # known, but their counters could not be read
+    orphans: Count
+    alloc_sockets: Count
+    inuse_sockets: Count
+    inuse6_sockets: Count | None = None
+    time_wait_sockets: Signed
+    max_orphans: Signed | None = None
+    max_time_wait: Signed | None = None
+    memory_total_bytes: Count | None = None
+    counters: dict[
+        Count, dict[str, Count]
+    ] = {}  # netns inode number -> TcpExt counter -> value since the netns was made
+    netns_read: Count = 0
+    netns_unread: Count = 0  # known, but their counters could not be read
 
     @property
     def drift_pages(self) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import msgspec
+
+from whodunnet.model.bounds import Count, Instant
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
@@ -13,12 +13,12 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     state: "running", "sleeping", "uninterruptible", "stopped", "frozen", "zombie", "gone", or None where nobody looked.
     """
 
-    pid: int
+    pid: Count
     comm: str
     exe: str | None = None
-    started: datetime | None = None
+    started: Instant | None = None
     state: str | None = None
-    descriptor_limit: int | None = None
+    descriptor_limit: Count | None = None
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     runtime: str | None = None
     cgroup: str
     image: str | None = None
-    started: datetime | None = None
+    started: Instant | None = None
 
 
 class Pod(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +52,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     container: Container | None = None
     pod: Pod | None = None
     unit: str | None = None
-    netns: int | None = None
+    netns: Count | None = None
 
 
 class Workloads(msgspec.Struct, frozen=True, tag="workloads", kw_only=True):
@@ -62,7 +62,7 @@ class Workloads(msgspec.Struct, frozen=True, tag="workloads", kw_only=True):
     exactly one pod does. by_cgroup_id: containers by cgroup v2 id. unknown_pids: vanished or unreadable.
     """
 
-    by_pid: dict[int, Workload] = {}
-    by_netns: dict[int, Workload] = {}
-    by_cgroup_id: dict[int, Workload] = {}
-    unknown_pids: int = 0
+    by_pid: dict[Count, Workload] = {}
+    by_netns: dict[Count, Workload] = {}
+    by_cgroup_id: dict[Count, Workload] = {}
+    unknown_pids: Count = 0

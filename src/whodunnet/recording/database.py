@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from whodunnet.errors import RecordingError
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Snapshot
 from whodunnet.model.text import clean
-from whodunnet.recording.frame import unpack
+from whodunnet.recording.frame import unpack, unpacked_bytes
 from whodunnet.recording.header import Header, parse_header
 from whodunnet.recording.source import Row, parse_snapshot, possible
 
@@ -29,12 +30,18 @@ VERSION = 1
 PAGE_BYTES = 1024
 """Small, since each snapshot wastes half a page."""
 
+ROWS_MAX = 500_000
+"""Snapshots that are read, and runs: each takes memory before the first is judged. As many are six days of a second."""
+
 BUSY_SECONDS = 10
+TRIES, PAUSE_SECONDS = 20, 0.05
+"""How often a recording is opened that is written to, where its reader can lock nobody out."""
 
 TABLES = (
     "CREATE TABLE run (id INTEGER PRIMARY KEY, header TEXT NOT NULL)",
     "CREATE TABLE snapshot (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, "
-    "key INTEGER REFERENCES snapshot, wall REAL NOT NULL, boot_seconds REAL NOT NULL, data BLOB NOT NULL)",
+    "key INTEGER REFERENCES snapshot, wall REAL NOT NULL, boot_seconds REAL NOT NULL, used_pages INTEGER, "
+    "data BLOB NOT NULL)",
 )
 LAYOUT = f"""
 PRAGMA page_size = {PAGE_BYTES};
@@ -57,24 +64,19 @@ class Database:
         """Raises RecordingError if the file is foreign, damaged or of another schema."""
         self._path = path
         self._key: tuple[int, bytes] | None = None
-        self._connection = open_for_reading(path)
-        try:
-            self._connection.execute("BEGIN")
-            check_identity(self._connection, path)
-            runs = self._connection.execute("SELECT id, header FROM run ORDER BY id").fetchall()
-            self.headers: Sequence[Header] = [parse_header(text, path) for _, text in runs]
-            positions = {number: position for position, (number, _) in enumerate(runs)}
-            rows = self._connection.execute("SELECT run, wall, boot_seconds, id FROM snapshot ORDER BY id")
-            self.rows: Sequence[Row] = [
-                Row(positions[run], possible(Moment(datetime.fromtimestamp(wall, UTC), boot)), number)
-                for run, wall, boot, number in rows
-            ]
-        except DAMAGE as error:
-            self.close()
-            raise damaged(path, error) from error
-        except RecordingError:
-            self.close()
-            raise
+        for tries_left in reversed(range(TRIES)):
+            self._connection = open_for_reading(path)
+            try:
+                self._look()
+                return
+            except DAMAGE as error:
+                self.close()
+                if not (tries_left and is_read_only(path) and is_in_use(path)):
+                    raise unreadable(path, error) from error
+            except RecordingError:
+                self.close()
+                raise
+            time.sleep(PAUSE_SECONDS)
 
     def read(self, row: Row) -> Snapshot:
         """The snapshot of a row. Raises RecordingError if it is damaged."""
@@ -83,9 +85,26 @@ class Database:
         except (*DAMAGE, RecordingError) as error:
             raise damaged(self._path, error) from error
 
+    def size_bytes(self, row: Row) -> int:
+        """Of the snapshot's JSON, by the frame's own word. Raises RecordingError if it is damaged."""
+        try:
+            return unpacked_bytes(self._frame(row.number)[1])
+        except (*DAMAGE, RecordingError) as error:
+            raise damaged(self._path, error) from error
+
     def close(self) -> None:
         """Ends the view of the file."""
         self._connection.close()
+
+    def _look(self) -> None:
+        self._connection.execute("BEGIN")
+        check_identity(self._connection, self._path)
+        check_number(self._connection, self._path)
+        runs = self._connection.execute("SELECT id, header FROM run ORDER BY id").fetchall()
+        self.headers: Sequence[Header] = [parse_header(text, self._path) for _, text in runs]
+        positions = {number: position for position, (number, _) in enumerate(runs)}
+        rows = self._connection.execute("SELECT run, wall, boot_seconds, id, used_pages FROM snapshot ORDER BY id")
+        self.rows: Sequence[Row] = [_row(positions, *row) for row in rows]
 
     def _text(self, number: int) -> bytes:
         key, data = self._frame(number)
@@ -103,6 +122,12 @@ class Database:
         return found[0], found[1]
 
 
+def _row(positions: dict[int, int], run: int, wall: float, boot: float, number: int, pages: int | None) -> Row:
+    if not isinstance(pages, int | None):
+        raise ValueError("a number of pages is none")
+    return Row(positions[run], possible(Moment(datetime.fromtimestamp(wall, UTC), boot)), number, pages)
+
+
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that changes no data, and tidies up what a killed recorder left, where it may write.
 
@@ -110,17 +135,25 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     """
     try:
         check_beside(path)
-        if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+        if not is_read_only(path):
             connection = connect(path, "mode=rw")
         else:
-            log = path.with_name(path.name + "-wal")
-            alone = not log.exists() or log.stat().st_size == 0
-            connection = connect(path, "mode=ro&immutable=1" if alone else "mode=ro")
+            connection = connect(path, "mode=ro" if is_in_use(path) else "mode=ro&immutable=1")
         connection.execute("PRAGMA query_only = 1")
-        connection.execute("SELECT count(*) FROM sqlite_master")
     except (*DAMAGE, OSError) as error:
         raise damaged(path, error) from error
     return connection
+
+
+def is_read_only(path: Path) -> bool:
+    """Whether SQLite may not make what it keeps beside the file."""
+    return not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether somebody has it open to write, or was killed; an empty log alone says nothing."""
+    log, index = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
+    return index.exists() or (log.exists() and log.stat().st_size > 0)
 
 
 def connect(path: Path, options: str) -> sqlite3.Connection:
@@ -157,6 +190,25 @@ def check_identity(connection: sqlite3.Connection, path: Path) -> None:
     found = connection.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchmany(len(TABLES) + 1)
     if [_spaced(str(sql)) for (sql,) in found] != list(TABLES):
         raise damaged(path, ValueError("it has other tables"))
+
+
+def check_number(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises RecordingError if it has more snapshots, or runs, than are read."""
+    for table in ("snapshot", "run"):
+        counted = f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {ROWS_MAX + 1})"
+        if connection.execute(counted).fetchone()[0] > ROWS_MAX:
+            raise RecordingError(f"{path} cannot be read: it holds more than {ROWS_MAX:,} {table}s")
+
+
+def unreadable(path: Path, error: Exception) -> RecordingError:
+    """What to say where the content could not be read: whose fault it is depends on where the file lies."""
+    beyond = getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_BUSY"))
+    if beyond and is_read_only(path) and is_in_use(path):
+        return RecordingError(
+            f"{path} cannot be read where it lies: its recorder is at work or was killed, and only where one may write "
+            f"can {path.name}-wal be read with it; copy both elsewhere and read them there"
+        )
+    return damaged(path, error)
 
 
 def damaged(path: Path, error: Exception) -> RecordingError:

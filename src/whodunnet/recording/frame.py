@@ -16,12 +16,19 @@ else:
 
 LEVEL = 9
 WINDOW_LOG_MAX = 26
-FRAME_BYTES_MAX = 1 << WINDOW_LOG_MAX
-"""A snapshot of 16,384 groups with all bounds reached is a third of this."""
+FRAME_BYTES_MAX = 48 << 20
+"""What one snapshot may make a reader hold in memory, twice with its key frame."""
 
 
 def pack(text: bytes, key: bytes | None) -> bytes:
-    """Compress a snapshot's JSON; key: the JSON of its key frame, None for a key frame. Checked when unpacked."""
+    """Compress a snapshot's JSON; key: the JSON of its key frame, None for a key frame. Checked when unpacked.
+
+    Raises RecordingError if it is larger than what is unpacked again.
+    """
+    if len(text) > FRAME_BYTES_MAX:
+        raise RecordingError(
+            f"a snapshot of {len(text):,} bytes is larger than a recording holds ({FRAME_BYTES_MAX:,})"
+        )
     options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: LEVEL,
         zstd.CompressionParameter.checksum_flag: 1,
@@ -41,6 +48,20 @@ def unpack(data: bytes, key: bytes | None) -> bytes:
     if not decompressor.eof:
         raise RecordingError(f"a snapshot is cut short, or larger than {FRAME_BYTES_MAX:,} bytes")
     return text
+
+
+def unpacked_bytes(data: bytes) -> int:
+    """How large the JSON is by the frame's own word, which `unpack` holds it to; nothing is decompressed.
+
+    Raises RecordingError if the bytes are no frame, or one that does not say, or says more than FRAME_BYTES_MAX.
+    """
+    try:
+        size = zstd.get_frame_info(data).decompressed_size
+    except zstd.ZstdError as error:
+        raise RecordingError(str(error)) from error
+    if size is None or size > FRAME_BYTES_MAX:
+        raise RecordingError(f"a snapshot does not say its size, or is larger than {FRAME_BYTES_MAX:,} bytes")
+    return size
 
 
 def _prefix(key: bytes | None) -> zstd.ZstdDict | tuple[zstd.ZstdDict, int] | None:

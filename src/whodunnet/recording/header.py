@@ -8,6 +8,7 @@ import msgspec
 
 from whodunnet import __version__
 from whodunnet.errors import RecordingError
+from whodunnet.model.bounds import Count, Seconds
 from whodunnet.model.sample import CollectorCost
 from whodunnet.model.snapshot import Node, Recording
 from whodunnet.model.text import clean
@@ -33,10 +34,10 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     tool: str | None = __version__
     node: Node
     costs: dict[str, CollectorCost] = {}
-    wall_seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    peak_rss_bytes: int = 0
-    snapshots: int | None = None
+    wall_seconds: Seconds = 0.0
+    cpu_seconds: Seconds = 0.0
+    peak_rss_bytes: Count = 0
+    snapshots: Count | None = None
     redacted: bool = False
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from whodunnet.errors import RecordingError
 from whodunnet.model.sample import CollectorCost
 from whodunnet.model.snapshot import Node, Recording, Snapshot
+from whodunnet.recording.choice import choose, follows, unfollowed
 from whodunnet.recording.database import MAGIC, Database
 from whodunnet.recording.header import Header
 from whodunnet.recording.lines import Lines
@@ -18,6 +19,9 @@ from whodunnet.recording.source import Row, Source
 
 SNAPSHOTS_MAX = 61
 """As many as a live window has."""
+
+BYTES_MAX = 128 << 20
+"""JSON of all snapshots that are judged together; in memory it is about three times as much."""
 
 
 def open_recording(path: Path) -> StoredRecording:
@@ -75,10 +79,15 @@ class StoredRecording:
             yield self._source.headers[row.header].node, self._source.read(row)
 
     def recording(
-        self, start: datetime | None = None, end: datetime | None = None, at_most: int = SNAPSHOTS_MAX
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        at_most: int = SNAPSHOTS_MAX,
+        seconds: float | None = None,
     ) -> Recording:
-        """The newest boot between two times of the wall clock; of many snapshots `at_most`, evenly spread.
+        """The newest boot between two times of the wall clock; of many snapshots `at_most`.
 
+        seconds: only so much of it, up to its end, by the clock that nobody sets.
         Raises RecordingError if there is none, or one of them is damaged.
         """
         rows = self._between(start, end)
@@ -89,17 +98,31 @@ class StoredRecording:
             )
         node = self._node(rows[-1])
         of_boot = [row for row in rows if self._node(row).boot_id == node.boot_id]
-        chosen = spread(of_boot, at_most)
+        begin = of_boot[-1].at.boot_seconds - seconds if seconds is not None else 0.0
+        wanted = [row for row in of_boot if row.at.boot_seconds >= begin]
+        chosen = self._within_bounds(wanted, choose(wanted, at_most))
         runs = [self._source.headers[position] for position in sorted({row.header for row in chosen})]
         return Recording(
             node=node,
-            snapshots=tuple(self._source.read(row) for row in chosen),
+            snapshots=tuple(self._read(chosen)),
             costs=_costs(runs),
             wall_seconds=sum(run.wall_seconds for run in runs),
             cpu_seconds=sum(run.cpu_seconds for run in runs),
             peak_rss_bytes=max(run.peak_rss_bytes for run in runs),
-            notes=tuple(_notes(len(rows), len(of_boot), len(chosen))),
+            notes=tuple(_notes(len(rows), len(of_boot), len(wanted), len(chosen))),
         )
+
+    def _within_bounds(self, wanted: Sequence[Row], chosen: list[Row]) -> list[Row]:
+        """Fewer of them where all together would take too much memory."""
+        size = sum(self._source.size_bytes(row) for row in chosen)
+        return chosen if size <= BYTES_MAX else choose(wanted, max(3, len(chosen) * BYTES_MAX // size))
+
+    def _read(self, chosen: Sequence[Row]) -> Iterator[Snapshot]:
+        before: Row | None = None
+        for row in chosen:
+            snapshot = self._source.read(row)
+            yield snapshot if before is None or follows(before, row) else unfollowed(snapshot)
+            before = row
 
     def _node(self, row: Row) -> Node:
         return self._source.headers[row.header].node
@@ -112,24 +135,17 @@ class StoredRecording:
         ]
 
 
-def spread(rows: Sequence[Row], at_most: int) -> list[Row]:
-    """The first, the last, and evenly many between them."""
-    if len(rows) <= at_most:
-        return list(rows)
-    if at_most == 1:
-        return [rows[-1]]
-    return [rows[round(n * (len(rows) - 1) / (at_most - 1))] for n in range(at_most)]
-
-
-def _notes(total: int, of_boot: int, chosen: int) -> Iterator[str]:
-    if of_boot < total:
+def _notes(between: int, of_boot: int, wanted: int, chosen: int) -> Iterator[str]:
+    """Numbers of snapshots: between the times, of those of the newest boot, of those not too old, and judged."""
+    if wanted == of_boot < between:
         yield (
             f"the machine was rebooted within the recording: only what follows the last boot was judged "
-            f"({of_boot:,} of {total:,} snapshots); --to reaches the boots before it"
+            f"({of_boot:,} of {between:,} snapshots); --to reaches the boots before it"
         )
-    if chosen < of_boot:
+    if chosen < wanted:
         yield (
-            f"{chosen:,} of the {of_boot:,} snapshots were judged, evenly spread; --from and --to look closer at a part"
+            f"{chosen:,} of {wanted:,} snapshots were judged, spread over the time, the one with the most TCP memory "
+            "among them; --from and --to look closer at a part"
         )
 
 

@@ -18,9 +18,19 @@ import msgspec
 from whodunnet.errors import RecordingError
 from whodunnet.model.snapshot import Snapshot
 from whodunnet.model.text import clean
-from whodunnet.recording.database import BUSY_SECONDS, LAYOUT, MAGIC, check_beside, check_identity, connect
+from whodunnet.recording.create import create
+from whodunnet.recording.database import (
+    BUSY_SECONDS,
+    LAYOUT,
+    MAGIC,
+    ROWS_MAX,
+    check_beside,
+    check_identity,
+    connect,
+)
 from whodunnet.recording.frame import pack
 from whodunnet.recording.header import Header, parse_header
+from whodunnet.recording.peak import used_pages
 from whodunnet.recording.thin import thin
 
 FRAMES_PER_KEY = 60
@@ -41,6 +51,7 @@ class Recorder:
         self._run = 0
         self._key: tuple[int, bytes] | None = None
         self._since_key = 0
+        self._count = 0
         if path.exists():
             self._lock = _lock(path)
 
@@ -82,13 +93,14 @@ class Recorder:
     def _begin(self, header: Header, snapshot: Snapshot, text: bytes) -> None:
         _check_free(self.path, len(text))
         if self._lock is None:
-            _create(self.path, header, snapshot, text)
+            create(self.path, _begun(header, snapshot, text))
             self._lock = _lock(self.path)
             self._open()
-            self._run, self._key = 1, (1, text)
+            self._run, self._key, self._count = 1, (1, text), 1
             return
         self._open()
         self._check_same_node(header)
+        self._count = self._pragma_of("SELECT count(*) FROM snapshot")
         self._make_room()
         self._run = self._pragma_of("SELECT coalesce(max(id), 0) + 1 FROM run")
         self._insert(header, snapshot, text)
@@ -127,6 +139,7 @@ class Recorder:
             with suppress(sqlite3.Error):
                 self._sql("ROLLBACK")
             raise
+        self._count += 1
         # The file alone is complete after each snapshot: somebody may copy it without what SQLite keeps beside it.
         # Whoever reads at this moment holds it back; a recorder does not wait, the next snapshot does it too.
         self._sql("PRAGMA busy_timeout = 0")
@@ -140,13 +153,14 @@ class Recorder:
     def _make_room(self) -> None:
         """Thin until there is room for as much again as the newest snapshot may need. Raises RecordingError."""
         assert self._connection is not None
-        while self.size_bytes > self._room() * 0.95:
-            taken = thin(self._connection)
+        while self._count >= ROWS_MAX or self.size_bytes > self._room() * 0.95:
+            taken = thin(self._connection, self.path)
             if taken == 0:
                 allowed = f"even thinned it does not fit in {self._max_size_bytes / 1e6:g} MB; give a larger --max-size"
                 why = allowed if self._room() == self._max_size_bytes else "its disk is nearly full"
                 raise RecordingError(f"{self.path} ends here: {why}")
             self.thinned += taken
+            self._count -= taken
 
     def _room(self) -> int:
         """How large the snapshots may be by now: what was allowed, and what the disk has."""
@@ -165,37 +179,24 @@ class Recorder:
         return int(self._sql(statement).fetchone()[0])
 
 
-INSERT = "INSERT INTO snapshot (run, wall, boot_seconds, key, data) VALUES (?, ?, ?, ?, ?)"
+INSERT = "INSERT INTO snapshot (run, wall, boot_seconds, used_pages, key, data) VALUES (?, ?, ?, ?, ?, ?)"
 
 
-def _row(run: int, snapshot: Snapshot) -> tuple[int, float, float]:
-    return run, snapshot.at.wall.timestamp(), snapshot.at.boot_seconds
+def _row(run: int, snapshot: Snapshot) -> tuple[int, float, float, int | None]:
+    return run, snapshot.at.wall.timestamp(), snapshot.at.boot_seconds, used_pages(snapshot)
 
 
-def _create(path: Path, header: Header, snapshot: Snapshot, text: bytes) -> None:
-    """The file with its first snapshot, at once: whoever is killed before leaves nothing behind."""
+def _begun(header: Header, snapshot: Snapshot, text: bytes) -> bytes:
+    """The file with its first snapshot."""
     with sqlite3.connect(":memory:", isolation_level=None) as memory:
         memory.executescript(LAYOUT)
         memory.execute("INSERT INTO run VALUES (1, ?)", (msgspec.json.encode(header).decode(),))
         memory.execute(INSERT, (*_row(1, snapshot), None, pack(text, None)))
         content = bytearray(memory.serialize())
+    memory.close()
     # In WAL mode from its first byte (sqlite.org/fileformat2.html, 1.3.3): to switch would leave a journal to a killer.
     content[18:20] = b"\2\2"
-    memory.close()
-    try:
-        file = os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError:  # a file system without files that have no name (NFS, older overlayfs)
-        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        named = True
-    else:
-        named = False
-    with os.fdopen(file, "wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-        if not named:
-            # Python follows the link in /proc only if it has a directory to start from (linkat in place of link).
-            os.link(f"/proc/self/fd/{out.fileno()}", path, src_dir_fd=out.fileno(), follow_symlinks=True)
+    return bytes(content)
 
 
 def _lock(path: Path) -> int:

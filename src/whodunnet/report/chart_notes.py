@@ -37,6 +37,7 @@ def notes(facts: Facts) -> Iterator[str]:
     """The ones that matter most first."""
     yield from _limit_notes(facts)
     yield from _remainder(facts)
+    yield "Who holds it need not have caused it: whodunnet replay follows it to its origin."
     if facts.unread:
         of = f"in {facts.unread:,} of {count(facts.snapshots, 'snapshot')}"
         yield f"Owners were not read {of}: {facts.unread_reason.rstrip('.')}."

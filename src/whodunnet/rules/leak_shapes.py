@@ -85,7 +85,8 @@ def response_never_read(c: Candidate, entry: Entry, window: Window, caused_bytes
         return None
     if _halted(c):
         return _reader_stopped(c)
-    if window.snapshots > 1 and not stands_still(c, entry):
+    compared = bool(_compared(c))
+    if compared and not stands_still(c, entry):
         return None
     old = c.last.older_than(entry.limit("unread_age"))
     signs = [Sign("Connections that hold data which the application has not taken", n)]
@@ -95,7 +96,7 @@ def response_never_read(c: Candidate, entry: Entry, window: Window, caused_bytes
         signs.append(Sign(f"On these nothing has moved for {entry.limit('unread_age'):.0f} s or more", old))
     if growing:
         signs.append(_growth(c))
-    seen = window.snapshots > 1 and (lasting or growing)
+    seen = compared and (lasting or growing)
     return Signs(shape=c.shape, affected=n, signs=signs, observed=seen, strong=seen, small=not (enough or growing))
 
 
@@ -128,7 +129,7 @@ def without_peer(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | 
     return Signs(shape=c.shape, affected=n, signs=signs, observed=growing, strong=growing and window.snapshots > 1)
 
 
-def accept_not_called(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
+def accept_not_called(c: Candidate, entry: Entry, _: Window, __: int) -> Signs | None:
     n = c.last.sockets
     old = c.last.older_than(entry.limit("accept_age"))
     if n < entry.limit("min_accept_queue") or 2 * old < n:

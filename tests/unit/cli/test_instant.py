@@ -56,3 +56,19 @@ def test_any_text_is_a_time_or_refused_in_one_sentence(text: str) -> None:
 @given(st.datetimes(datetime(1970, 1, 1), datetime(9000, 1, 1), timezones=st.just(UTC)))
 def test_what_isoformat_prints_is_understood(moment: datetime) -> None:
     assert resolved(moment.isoformat()) == moment
+
+
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [
+        ("12:30:15", datetime(2026, 3, 2, 12, 30, 15, 999_999, tzinfo=UTC)),
+        ("12:31", datetime(2026, 3, 2, 12, 31, 0, 999_999, tzinfo=UTC)),
+        ("11:00", datetime(2026, 3, 2, 11, 0, 0, 999_999, tzinfo=UTC)),
+        ("2026-03-02T12:30:15.25Z", datetime(2026, 3, 2, 12, 30, 15, 250_000, tzinfo=UTC)),
+        ("-10m", datetime(2026, 3, 2, 12, 20, 15, tzinfo=UTC)),
+    ],
+)
+def test_an_end_has_all_of_its_second_and_is_not_before_the_recording(text: str, means: datetime) -> None:
+    """The recording began at 10:30 and is shorter than a day."""
+    typed = Instant().convert(text, None, None)
+    assert typed.resolve_to(datetime(2026, 3, 2, 10, 30, tzinfo=UTC), END) == means

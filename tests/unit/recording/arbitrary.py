@@ -8,6 +8,7 @@ from typing import get_args
 from hypothesis import strategies as st
 
 from whodunnet.errors import FailureCode
+from whodunnet.model.bounds import INT64_MAX, UINT64_MAX
 from whodunnet.model.kernel_log import KernelLog, LogLine
 from whodunnet.model.sample import CollectorCost, Failure, Moment
 from whodunnet.model.snapshot import AnySample, Node, Recording, Snapshot
@@ -16,7 +17,9 @@ from whodunnet.model.tcp_memory import TcpMemory
 from whodunnet.model.workload import Container, Pod, Process, Workload, Workloads
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-number = st.integers(0, 2**63 - 1)
+number = st.integers(0, INT64_MAX)
+signed = st.integers(-INT64_MAX, INT64_MAX)
+unsigned_long = st.none() | st.integers(0, UINT64_MAX)
 seconds = st.floats(0, 1e9)
 maybe = st.none() | number
 wall = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
@@ -25,12 +28,12 @@ endpoint = st.builds(Endpoint, st.none() | text, st.none() | st.integers(0, 65_5
 group = st.builds(
     SocketGroup, owner_pid=maybe, netns=maybe, protocol=st.sampled_from(["tcp", "udp"]), state=text,
     role=st.sampled_from(["listener", "accepted"]), holding=st.sampled_from(["descriptor", "orphan"]),
-    symptom=st.sampled_from(["none", "unread"]), endpoint=st.none() | endpoint, sockets=number, memory_bytes=number,
-    unchanged=maybe, ages=st.lists(number, max_size=3).map(tuple),
+    symptom=st.sampled_from(["none", "unread"]), endpoint=st.none() | endpoint, sockets=number, memory_bytes=signed,
+    unchanged=maybe, ages=st.lists(number, max_size=12).map(tuple),
 )  # fmt: skip
 stuck = st.builds(
     StuckSocket, owner_pid=maybe, netns=number, symptom=st.just("unread"), holding=st.just("descriptor"),
-    role=st.just("initiated"), local=endpoint, remote=endpoint, memory_bytes=number, unread_bytes=number,
+    role=st.just("initiated"), local=endpoint, remote=endpoint, memory_bytes=signed, unread_bytes=number,
     unsent_bytes=number, unchanged=st.none() | st.booleans(),
 )  # fmt: skip
 queue = st.builds(AcceptQueue, owner_pid=maybe, netns=number, local=endpoint, waiting=number, limit=number)
@@ -49,27 +52,32 @@ workload = st.builds(
     unit=st.none() | text,
 )  # fmt: skip
 by_number = st.dictionaries(number, workload, max_size=2)
-sample: st.SearchStrategy[AnySample] = st.one_of(
-    sockets,
-    st.builds(Workloads, by_pid=by_number, by_netns=by_number, by_cgroup_id=by_number, unknown_pids=number),
-    st.builds(
-        TcpMemory, page_size_bytes=number, cpus=number, max_pages=maybe, used_pages=number,
-        under_pressure=st.none() | st.booleans(), orphans=number, alloc_sockets=number, inuse_sockets=number,
-        time_wait_sockets=number, counters=st.dictionaries(number, counts, max_size=2),
+failure = st.builds(
+    Failure, code=st.sampled_from(get_args(FailureCode)), reason=text, missing_capability=st.none() | text
+)
+samples: dict[str, st.SearchStrategy[AnySample]] = {
+    "sockets": sockets,
+    "workloads": st.builds(
+        Workloads, by_pid=by_number, by_netns=by_number, by_cgroup_id=by_number, unknown_pids=number
     ),
-    st.builds(
+    "tcp_memory": st.builds(
+        TcpMemory, page_size_bytes=st.integers(512, 2**20), cpus=st.integers(1, 2**20), max_pages=unsigned_long,
+        used_pages=signed, under_pressure=st.none() | st.booleans(), orphans=number, alloc_sockets=number,
+        inuse_sockets=number, time_wait_sockets=signed, max_orphans=st.none() | signed,
+        counters=st.dictionaries(number, counts, max_size=2),
+    ),
+    "kernel_log": st.builds(
         KernelLog, source=text, reaches_back_seconds=st.none() | seconds, counts=counts,
         lines=st.lists(st.builds(LogLine, text, st.none() | seconds, text), max_size=2).map(tuple),
     ),
-    st.builds(Failure, code=st.sampled_from(get_args(FailureCode)), reason=text, missing_capability=st.none() | text),
-)  # fmt: skip
+}  # fmt: skip
 recording = st.builds(
     Recording,
     node=st.builds(Node, hostname=text, kernel=text, boot_id=text, virtual_machine=st.none() | st.booleans()),
     snapshots=st.lists(
         st.builds(
             Snapshot, at=st.builds(Moment, wall=wall, boot_seconds=seconds),
-            samples=st.dictionaries(text, sample, max_size=2),
+            samples=st.fixed_dictionaries({}, optional={name: one | failure for name, one in samples.items()}),
         ),
         min_size=1, max_size=3,
     ).map(tuple),

@@ -153,7 +153,6 @@ def test_a_sample_of_an_unknown_kind_is_refused(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("at", [
-    '{"wall": "2026-03-01T12:00:00", "boot_seconds": 5}',
     '{"wall": "0001-01-01T00:00:00Z", "boot_seconds": 5}',
     '{"wall": "9999-12-31T23:59:59-12:00", "boot_seconds": 5}',
     '{"wall": "2026-03-01T12:00:00Z", "boot_seconds": 1e300}',
@@ -163,6 +162,11 @@ def test_a_time_that_no_clock_shows_is_refused(saved: Path, at: str) -> None:
     header = saved.read_bytes().splitlines()[0].replace(b'"snapshots":3', b'"snapshots":1')
     saved.write_bytes(header + f'\n{{"at": {at}, "samples": {{}}}}\n'.encode())
     assert refusal(saved) == f"{saved} is damaged: a snapshot has an impossible time"
+
+
+def test_a_time_without_a_zone_is_refused(saved: Path) -> None:
+    saved.write_bytes(saved.read_bytes().replace(b"123456Z", b"123456", 1))
+    assert refusal(saved).endswith("Expected `datetime` with a timezone component - at `$.at.wall`")
 
 
 @pytest.mark.parametrize("value", ["[" * 5000, '{"x": {"type": "\\u001b]0;title\\u0007"}}'], ids=["deep", "escape"])
@@ -190,6 +194,90 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_named_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="cannot be written: No such file or directory"):
         save(PLAIN, tmp_path / "nowhere" / "node.jsonl")
+
+
+MEMORY = {
+    "type": "tcp_memory", "page_size_bytes": 4096, "cpus": 2, "used_pages": 9, "orphans": 0, "alloc_sockets": 3,
+    "inuse_sockets": 3, "time_wait_sockets": 0,
+}  # fmt: skip
+GROUP = {
+    "netns": None, "protocol": "tcp", "state": "close-wait", "role": "accepted", "holding": "descriptor", "sockets": 1,
+}  # fmt: skip
+SOCKETS = {"type": "sockets", "method": "bpf", "groups": [GROUP]}
+
+
+def process(**fields: object) -> dict[str, object]:
+    return {"type": "workloads", "by_pid": {"7": {"process": {"pid": 7, "comm": "x"} | fields}}}
+
+
+def with_samples(path: Path, samples: dict[str, object]) -> Path:
+    header = {"schema": SCHEMA, "node": {"hostname": "n1", "kernel": "6.1.0", "boot_id": "b00t"}}
+    snapshot = {"at": {"wall": "2026-03-01T12:00:00Z", "boot_seconds": 5}, "samples": samples}
+    path.write_text(f"{json.dumps(header)}\n{json.dumps(snapshot)}\n")
+    return path
+
+
+HUGE = int("9" * 400)
+
+
+@pytest.mark.parametrize(
+    ("name", "sample", "place"),
+    [
+        ("tcp_memory", MEMORY | {"page_size_bytes": 0}, "page_size_bytes"),
+        ("tcp_memory", MEMORY | {"page_size_bytes": -4096}, "page_size_bytes"),
+        ("tcp_memory", MEMORY | {"cpus": 0}, "cpus"),
+        ("tcp_memory", MEMORY | {"used_pages": HUGE}, "used_pages"),
+        ("tcp_memory", MEMORY | {"used_pages": -HUGE}, "used_pages"),
+        ("tcp_memory", MEMORY | {"max_pages": -1}, "max_pages"),
+        ("tcp_memory", MEMORY | {"max_pages": 2**64}, "more than a kernel can hold"),
+        ("tcp_memory", MEMORY | {"low_pages": HUGE}, "more than a kernel can hold"),
+        ("tcp_memory", MEMORY | {"counters": {"1": {"TCPRcvQDrop": HUGE}}}, "counters"),
+        ("tcp_memory", MEMORY | {"counters": {"-1": {}}}, "counters"),
+        ("sockets", SOCKETS | {"page_size_bytes": 0}, "page_size_bytes"),
+        ("sockets", SOCKETS | {"groups": [GROUP | {"ages": [1] * 13}]}, "ages"),
+        ("sockets", SOCKETS | {"groups": [GROUP | {"ages": [-1]}]}, "ages"),
+        ("sockets", SOCKETS | {"groups": [GROUP | {"sockets": -1}]}, "sockets"),
+        ("sockets", SOCKETS | {"groups": [GROUP | {"memory_bytes": HUGE}]}, "memory_bytes"),
+        ("sockets", SOCKETS | {"groups": [GROUP | {"owner_pid": -7}]}, "owner_pid"),
+        ("sockets", SOCKETS | {"groups": [GROUP | {"endpoint": {"address": None, "port": 65_536}}]}, "port"),
+        ("sockets", SOCKETS | {"longest_step_seconds": 1e300}, "longest_step_seconds"),
+        ("kernel_log", {"type": "kernel_log", "source": "x", "reaches_back_seconds": 1e300}, "reaches_back_seconds"),
+        ("workloads", process(pid=-7), "pid"),
+        ("workloads", process(descriptor_limit=HUGE), "descriptor_limit"),
+        ("workloads", process(started="2026-03-01T12:00:00"), "started"),
+        ("workloads", process(started="9999-12-31T23:59:59-12:00"), "an impossible start"),
+        ("workloads", process(started="0001-01-01T00:00:00+14:00"), "an impossible start"),
+    ],
+)  # fmt: skip
+def test_what_no_node_can_show_is_refused_with_its_place(
+    path: Path, name: str, sample: dict[str, object], place: str
+) -> None:
+    with_samples(path, {name: sample})
+    said = refusal(path)
+    assert said.startswith(f"{path} is damaged: ")
+    assert place in said
+
+
+def test_what_a_kernel_can_show_is_taken_up_to_its_last_bit(path: Path) -> None:
+    """tcp_mem is as an administrator set it, and memory may be below zero while it is read."""
+    memory = MEMORY | {
+        "max_pages": 2**64 - 1, "low_pages": 0, "max_orphans": -1, "used_pages": -5, "page_size_bytes": 65_536,
+    }  # fmt: skip
+    group = GROUP | {"memory_bytes": -768, "ages": [2**32 - 1] * 12, "cgroup_id": 2**63 - 1}
+    started = process(started="9999-12-31T23:59:59Z")
+    load(with_samples(path, {"tcp_memory": memory, "sockets": SOCKETS | {"groups": [group]}, "workloads": started}))
+
+
+@pytest.mark.parametrize("name", ["tcp_memory", "kernel_log", "anything"])
+def test_a_sample_under_the_name_of_another_collector_is_refused(path: Path, name: str) -> None:
+    said = refusal(with_samples(path, {name: SOCKETS}))
+    assert said == f"{path} is damaged: the sample called {name} is one of sockets"
+
+
+def test_a_failure_may_have_the_name_of_any_collector(path: Path) -> None:
+    failure = {"type": "failure", "code": "unreadable", "reason": "gone"}
+    found = load(with_samples(path, {"tcp_memory": failure, "later": failure}))
+    assert set(found.snapshots[0].samples) == {"tcp_memory", "later"}
 
 
 # --- Defects that were reported ----------------------------------------------------------------------------------

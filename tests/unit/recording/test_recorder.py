@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -21,12 +22,17 @@ from msgspec.structs import replace
 from whodunnet.errors import RecordingError
 from whodunnet.model.snapshot import Recording, Snapshot
 from whodunnet.model.sockets import Sockets
+from whodunnet.model.tcp_memory import TcpMemory
+from whodunnet.recording import database
 from whodunnet.recording import recorder as module
-from whodunnet.recording.database import BUSY_SECONDS
+from whodunnet.recording.choice import unfollowed
+from whodunnet.recording.database import BUSY_SECONDS, Database
 from whodunnet.recording.header import Header, header_of
-from whodunnet.recording.lines import save
+from whodunnet.recording.lines import Lines, save
+from whodunnet.recording.peak import used_pages
 from whodunnet.recording.reader import load, open_recording
 from whodunnet.recording.recorder import FRAMES_PER_KEY, Recorder
+from whodunnet.recording.source import Source
 
 from ..recording.arbitrary import recording
 from ..rules import nodes
@@ -115,7 +121,7 @@ def test_a_recording_is_continued_by_the_next_run(path: Path) -> None:
     snapshots = history(6)
     write(path, snapshots[:3], replace(HEADER, cpu_seconds=1.0))
     write(path, snapshots[3:], replace(HEADER, cpu_seconds=2.0))
-    assert load(path).snapshots == tuple(snapshots)
+    assert load(path).snapshots == (*snapshots[:3], unfollowed(snapshots[3]), *snapshots[4:])
     assert load(path).cpu_seconds == 3.0
 
 
@@ -184,6 +190,86 @@ def test_a_file_that_a_recorder_left_empty_is_filled(path: Path) -> None:
     assert load(path).snapshots == tuple(history(2))
 
 
+@pytest.fixture(params=["no O_TMPFILE", "neither that nor links"])
+def poor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that cannot do everything."""
+    real = os.open
+
+    def no_link(_: object, new: Path) -> None:
+        number = errno.EEXIST if new.exists() else errno.EPERM
+        raise OSError(number, os.strerror(number))
+
+    def unnamed(path: str, flags: int, *more: int, **by_name: int) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return real(path, flags, *more, **by_name)
+
+    monkeypatch.setattr(os, "open", unnamed)
+    if request.param != "no O_TMPFILE":
+        monkeypatch.setattr(os, "link", no_link)
+
+
+@pytest.mark.usefixtures("poor")
+def test_a_poor_file_system_gets_the_same_file(path: Path) -> None:
+    write(path, history(3))
+    assert load(path).snapshots == tuple(history(3))
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.usefixtures("poor")
+def test_on_a_poor_file_system_a_file_that_is_faster_is_not_overwritten(path: Path) -> None:
+    with Recorder(path, ROOM) as recorder:
+        path.write_text("another's")
+        with pytest.raises(RecordingError, match="cannot be written: File exists"):
+            recorder.append(history(1)[0], HEADER)
+    assert path.read_text() == "another's"
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.usefixtures("poor")
+def test_on_a_poor_file_system_what_cannot_be_written_leaves_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        assert not path.exists()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert "No space left on device" in refusal(path, history(1))
+    assert list(path.parent.iterdir()) == []
+
+
+def test_each_row_says_how_many_pages_its_snapshot_saw(path: Path, tmp_path: Path) -> None:
+    snapshots = history(3)
+    memory = TcpMemory(page_size_bytes=4096, cpus=2, used_pages=77, orphans=0, alloc_sockets=0, inuse_sockets=0,
+                       time_wait_sockets=0)  # fmt: skip
+    snapshots = [snapshots[0], *(replace(s, samples={**s.samples, "tcp_memory": memory}) for s in snapshots[1:])]
+    found = Recording(node=NODE, snapshots=tuple(snapshots))
+    write(path, snapshots)
+    save(found, tmp_path / "lines")
+    sources: list[Source] = [Database(path), Lines(tmp_path / "lines")]
+    for source in sources:
+        assert [row.used_pages for row in source.rows] == [source.rows[0].used_pages, 77, 77]
+        source.close()
+    assert sources[0].rows[0].used_pages == sources[1].rows[0].used_pages == used_pages(snapshots[0])
+
+
+def test_a_snapshot_without_memory_has_no_number_of_pages(path: Path) -> None:
+    write(path, [replace(history(1)[0], samples={})])
+    source = Database(path)
+    source.close()
+    assert [row.used_pages for row in source.rows] == [None]
+
+
+def test_a_number_of_pages_that_is_none_is_damage(path: Path) -> None:
+    write(path, history(2))
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE snapshot SET used_pages = 'many' WHERE id = 2")
+    with pytest.raises(RecordingError, match="is damaged: a number of pages is none"):
+        load(path)
+
+
 @pytest.mark.parametrize("place", ["nowhere/case", "."])
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, place: str) -> None:
     assert "cannot be written" in refusal(tmp_path / place, history(1))
@@ -206,6 +292,46 @@ def test_a_recording_can_be_read_while_it_is_written(path: Path) -> None:
             done = subprocess.run([sys.executable, "-c", read, str(path)], check=True, capture_output=True, text=True)
             assert int(done.stdout) == count
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_whoever_cannot_write_locks_a_recording_that_is_in_use(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its log is empty most of the time; only what SQLite calls immutable is read without a lock."""
+    used: list[str] = []
+    real = database.connect
+    monkeypatch.setattr(database, "is_read_only", lambda _: True)
+    monkeypatch.setattr(database, "connect", lambda path, options: used.append(options) or real(path, options))
+    with Recorder(path, ROOM) as recorder:
+        for snapshot in history(2):
+            recorder.append(snapshot, HEADER)
+        assert path.with_name("case-wal").stat().st_size == 0
+        assert len(load(path).snapshots) == 2
+    assert len(load(path).snapshots) == 2
+    assert used == ["mode=ro", "mode=ro&immutable=1"]
+
+
+@pytest.mark.parametrize(("failures", "readable"), [(3, True), (database.TRIES, False)])
+def test_what_is_being_written_is_tried_again_so_many_times(
+    path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, readable: bool
+) -> None:
+    write(path, history(2))
+    real, left = Database._look, list(range(failures))
+
+    def look(source: Database) -> None:
+        if left:
+            left.pop()
+            raise sqlite3.DatabaseError("database disk image is malformed")
+        real(source)
+
+    monkeypatch.setattr(database, "is_read_only", lambda _: True)
+    monkeypatch.setattr(database, "is_in_use", lambda _: True)
+    monkeypatch.setattr(database, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(Database, "_look", look)
+    if readable:
+        assert len(load(path).snapshots) == 2
+    else:
+        with pytest.raises(RecordingError, match="malformed"):
+            load(path)
+    assert left == []
 
 
 def test_a_recorder_does_not_wait_for_whoever_reads(path: Path) -> None:
@@ -273,7 +399,7 @@ def test_what_the_disk_refuses_ends_the_recording_with_its_reason(path: Path) ->
 
 
 def killed_recorders(path: Path, count: int) -> Iterator[int]:
-    """Recorders that write as fast as they can, each killed after some milliseconds; how much each was sure of."""
+    """Recorders that write as fast as they can, each killed after some snapshots; how much each was sure of."""
     snapshots = history(400)
     dice = random.Random(count)
     for _ in range(count):
@@ -286,11 +412,12 @@ def killed_recorders(path: Path, count: int) -> Iterator[int]:
                     os.write(writer, b".")
             os._exit(0)
         os.close(writer)
-        time.sleep(dice.uniform(0, 0.03))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        with os.fdopen(reader, "rb") as told:
-            yield len(told.read())
+        with os.fdopen(reader, "rb", buffering=0) as told:
+            sure = sum(len(told.read(1)) for _ in range(dice.randrange(5)))
+            time.sleep(dice.uniform(0, 0.01))
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            yield sure + len(told.read())
 
 
 def test_a_recorder_killed_at_any_moment_loses_at_most_the_snapshot_under_way(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from random import Random
 
@@ -11,8 +12,10 @@ from msgspec.structs import replace
 from whodunnet.errors import RecordingError
 from whodunnet.model.snapshot import Snapshot
 from whodunnet.model.sockets import Sockets
+from whodunnet.model.tcp_memory import TcpMemory
+from whodunnet.recording.choice import unfollowed
 from whodunnet.recording.header import Header
-from whodunnet.recording.reader import load
+from whodunnet.recording.reader import load, open_recording
 from whodunnet.recording.recorder import Recorder
 from whodunnet.recording.thin import KEPT_AT_LEAST
 
@@ -64,7 +67,7 @@ def test_what_is_left_after_thinning_is_what_was_recorded(tmp_path: Path) -> Non
         for snapshot in snapshots:
             recorder.append(snapshot, HEADER)
     by_time = {s.at.boot_seconds: s for s in snapshots}
-    assert all(by_time[s.at.boot_seconds] == s for s in load(path).snapshots)
+    assert all(unfollowed(by_time[s.at.boot_seconds]) == unfollowed(s) for s in load(path).snapshots)
 
 
 def test_a_recording_ends_early_where_too_few_snapshots_would_be_left(tmp_path: Path) -> None:
@@ -84,6 +87,68 @@ def test_a_single_snapshot_may_be_larger_than_the_room(tmp_path: Path) -> None:
         with pytest.raises(RecordingError, match=r"does not fit in 0\.001 MB; give a larger --max-size"):
             recorder.append(second, HEADER)
     assert load(path).snapshots == (huge,)
+
+
+@pytest.mark.parametrize("peak", [1, 37, 61, 100])
+def test_the_most_tcp_memory_of_each_boot_is_never_taken_out(tmp_path: Path, peak: int) -> None:
+    """Also where it is a key frame, as the 62nd is."""
+    path, snapshots = tmp_path / "case", noisy(500, 40)
+    with Recorder(path, 60_000) as recorder:
+        for n, snapshot in enumerate(snapshots):
+            boot = n // 200
+            header = Header(node=replace(NODE, boot_id=f"boot-{boot}"))
+            recorder.append(with_memory(snapshot, 5_000 - 1_000 * boot if n % 200 == peak else n), header)
+            if n in (199, 399):
+                recorder._run += 1
+    assert recorder.thinned > 300
+    with open_recording(path) as stored:
+        kept = [(node.boot_id, s.at.boot_seconds) for node, s in stored.snapshots()]
+    peaks = [
+        (f"boot-{boot}", snapshots[200 * boot + peak].at.boot_seconds) for boot in range(3) if boot < 2 or peak < 100
+    ]
+    assert set(peaks) <= set(kept)
+    assert kept[0][1] == snapshots[0].at.boot_seconds
+    assert kept[-1][1] == snapshots[-1].at.boot_seconds
+
+
+def test_a_recording_is_thinned_before_it_has_more_snapshots_than_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("whodunnet.recording.recorder.ROWS_MAX", 40)
+    monkeypatch.setattr("whodunnet.recording.database.ROWS_MAX", 40)
+    path, snapshots = tmp_path / "case", noisy(300, 1)
+    for begin in (0, 150):
+        with Recorder(path, 10**9) as recorder:
+            for snapshot in snapshots[begin : begin + 150]:
+                recorder.append(snapshot, HEADER)
+                with sqlite3.connect(path) as connection:
+                    (count,) = connection.execute("SELECT count(*) FROM snapshot").fetchone()
+                assert count == recorder._count <= 40
+    assert load(path).snapshots[-1] == snapshots[-1]
+
+
+@pytest.mark.parametrize("table", ["snapshot", "run"])
+def test_more_than_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str) -> None:
+    path = tmp_path / "case"
+    with Recorder(path, 10**9) as recorder:
+        append_all(recorder, noisy(20, 1))
+    monkeypatch.setattr("whodunnet.recording.database.ROWS_MAX", 20)
+    assert len(load(path).snapshots) == 20
+    copied = {
+        "snapshot": "snapshot SELECT 21, run, key, wall, boot_seconds, used_pages, data FROM snapshot WHERE id = 1",
+        "run": "run SELECT 1 + snapshot.id, header FROM run, snapshot",
+    }
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"INSERT INTO {copied[table]}")
+    with pytest.raises(RecordingError) as caught:
+        load(path)
+    assert str(caught.value) == f"{path} cannot be read: it holds more than 20 {table}s"
+
+
+def with_memory(snapshot: Snapshot, pages: int) -> Snapshot:
+    memory = TcpMemory(page_size_bytes=4096, cpus=2, used_pages=pages, orphans=0, alloc_sockets=0, inuse_sockets=0,
+                       time_wait_sockets=0)  # fmt: skip
+    return replace(snapshot, samples={**snapshot.samples, "tcp_memory": memory})
 
 
 def _groups(count: int) -> tuple:  # type: ignore[type-arg]

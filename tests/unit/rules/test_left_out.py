@@ -58,3 +58,8 @@ def test_a_queue_that_may_have_been_served_meanwhile_is_only_vouched_for_since()
     assert stated(without_predecessors(full, {2}), "waited 10.0 s ago")
     assert finding(without_predecessors(full, {1, 2, 3})).confidence == "possible"
     assert not stated(without_predecessors(full, {3}), "waited")
+
+
+def test_with_no_pair_left_a_leak_is_possible_and_never_cleared() -> None:
+    part = without_predecessors(leak("response-never-read", [50, 100, 150], each=40_000, age=60), {1, 2})
+    assert (finding(part).shape, finding(part).confidence) == ("response-never-read", "possible")
