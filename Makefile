@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUILD_PACKAGES := clang libbpf-dev libelf-dev zlib1g-dev gcc python3-dev python3-venv
 TEST_PACKAGES := $(BUILD_PACKAGES) iproute2 util-linux libcap2-bin procps containerd runc containernetworking-plugins \
-	nftables iptables busybox-static nginx-light haproxy openssl clang-format systemd docker.io podman lxc \
+	nftables iptables conntrack busybox-static nginx-light haproxy openssl clang-format systemd docker.io podman lxc \
 	systemd-container uidmap slirp4netns bash zsh fish groff mandoc debootstrap \
 	$(if $(shell command -v node),,nodejs)
 # The interpreter that is bundled: Debian's own, where there is one.
@@ -90,6 +90,7 @@ build/whodunnet.1: $(VENV)/built tools/manual.py $(wildcard src/whodunnet/cli/*.
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist src/*.egg-info src/whodunnet/kernel/bpf/objects src/whodunnet/kernel/bpf/_libbpf.*.so \
+		src/whodunnet/kernel/netlink/_conntrack.*.so \
 		src/whodunnet/pages
 
 .PHONY: help diagnose test test-kernels test-bundle lint bench bundle wheel build clean

@@ -27,7 +27,7 @@ MANUAL = "build/whodunnet.1"
 
 sys.path.insert(0, str(ROOT / "tools"))
 setup(
-    cffi_modules=["tools/build_libbpf.py:ffibuilder"],
+    cffi_modules=["tools/build_libbpf.py:ffibuilder", "tools/build_conntrack.py:ffibuilder"],
     cmdclass={"build_py": BuildWithObjects},
     data_files=[("share/man/man1", [MANUAL])] if (ROOT / MANUAL).exists() else [],
 )

@@ -1,0 +1,243 @@
+"""The table of tracked connections: how full, who has what in it, and how many entries the other namespaces have."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar, Literal, TypeVar
+
+import msgspec
+
+from whodunnet.errors import MalformedError, UnreadableError
+from whodunnet.kernel import namespaces
+from whodunnet.kernel.namespaces import Visitor, Way
+from whodunnet.kernel.netlink import conntrack as ctnetlink
+from whodunnet.kernel.netlink.conntrack_groups import FlowTable
+from whodunnet.kernel.procfs.conntrack import TableSize, read_size, read_statistics, read_timeouts
+from whodunnet.kernel.procfs.conntrack_entries import read_entries
+from whodunnet.kernel.procfs.files import unreadable
+from whodunnet.kernel.roots import Roots
+from whodunnet.kernel.support import Support
+from whodunnet.model.conntrack import Conntrack
+from whodunnet.model.sample import Failure
+
+T = TypeVar("T")
+Method = Literal["ctnetlink", "procfs"]
+NAMESPACES_LIMIT = 4096
+
+# What ctnetlink does with softirqs off: measured on 6.18, 2 CPUs, and rounded up.
+BUCKET_SECONDS = 25e-9  # an empty bucket, with its lock
+ENTRY_SECONDS = 150e-9  # an entry of another namespace in the way
+STAY_SECONDS = 250e-6  # may be walked for one datagram, on average; a quarter of what any softirq should wait
+DATAGRAM_ENTRIES = 38  # of 212 bytes, in ctnetlink.RECEIVE_BYTES
+# The text file walks with softirqs on, but nothing else runs on that CPU meanwhile.
+TEXT_BUCKET_SECONDS = 3e-9
+TEXT_ENTRIES = 25  # in one read of a page
+TEXT_STAY_SECONDS = 20e-3
+
+
+class ConntrackCollector:
+    """Reads conntrack's procfs files and one unfiltered dump, of our network namespace or in a container the host's."""
+
+    name: ClassVar[str] = "conntrack"
+
+    def __init__(self, roots: Roots, support: Support) -> None:
+        self._roots = roots
+        self._support = support
+
+    def collect(self) -> Conntrack:
+        """One reading. Raises UnreadableError if there is a table whose size cannot be read."""
+        size = read_size(self._roots)
+        if size is None:
+            return Conntrack(loaded=False)
+        counts, unread = self._counts()
+        sample = self._read(sum(counts.values()))
+        if sample.netns is not None and sample.count is not None:
+            counts[sample.netns] = sample.count  # no process but this thread may be in it
+        return msgspec.structs.replace(sample, counts=counts, netns_unread=unread)
+
+    def close(self) -> None:
+        """Nothing stays open between calls."""
+
+    def _read(self, all_entries: int) -> Conntrack:
+        """The namespace in question, entered if it is not ours; else what can be seen of it from here."""
+        place = _elsewhere(self._roots)
+        if place is None:
+            return read_here(self._roots, all_entries)
+        try:
+            return namespaces.inside(place, None, partial(read_here, self._roots, all_entries))
+        except UnreadableError as error:
+            return _seen_from_outside(self._roots, error)
+
+    def _counts(self) -> tuple[dict[int, int], int]:
+        """Entries by namespace, and the number of namespaces that could not be read."""
+        found = namespaces.find(self._roots)
+        counts: dict[int, int] = {}
+        with Visitor() as visitor:
+            for inum, way in islice(found.ways.items(), NAMESPACES_LIMIT):
+                count = _unless_unreadable(partial(_count, self._roots, visitor, inum, way))
+                if count is not None:
+                    counts[inum] = count
+        return counts, len(found.ways) - len(counts) + found.unidentified
+
+
+def read_here(roots: Roots, all_entries: int) -> Conntrack:
+    """The namespace the calling thread is in. all_entries: of all namespaces. Raises UnreadableError."""
+    size = read_size(roots)
+    if size is None:
+        return Conntrack(loaded=False)
+    statistics = _statistics(roots)
+    statistics.pop("entries", None)
+    sample = Conntrack(
+        loaded=True,
+        netns=_own_namespace(roots),
+        count=size.count,
+        max_entries=size.max_entries,
+        buckets=size.buckets,
+        statistics=statistics,
+        timeouts=read_timeouts(roots),
+    )
+    if size.count == 0:
+        return sample
+    try:
+        return _with_entries(sample, roots, way_to_read(size, max(all_entries, size.count)))
+    except UnreadableError as error:
+        return msgspec.structs.replace(sample, dump_failure=_failure(error))
+
+
+def way_to_read(size: TableSize, all_entries: int) -> Method:
+    """How entries can be read without keeping a CPU's softirqs waiting. Raises UnreadableError if there is no way.
+
+    ctnetlink leaves the hash table, and lets softirqs run, only when a datagram is full: with few entries of this
+    namespace in many buckets, or among many of other namespaces, it walks far for that.
+    """
+    buckets, foreign = size.buckets or 0, all_entries - size.count
+    walk = (buckets * BUCKET_SECONDS + foreign * ENTRY_SECONDS) / size.count
+    if walk * DATAGRAM_ENTRIES <= STAY_SECONDS:
+        return "ctnetlink"
+    text_walk = (buckets * TEXT_BUCKET_SECONDS + foreign * ENTRY_SECONDS) * min(1.0, TEXT_ENTRIES / size.count)
+    if text_walk <= TEXT_STAY_SECONDS:
+        return "procfs"
+    raise UnreadableError(
+        f"{size.count} tracked connections among {foreign} of other network namespaces: to find them would keep a CPU "
+        f"for {text_walk * 1000:.0f} ms"
+    )
+
+
+def _with_entries(sample: Conntrack, roots: Roots, method: Method) -> Conntrack:
+    if method == "procfs":
+        return _with_text(sample, roots)
+    dump = ctnetlink.dump_flows(sample.timeouts)
+    return msgspec.structs.replace(
+        _with_groups(sample, dump.table),
+        method="ctnetlink",
+        interrupted=dump.table.interrupted,
+        overruns=dump.overruns,
+        dump_seconds=dump.seconds,
+        longest_receive_seconds=dump.longest_receive_seconds,
+    )
+
+
+def _with_text(sample: Conntrack, roots: Roots) -> Conntrack:
+    begin = time.perf_counter()
+    entries, malformed = read_entries(roots, "thread-self")
+    table = FlowTable(sample.timeouts)
+    for entry in entries:
+        table.add(entry)
+    return msgspec.structs.replace(
+        _with_groups(sample, table),
+        method="procfs",
+        malformed=malformed,
+        dump_seconds=time.perf_counter() - begin,
+    )
+
+
+def _with_groups(sample: Conntrack, table: FlowTable) -> Conntrack:
+    return msgspec.structs.replace(
+        sample,
+        groups=tuple(table.groups()),
+        other_entries=table.other_entries,
+        malformed=table.malformed,
+    )
+
+
+def _statistics(roots: Roots) -> dict[str, int]:
+    """Counters by column name; nothing where neither procfs nor ctnetlink lets us."""
+    for read in (partial(read_statistics, roots, "thread-self"), ctnetlink.read_statistics):
+        found = _unless_unreadable(read)
+        if found is not None:
+            return found
+    return {}
+
+
+def _count(roots: Roots, visitor: Visitor, inum: int, way: Way) -> int:
+    """Entries of one namespace, by its process, else from inside of it. Raises UnreadableError."""
+    if way.pid is not None:
+        count = _unless_unreadable(partial(_count_of, roots, way.pid, inum))
+        if count is not None:
+            return count
+    place = way.mount or roots.proc / str(way.pid) / "ns/net"
+    size = visitor.inside(place, inum, partial(read_size, roots))
+    return 0 if size is None else size.count
+
+
+def _count_of(roots: Roots, pid: int, inum: int) -> int | None:
+    """Entries as a process sees them, None if that is another namespace by now. Raises UnreadableError."""
+    count = read_statistics(roots, str(pid)).get("entries")
+    return count if namespaces.of_process(roots, pid) == inum else None
+
+
+def _seen_from_outside(roots: Roots, error: UnreadableError) -> Conntrack:
+    """What everybody sees of the first process's namespace, and why there is no more. Raises UnreadableError."""
+    statistics = dict(_unless_unreadable(partial(read_statistics, roots, "1")) or {})
+    size = read_size(roots)
+    return Conntrack(
+        loaded=True,
+        netns=_unless_unreadable(partial(namespaces.of_process, roots, 1)),
+        count=statistics.pop("entries", None),
+        max_entries=size.max_entries if size else None,
+        buckets=size.buckets if size else None,
+        statistics=statistics,
+        dump_failure=_failure(error),
+    )
+
+
+def _elsewhere(roots: Roots) -> Path | None:
+    """The network namespace of the first process, if we are in a container and in another one; None: ours will do.
+
+    On the machine itself whoever starts us in a namespace means that one.
+    """
+    if roots.top == Path("/"):
+        return None
+    own = _own_namespace(roots)
+    for pid in (1, 2):  # kthreadd where a security module guards the first process
+        inum = _unless_unreadable(partial(namespaces.of_process, roots, pid))
+        if inum is not None:
+            return None if inum == own else roots.proc / str(pid) / "ns/net"
+    return None
+
+
+def _own_namespace(roots: Roots) -> int:
+    path = roots.proc / "thread-self/ns/net"
+    try:
+        return namespaces.parse_link(os.fsencode(path.readlink()), str(path))
+    except OSError as error:
+        raise unreadable(str(path), error) from error
+
+
+def _failure(error: UnreadableError) -> Failure:
+    return Failure(code=error.code, reason=str(error), missing_capability=error.missing_capability)
+
+
+def _unless_unreadable(read: Callable[[], T]) -> T | None:
+    """What `read` answers, None if the kernel does not let us. Raises MalformedError: that is for us to mend."""
+    try:
+        return read()
+    except MalformedError:
+        raise
+    except UnreadableError:
+        return None
