@@ -61,6 +61,7 @@ class GeneratedNode:
         self._workloads = {1000 + 37 * n: self._workload(1000 + 37 * n, n) for n in range(CONTAINERS)}
         for n, pid in enumerate(self._workloads):
             self.groups += self._groups(pid, 4_026_532_000 + n)
+        self._pressed = [4_026_532_000 + n for n in range(0, CONTAINERS, 20)]
         self._counters = {4_026_532_000 + n: dict.fromkeys((*RISING, *RESTING), 0) for n in range(CONTAINERS)}
         self._active = [self._dice.random() < ACTIVE_SHARE for _ in self.groups]
 
@@ -129,7 +130,7 @@ class GeneratedNode:
         )  # fmt: skip
 
     def _memory(self, sockets: Sockets) -> TcpMemory:
-        for netns in self._dice.sample(sorted(self._counters), 12):
+        for netns in self._pressed:
             self._counters[netns] = {name: n + (name in RISING) for name, n in self._counters[netns].items()}
         return TcpMemory(
             page_size_bytes=4096, cpus=8, low_pages=380_000, pressure_pages=510_000, max_pages=760_000,

@@ -14,7 +14,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-LEVEL = 9
+LEVEL = 11
 WINDOW_LOG_MAX = 26
 FRAME_BYTES_MAX = 48 << 20
 """What one snapshot may make a reader hold in memory, twice with its key frame."""

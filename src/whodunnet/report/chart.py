@@ -241,6 +241,6 @@ def _headline(series: Sequence[Series], what: What) -> str:
     if most <= 0:
         return "No owner shown grew"
     return (
-        f"Grew most: {owner.label}, by {quantity(most, what)} to {named_quantity(owner.last, what)} "
+        f"Holds most of the growth: {owner.label}, by {quantity(most, what)} to {named_quantity(owner.last, what)} "
         f"in {duration(owner.grown_seconds)} ({growth(owner.per_hour, what)} an hour)"
     )

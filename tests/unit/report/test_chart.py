@@ -38,7 +38,7 @@ def said(found: Chart) -> str:
 
 def test_who_grew_is_said_with_how_much_and_how_fast() -> None:
     assert chart(growing(61)).headline == (
-        "Grew most: payments/leak: app (leak00000000), by 590 MiB to 600 MiB in 59 min (+600 MiB an hour)"
+        "Holds most of the growth: payments/leak: app (leak00000000), by 590 MiB to 600 MiB in 59 min (+600 MiB an hour)"
     )
 
 
@@ -47,7 +47,7 @@ def test_the_recorded_incident_shows_the_published_owner_and_its_limits() -> Non
         found = chart(stored.snapshots())
     assert found.series[0].last == 14_732_496_896
     assert [limit.last // 4096 for limit in found.limits] == [4_588_506, 6_118_009, 9_177_012]
-    assert found.headline.startswith("Grew most: edge/foo-6c5d8b9f7-q4z8t")
+    assert found.headline.startswith("Holds most of the growth: edge/foo-6c5d8b9f7-q4z8t")
     assert "12.5 MiB more than was found with owners" in said(found)
 
 
