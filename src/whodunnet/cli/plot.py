@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 WHATS = ("tcp-memory", "sockets")
 OWNERS_MAX = 16
+MANY_SNAPSHOTS = 1000
+"""Reading so many takes seconds, in which whoever waits should know for what."""
+
 TERMINAL = "-"
 
 
@@ -40,6 +43,8 @@ def command(
 
     write = _writer(output, file)
     with open_recording(file) as stored:
+        if len(stored) > MANY_SNAPSHOTS:
+            click.echo(f"Reading {len(stored):,} snapshots ...", err=True)
         first = start.resolve(stored.end) if start else None
         last = end.resolve_to(stored.start, stored.end) if end else None
         if first is not None and last is not None and first > last:

@@ -38,7 +38,8 @@ def said(found: Chart) -> str:
 
 def test_who_grew_is_said_with_how_much_and_how_fast() -> None:
     assert chart(growing(61)).headline == (
-        "Holds most of the growth: payments/leak: app (leak00000000), by 590 MiB to 600 MiB in 59 min (+600 MiB an hour)"
+        "Holds most of the growth: payments/leak: app (leak00000000), by 590 MiB to 600 MiB in 59 min "
+        "(+600 MiB an hour)"
     )
 
 
