@@ -115,18 +115,20 @@ def close_forgotten(c: Candidate, entry: Entry, window: Window, _: int) -> Signs
     return Signs(shape=c.shape, affected=c.last.sockets, signs=signs, observed=seen, strong=seen)
 
 
-def without_peer(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
+def without_peer(c: Candidate, entry: Entry, _: Window, __: int) -> Signs | None:
     """never-connected and dead-not-closed: the kernel keeps no time of them, so number and growth must tell."""
     n = c.last.sockets
     if n < entry.limit("min_sockets"):
         return None
-    growing = grows(c, entry) and stands_still(c, entry)
+    compared = bool(_compared(c))
+    growing = grows(c, entry) and (stands_still(c, entry) or not compared)
     if not growing and n < entry.limit("min_without_growth"):
         return None
     signs = [Sign("Descriptors of sockets without a peer", n)]
     if growing:
         signs.append(_growth(c))
-    return Signs(shape=c.shape, affected=n, signs=signs, observed=growing, strong=growing and window.snapshots > 1)
+    seen = growing and compared
+    return Signs(shape=c.shape, affected=n, signs=signs, observed=seen, strong=seen)
 
 
 def accept_not_called(c: Candidate, entry: Entry, _: Window, __: int) -> Signs | None:

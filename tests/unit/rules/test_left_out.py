@@ -10,7 +10,7 @@ from whodunnet.model.finding import Evidence
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Sockets
 
-from .nodes import finding, leak
+from .nodes import finding, leak, limit
 
 
 def without_predecessors(node: Recording, positions: Collection[int]) -> Recording:
@@ -63,3 +63,10 @@ def test_a_queue_that_may_have_been_served_meanwhile_is_only_vouched_for_since()
 def test_with_no_pair_left_a_leak_is_possible_and_never_cleared() -> None:
     part = without_predecessors(leak("response-never-read", [50, 100, 150], each=40_000, age=60), {1, 2})
     assert (finding(part).shape, finding(part).confidence) == ("response-never-read", "possible")
+
+
+def test_growth_of_which_nothing_more_is_known_is_possible_and_never_cleared() -> None:
+    grown = leak("never-connected", [limit("min_sockets"), 2 * limit("min_sockets")])
+    assert 2 * limit("min_sockets") < limit("min_without_growth")
+    assert finding(grown).confidence == "proven"
+    assert finding(without_predecessors(grown, {1})).confidence == "possible"
