@@ -31,5 +31,10 @@ def run(read: Callable[[], AnySample]) -> tuple[AnySample, CollectorCost]:
     try:
         sample = read()
     except UnreadableError as error:
-        sample = Failure(code=error.code, reason=str(error), missing_capability=error.missing_capability)
+        sample = failure_of(error)
     return sample, CollectorCost(wall_seconds=time.perf_counter() - wall, cpu_seconds=time.process_time() - cpu)
+
+
+def failure_of(error: UnreadableError) -> Failure:
+    """The same as a sample."""
+    return Failure(code=error.code, reason=str(error), missing_capability=error.missing_capability)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +11,7 @@ from typing import ClassVar, Literal, TypeVar
 
 import msgspec
 
+from whodunnet.collectors.collector import failure_of
 from whodunnet.errors import MalformedError, UnreadableError
 from whodunnet.kernel import namespaces
 from whodunnet.kernel.namespaces import Visitor, Way
@@ -19,11 +19,9 @@ from whodunnet.kernel.netlink import conntrack as ctnetlink
 from whodunnet.kernel.netlink.conntrack_groups import FlowTable
 from whodunnet.kernel.procfs.conntrack import TableSize, read_size, read_statistics, read_timeouts
 from whodunnet.kernel.procfs.conntrack_entries import read_entries
-from whodunnet.kernel.procfs.files import unreadable
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import Support
 from whodunnet.model.conntrack import Conntrack
-from whodunnet.model.sample import Failure
 
 T = TypeVar("T")
 Method = Literal["ctnetlink", "procfs"]
@@ -94,7 +92,7 @@ def read_here(roots: Roots, all_entries: int) -> Conntrack:
     statistics.pop("entries", None)
     sample = Conntrack(
         loaded=True,
-        netns=_own_namespace(roots),
+        netns=namespaces.own(roots),
         count=size.count,
         max_entries=size.max_entries,
         buckets=size.buckets,
@@ -106,7 +104,7 @@ def read_here(roots: Roots, all_entries: int) -> Conntrack:
     try:
         return _with_entries(sample, roots, way_to_read(size, max(all_entries, size.count)))
     except UnreadableError as error:
-        return msgspec.structs.replace(sample, dump_failure=_failure(error))
+        return msgspec.structs.replace(sample, dump_failure=failure_of(error))
 
 
 def way_to_read(size: TableSize, all_entries: int) -> Method:
@@ -202,7 +200,7 @@ def _seen_from_outside(roots: Roots, error: UnreadableError) -> Conntrack:
         max_entries=size.max_entries if size else None,
         buckets=size.buckets if size else None,
         statistics=statistics,
-        dump_failure=_failure(error),
+        dump_failure=failure_of(error),
     )
 
 
@@ -213,24 +211,12 @@ def _elsewhere(roots: Roots) -> Path | None:
     """
     if roots.top == Path("/"):
         return None
-    own = _own_namespace(roots)
+    own = namespaces.own(roots)
     for pid in (1, 2):  # kthreadd where a security module guards the first process
         inum = _unless_unreadable(partial(namespaces.of_process, roots, pid))
         if inum is not None:
             return None if inum == own else roots.proc / str(pid) / "ns/net"
     return None
-
-
-def _own_namespace(roots: Roots) -> int:
-    path = roots.proc / "thread-self/ns/net"
-    try:
-        return namespaces.parse_link(os.fsencode(path.readlink()), str(path))
-    except OSError as error:
-        raise unreadable(str(path), error) from error
-
-
-def _failure(error: UnreadableError) -> Failure:
-    return Failure(code=error.code, reason=str(error), missing_capability=error.missing_capability)
 
 
 def _unless_unreadable(read: Callable[[], T]) -> T | None:

@@ -6,7 +6,6 @@ it reads its own namespace and processes, and says so.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -19,7 +18,6 @@ from whodunnet.errors import UnreadableError
 from whodunnet.kernel import namespaces
 from whodunnet.kernel.netlink.sock_diag import PlainSocket, SockDiag
 from whodunnet.kernel.procfs.descriptors import SocketHolders, read_socket_holders
-from whodunnet.kernel.procfs.files import unreadable
 from whodunnet.kernel.roots import Roots
 from whodunnet.model.sockets import Protocol, Sockets
 
@@ -85,7 +83,7 @@ def collect_by_sock_diag(roots: Roots, page_size_bytes: int, previous: Positions
 def _read_namespaces(roots: Roots, grouping: Grouping, deadline: float) -> _Pass:
     """Each namespace once: our own from this thread, the others from a thread that enters them."""
     result = _Pass()
-    own, found = _own_namespace(roots), namespaces.find(roots)
+    own, found = namespaces.own(roots), namespaces.find(roots)
     result.unread += found.unidentified
     for netns, way in ({own: namespaces.Way()} | found.ways).items():
         if netns != own and time.monotonic() > deadline:
@@ -104,14 +102,6 @@ def _read_namespaces(roots: Roots, grouping: Grouping, deadline: float) -> _Pass
     if not result.read and result.error is not None:
         raise result.error
     return result
-
-
-def _own_namespace(roots: Roots) -> int:
-    path = roots.proc / "thread-self/ns/net"
-    try:
-        return namespaces.parse_link(os.fsencode(path.readlink()), str(path))
-    except OSError as error:
-        raise unreadable(str(path), error) from error
 
 
 def _read_namespace(netns: int, grouping: Grouping, result: _Pass) -> None:

@@ -68,6 +68,15 @@ def of_process(roots: Roots, pid: int) -> int:
         raise unreadable(path, error, "CAP_SYS_PTRACE") from error
 
 
+def own(roots: Roots) -> int:
+    """Inode number of the network namespace the calling thread is in. Raises UnreadableError."""
+    path = roots.proc / "thread-self/ns/net"
+    try:
+        return parse_link(os.fsencode(path.readlink()), str(path))
+    except OSError as error:
+        raise unreadable(str(path), error) from error
+
+
 class Visitor:
     """A thread of its own that goes from one network namespace to the next; the threads that ask never leave theirs.
 
