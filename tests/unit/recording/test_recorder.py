@@ -5,13 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -35,17 +33,8 @@ from whodunnet.recording.recorder import FRAMES_PER_KEY, Recorder
 from whodunnet.recording.source import Source
 
 from ..recording.arbitrary import recording
-from ..rules import nodes
+from ..recording.history import HEADER, ROOM, history
 from ..rules.nodes import NODE, group
-
-ROOM = 10**8
-HEADER = Header(node=NODE)
-
-
-def history(count: int) -> list[Snapshot]:
-    """A node whose leak grows, one snapshot a second."""
-    groups = [[group("response-never-read", 10 + n, age=60, memory=10**6)] for n in range(count)]
-    return list(nodes.recording(groups, seconds=count - 1.0).snapshots)
 
 
 def write(path: Path, snapshots: list[Snapshot], header: Header = HEADER, room: int = ROOM) -> None:
@@ -393,51 +382,3 @@ def test_what_the_disk_refuses_ends_the_recording_with_its_reason(path: Path) ->
         with pytest.raises(RecordingError, match="database or disk is full; it keeps what was recorded before"):
             recorder.append(large(snapshots[2]), HEADER)
     assert load(path).snapshots == tuple(snapshots[:2])
-
-
-# --- Killed at any moment ----------------------------------------------------------------------------------------
-
-
-def killed_recorders(path: Path, count: int) -> Iterator[int]:
-    """Recorders that write as fast as they can, each killed after some snapshots; how much each was sure of."""
-    snapshots = history(400)
-    dice = random.Random(count)
-    for _ in range(count):
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            with Recorder(path, ROOM) as recorder:
-                for snapshot in snapshots:
-                    recorder.append(snapshot, HEADER)
-                    os.write(writer, b".")
-            os._exit(0)
-        os.close(writer)
-        with os.fdopen(reader, "rb", buffering=0) as told:
-            sure = sum(len(told.read(1)) for _ in range(dice.randrange(5)))
-            time.sleep(dice.uniform(0, 0.01))
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            yield sure + len(told.read())
-
-
-def test_a_recorder_killed_at_any_moment_loses_at_most_the_snapshot_under_way(tmp_path: Path) -> None:
-    for turn, sure in enumerate(killed_recorders(tmp_path / "case", 100)):
-        path = tmp_path / "case"
-        if not path.exists():
-            assert sure == 0
-            continue
-        found = load(path)
-        assert sure <= len(found.snapshots) <= sure + 1, turn
-        assert found.snapshots == tuple(history(len(found.snapshots)))
-        assert [p.name for p in tmp_path.iterdir()] == ["case"]
-        path.unlink()
-
-
-def test_what_a_killed_recorder_began_is_continued(tmp_path: Path) -> None:
-    path = tmp_path / "case"
-    total = 0
-    for sure in killed_recorders(path, 20):
-        now = len(load(path).snapshots) if path.exists() else 0
-        assert total + sure <= now <= total + sure + 1
-        total = now
-    assert total > 20
