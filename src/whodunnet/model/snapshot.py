@@ -6,14 +6,16 @@ from typing import TypeVar
 
 import msgspec
 
+from whodunnet.model.addresses import Addresses
+from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.kernel_log import KernelLog
 from whodunnet.model.sample import CollectorCost, Failure, Moment
 from whodunnet.model.sockets import Sockets
 from whodunnet.model.tcp_memory import TcpMemory
 from whodunnet.model.workload import Workloads
 
-AnySample = TcpMemory | Sockets | KernelLog | Workloads | Failure
-S = TypeVar("S", TcpMemory, Sockets, KernelLog, Workloads)
+AnySample = TcpMemory | Sockets | KernelLog | Workloads | Conntrack | Addresses | Failure
+S = TypeVar("S", TcpMemory, Sockets, KernelLog, Workloads, Conntrack, Addresses)
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

@@ -59,10 +59,24 @@ class Workloads(msgspec.Struct, frozen=True, tag="workloads", kw_only=True):
     """Who is behind the numbers of the other samples.
 
     by_pid: owners of sockets. by_netns: one container or pod (without process) that lives in that namespace, only where
-    exactly one pod does. by_cgroup_id: containers by cgroup v2 id. unknown_pids: vanished or unreadable.
+    exactly one pod does. sole_by_netns: the oldest process of a namespace in which only one program runs, and in no
+    container. by_cgroup_id: containers by cgroup v2 id. unknown_pids: vanished or unreadable.
     """
 
     by_pid: dict[Count, Workload] = {}
     by_netns: dict[Count, Workload] = {}
+    sole_by_netns: dict[Count, Workload] = {}
     by_cgroup_id: dict[Count, Workload] = {}
     unknown_pids: Count = 0
+
+
+def owner_key(pid: int, workload: Workload | None) -> str:
+    """The same for all processes of one container or one systemd service, else the process itself."""
+    if workload is not None:
+        if workload.container is not None:
+            return f"container {workload.container.id}"
+        if workload.unit is not None and workload.unit.endswith(".service") and workload.process is not None:
+            return f"unit {workload.unit} {workload.process.exe}"
+        if workload.process is not None and workload.process.started is not None:
+            return f"pid {pid} {workload.process.started.isoformat()}"
+    return f"pid {pid}"

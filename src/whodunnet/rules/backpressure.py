@@ -7,8 +7,7 @@ from collections import Counter
 import msgspec
 
 from whodunnet.model.sockets import Endpoint, Sockets, StuckSocket
-from whodunnet.model.workload import Workloads
-from whodunnet.rules.identity import owner_key
+from whodunnet.model.workload import Workloads, owner_key
 
 HOPS_MAX = 4
 RELAY_SHARE = 0.5

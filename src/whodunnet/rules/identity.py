@@ -12,18 +12,6 @@ from whodunnet.model.workload import Workload
 HALTED = frozenset({"stopped", "frozen"})
 
 
-def owner_key(pid: int, workload: Workload | None) -> str:
-    """The same for all processes of one container or one systemd service, else the process itself."""
-    if workload is not None:
-        if workload.container is not None:
-            return f"container {workload.container.id}"
-        if workload.unit is not None and workload.unit.endswith(".service") and workload.process is not None:
-            return f"unit {workload.unit} {workload.process.exe}"
-        if workload.process is not None and workload.process.started is not None:
-            return f"pid {pid} {workload.process.started.isoformat()}"
-    return f"pid {pid}"
-
-
 def short_name(workload: Workload | None, pid: int | None = None) -> str:
     """What a person calls it: namespace/pod, container, unit or process name."""
     if workload is None:

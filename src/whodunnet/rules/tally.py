@@ -11,8 +11,7 @@ import msgspec
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import AGE_BOUNDS_SECONDS, Endpoint, SocketGroup, Sockets
-from whodunnet.model.workload import Process, Workload, Workloads
-from whodunnet.rules.identity import owner_key
+from whodunnet.model.workload import Process, Workload, Workloads, owner_key
 
 
 class Tally(msgspec.Struct):

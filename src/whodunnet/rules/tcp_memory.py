@@ -14,10 +14,10 @@ from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Sockets
 from whodunnet.model.tcp_memory import TcpMemory
 from whodunnet.model.text import shell_quote, shorten_bytes
-from whodunnet.model.workload import Process, Workload, Workloads
+from whodunnet.model.workload import Process, Workload, Workloads, owner_key
 from whodunnet.rules import remedies
 from whodunnet.rules.catalogue import Entry
-from whodunnet.rules.identity import owner_key, party, short_name
+from whodunnet.rules.identity import party, short_name
 from whodunnet.rules.window import window_of
 
 RULE = "tcp-memory"

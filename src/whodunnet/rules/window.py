@@ -10,8 +10,7 @@ from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Sockets
 from whodunnet.model.tcp_memory import TcpMemory
-from whodunnet.model.workload import Workloads
-from whodunnet.rules.identity import owner_key
+from whodunnet.model.workload import Workloads, owner_key
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True, dict=True):

@@ -4,8 +4,8 @@ import pytest
 from msgspec.structs import replace
 
 from whodunnet.model.sockets import AGE_BOUNDS_SECONDS, Endpoint
-from whodunnet.model.workload import Workload, Workloads
-from whodunnet.rules.identity import endpoint_text, owner_key, short_name
+from whodunnet.model.workload import Workload, Workloads, owner_key
+from whodunnet.rules.identity import endpoint_text, short_name
 from whodunnet.rules.tally import Candidate, candidates, shape_of
 
 from .nodes import (
