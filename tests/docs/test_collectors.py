@@ -22,6 +22,12 @@ BOUNDS = (
     ("collectors/kernel_log", "kernel.kmsg", "RECORDS_A_READ"),
     ("collectors/kernel_log", "kernel.journal", "ENTRIES_A_READ"),
     ("collectors/kernel_log", "collectors.kernel_log", "LINES_KEPT"),
+    ("collectors/conntrack", "collectors.conntrack", "NAMESPACES_LIMIT"),
+    ("collectors/addresses", "collectors.addresses", "NAMESPACES_LIMIT"),
+    ("collectors/addresses", "collectors.addresses", "ADDRESSES_PER_NETNS"),
+    ("collectors/addresses", "collectors.addresses", "ADDRESSES_LIMIT"),
+    ("collectors/devices", "collectors.devices", "DEVICES_LIMIT"),
+    ("collectors/devices", "kernel.ethtool", "STRINGS_MAX"),
     ("collectors/sockets", "kernel.bpf.socket_walk", "STEP_SOCKETS"),
     ("collectors/sockets", "kernel.bpf.socket_walk", "STUCK_SLOTS"),
     ("collectors/sockets", "kernel.bpf.socket_walk", "LISTENER_LIMIT"),
@@ -53,6 +59,7 @@ MAPS = {
     ("collectors/sockets", "listeners kept"): "listeners",
 }
 """Page and first cell of a row -> the map of the BPF program whose size is in its second cell."""
+FLOW_BOUNDS = ("FLOW_GROUPS_MAX", "MERGED_GROUPS_MAX")
 
 
 def map_sizes() -> dict[str, int]:
@@ -100,6 +107,18 @@ def test_the_size_of_a_map_is_that_of_the_program(page: str, row: str) -> None:
     sizes = map_sizes()
     found = {cells[0]: cells[1] for cells in rows(text_of(f"docs/{page}.md"))}
     assert found[row] == f"{sizes[MAPS[page, row]]:,}"
+
+
+def test_the_groups_of_tracked_connections_are_as_many_as_the_page_says() -> None:
+    header = (ROOT / "tools/conntrack_groups.h").read_text(encoding="utf-8")
+    finest, merged = (re.search(rf"^#define {name} (\d+)", header, re.MULTILINE) for name in FLOW_BOUNDS)
+    assert finest is not None
+    assert merged is not None
+    cells = {row[0]: row[1] for row in rows(page_of("conntrack"))}
+    assert cells["groups"] == f"{int(finest[1]):,}"
+    assert {cells[f"groups without destination{port}, beyond that"] for port in (" port", "")} == {
+        f"{int(merged[1]):,}"
+    }
 
 
 def test_other_pages_name_the_same_sizes() -> None:

@@ -16,6 +16,12 @@ NEEDS = {
         "the node's TCP memory, its limits and the counters of every reachable network namespace",
     ),
     "kernel_log": (("CAP_SYSLOG",), "known lines of the kernel log, from /dev/kmsg, the journal or /var/log"),
+    "conntrack": (
+        ("CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE"),
+        "the table of tracked connections: how full, and who has what in it",
+    ),
+    "addresses": (("CAP_SYS_ADMIN", "CAP_SYS_PTRACE"), "which address is in which network namespace"),
+    "devices": ((), "a provider's own limits, where the network driver counts them"),
     "sockets": (("CAP_BPF", "CAP_PERFMON"), "every socket of the kernel, in groups"),
     "workloads": (
         ("CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"),
@@ -36,17 +42,18 @@ def command() -> None:
     """List rules and collectors, what each needs, and whether it can run here."""
     place = find_place()
     support = read_support(place.roots)
+    width = max(map(len, (*catalogue(), *NEEDS))) + 2
     click.echo("Rules")
     for rule, entry in catalogue().items():
-        click.echo(f"  {rule:14}{entry.title}")
+        click.echo(f"  {rule:{width}}{entry.title}")
         optional = f", better with {', '.join(entry.optional)}" if entry.optional else ""
-        click.echo(f"  {'':14}reads {', '.join(entry.required)}{optional}; claims: {entry.claim}")
+        click.echo(f"  {'':{width}}reads {', '.join(entry.required)}{optional}; claims: {entry.claim}")
         for name in entry.required:
-            click.echo(f"  {'':14}{name}: {can_run(name, NEEDS[name][0], support)}")
+            click.echo(f"  {'':{width}}{name}: {can_run(name, NEEDS[name][0], support)}")
     click.echo("\nCollectors")
     for name, (needed, what) in NEEDS.items():
-        click.echo(f"  {name:14}{what}")
-        click.echo(f"  {'':14}{can_run(name, needed, support)}")
+        click.echo(f"  {name:{width}}{what}")
+        click.echo(f"  {'':{width}}{can_run(name, needed, support)}")
     click.echo("\nWhere it looks")
     for line in (*where(place), *show_advice(place, support)):
         click.echo(f"  {line}")
@@ -87,6 +94,8 @@ def can_run(name: str, needed: tuple[str, ...], support: Support) -> str:
         "tcp_memory": "reads the counters of fewer namespaces",
         "sockets": "falls back to sock_diag and /proc, which see less",
         "kernel_log": "tries the journal and /var/log instead",
+        "conntrack": "counts what it may, and reads entries with CAP_NET_ADMIN only",
+        "addresses": "reads the namespaces it may enter",
         "workloads": "names only what this user may see",
     }
     return f"needs {' and '.join(missing)} for its full answer; {instead[name]}"

@@ -15,7 +15,8 @@ from whodunnet.cli.size import Size
 from whodunnet.cli.watch import BUSY_SHARE, Watch
 from whodunnet.collectors.snapshots import COLLECTORS, boot_seconds
 from whodunnet.errors import UsageError
-from whodunnet.model.snapshot import Snapshot
+from whodunnet.model.conntrack import Conntrack, flows_in_order
+from whodunnet.model.snapshot import AnySample, Snapshot
 from whodunnet.model.sockets import Sockets, in_order
 from whodunnet.model.text import shell_quote
 from whodunnet.recording.header import header_of
@@ -82,8 +83,13 @@ def keep(recorder: Recorder, watch: Watch, every: float, seconds: float, redacto
 
 def reordered(snapshot: Snapshot) -> Snapshot:
     """Pseudonyms in their own order: that of the originals would tell which address is the lower one."""
-    samples = {name: in_order(s) if isinstance(s, Sockets) else s for name, s in snapshot.samples.items()}
-    return msgspec.structs.replace(snapshot, samples=samples)
+    return msgspec.structs.replace(snapshot, samples={name: _reordered(s) for name, s in snapshot.samples.items()})
+
+
+def _reordered(sample: AnySample) -> AnySample:
+    if isinstance(sample, Conntrack):
+        return flows_in_order(sample)
+    return in_order(sample) if isinstance(sample, Sockets) else sample
 
 
 def summary(recorder: Recorder, kept: int) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from whodunnet.kernel.host import Place, find_place
 from whodunnet.kernel.namespaces import join_cgroups
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import Support, node, read_support
+from whodunnet.model.flow_window import bounded
 from whodunnet.model.snapshot import Recording, Snapshot
 
 INTERVAL_SECONDS = 1.0
@@ -56,7 +57,7 @@ class Watch:
         count = max(1, round(seconds / apart)) if seconds > 0 else 0
         for n in range(1, count + 1):
             sleep(max(0.0, begin + n * seconds / count - boot_seconds()))
-            self._snapshots.append(self._taker.take())
+            self._snapshots = bounded([*self._snapshots, self._taker.take()])
 
     @property
     def recording(self) -> Recording:

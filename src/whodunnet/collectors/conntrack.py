@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 import msgspec
@@ -63,7 +62,7 @@ class ConntrackCollector:
 
     def _read(self, all_entries: int) -> Conntrack:
         """The namespace in question, entered if it is not ours; else what can be seen of it from here."""
-        place = _elsewhere(self._roots)
+        place = namespaces.elsewhere(self._roots)
         if place is None:
             return read_here(self._roots, all_entries)
         try:
@@ -202,21 +201,6 @@ def _seen_from_outside(roots: Roots, error: UnreadableError) -> Conntrack:
         statistics=statistics,
         dump_failure=failure_of(error),
     )
-
-
-def _elsewhere(roots: Roots) -> Path | None:
-    """The network namespace of the first process, if we are in a container and in another one; None: ours will do.
-
-    On the machine itself whoever starts us in a namespace means that one.
-    """
-    if roots.top == Path("/"):
-        return None
-    own = namespaces.own(roots)
-    for pid in (1, 2):  # kthreadd where a security module guards the first process
-        inum = _unless_unreadable(partial(namespaces.of_process, roots, pid))
-        if inum is not None:
-            return None if inum == own else roots.proc / str(pid) / "ns/net"
-    return None
 
 
 def _unless_unreadable(read: Callable[[], T]) -> T | None:

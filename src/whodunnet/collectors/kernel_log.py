@@ -26,6 +26,9 @@ KNOWN: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("too-many-orphans", re.compile(r"TCP: too many orphaned sockets")),
     # Before kernel 3.4 one text stood for both; memory is the limit that was met more often.
     ("tcp-out-of-memory", re.compile(r"Out of socket memory")),
+    # __nf_conntrack_alloc: of every namespace up to Linux 6.14, later only of the first; the prefix is there twice.
+    ("conntrack-table-full", re.compile(r"(?:nf_conntrack: )+table full, dropping packet\.?")),
+    ("conntrack-table-full-netns", re.compile(r"(?:nf_conntrack: )+table full in netns [0-9]{1,10}, dropping packet")),
 )
 
 

@@ -21,6 +21,7 @@ from whodunnet.kernel.procfs.process import (
     find_processes_in,
     read_boot_time,
     read_cgroup,
+    read_executable,
     read_netns,
     read_process,
     read_stat,
@@ -30,6 +31,7 @@ from whodunnet.model.workload import Workload, Workloads
 
 START_TOLERANCE_SECONDS: Final = 0.02  # /proc rounds down to a tick of 10 ms
 MAX_PROCESSES_PER_NETNS: Final = 1024
+_FIRST_PROCESSES: Final = frozenset({1, 2})  # init and kthreadd, which are where the machine itself is
 _CAN_BE_FROZEN: Final = {"uninterruptible", "sleeping", "stopped"}  # how a frozen task shows, by kernel and version
 
 
@@ -60,11 +62,13 @@ class WorkloadsCollector:
         started: Mapping[int, float] | None = None,
         netns: Iterable[int] = (),
         cgroup_ids: Iterable[int] = (),
+        shared_netns: Iterable[int] = (),
     ) -> Workloads:
         """The workloads of processes, of network namespaces (inode numbers) and of cgroups (v2 ids).
 
         started: by pid, when that process started in seconds since boot. A process that started at another time has
-        only inherited the pid, and counts as unknown. Raises UnreadableError if this is no procfs.
+        only inherited the pid, and counts as unknown. shared_netns: those of `netns` that are nobody's alone, whoever
+        is seen in them: the node's own. Raises UnreadableError if this is no procfs.
         """
         reading = _Reading(self._roots)
         found: dict[int, _Attributed] = {}
@@ -74,10 +78,12 @@ class WorkloadsCollector:
                 found[pid] = reading.attribute(pid, (started or {}).get(pid), self._known.get(pid))
             except UnreadableError:
                 unknown += 1
-        self._known = found
+        tenants, only = reading.in_namespaces(frozenset(netns), frozenset(shared_netns), self._known)
+        self._known = found | {known.stat.pid: known for known in only.values()}
         return Workloads(
             by_pid={pid: reading.with_state(known) for pid, known in sorted(found.items())},
-            by_netns=reading.in_namespaces(frozenset(netns)),
+            by_netns=tenants,
+            sole_by_netns={inode: reading.with_state(known) for inode, known in only.items()},
             by_cgroup_id=reading.in_cgroups(frozenset(cgroup_ids)),
             unknown_pids=unknown,
         )
@@ -116,12 +122,21 @@ class _Reading:
         process = msgspec.structs.replace(known.workload.process, state=state)
         return msgspec.structs.replace(known.workload, process=process)
 
-    def in_namespaces(self, namespaces: frozenset[int]) -> dict[int, Workload]:
-        """The one container or pod of each namespace in which nothing else lives."""
-        if not namespaces:
-            return {}
-        tenants = {inode: self._tenant(pids) for inode, pids in find_processes_in(self._roots, namespaces).items()}
-        return {inode: msgspec.structs.replace(w, netns=inode) for inode, w in tenants.items() if w is not None}
+    def in_namespaces(
+        self, namespaces: frozenset[int], shared: frozenset[int], known: Mapping[int, _Attributed]
+    ) -> tuple[dict[int, Workload], dict[int, _Attributed]]:
+        """The one container or pod of each namespace in which nothing else lives, and the one program of others."""
+        tenants: dict[int, Workload] = {}
+        only: dict[int, _Attributed] = {}
+        for inode, pids in find_processes_in(self._roots, namespaces).items() if namespaces else ():
+            tenant = self._tenant(pids)
+            if tenant is not None:
+                tenants[inode] = msgspec.structs.replace(tenant, netns=inode)
+            elif inode not in shared:
+                program = self._only_program(pids, inode, known)
+                if program is not None:
+                    only[inode] = program
+        return tenants, only
 
     def in_cgroups(self, identifiers: frozenset[int]) -> dict[int, Workload]:
         """The container, pod or unit of each cgroup that has one."""
@@ -147,6 +162,28 @@ class _Reading:
                 return None
             workloads.append(workload)
         return _merge(workloads)
+
+    def _only_program(self, pids: list[int], netns: int, known: Mapping[int, _Attributed]) -> _Attributed | None:
+        """The oldest of these processes if they all are of one program, and none of a container."""
+        if len(pids) > MAX_PROCESSES_PER_NETNS or not _FIRST_PROCESSES.isdisjoint(pids):
+            return None
+        programs: set[str | None] = set()
+        started: dict[int, int] = {}
+        for pid in pids:
+            try:
+                started[pid] = read_stat(self._roots, pid).started_ticks
+                contained = self._workload_of(read_cgroup(self._roots, pid), pid).container is not None
+            except UnreadableError:
+                continue  # it ended meanwhile
+            programs.add(read_executable(self._roots, pid))
+            if contained or len(programs) > 1:
+                return None
+        try:
+            oldest = min(started, key=lambda pid: (started[pid], pid))
+            found = self.attribute(oldest, None, known.get(oldest))
+        except (ValueError, UnreadableError):
+            return None  # none is left
+        return found if found.workload.netns == netns else None
 
     def _workload_of(self, cgroups: tuple[CgroupLine, ...], pid: int | None) -> Workload:
         """Container, pod and unit of cgroups, in which `pid` is; looked up once for all their processes."""

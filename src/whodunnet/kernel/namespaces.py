@@ -77,6 +77,25 @@ def own(roots: Roots) -> int:
         raise unreadable(str(path), error) from error
 
 
+def elsewhere(roots: Roots) -> Path | None:
+    """The network namespace of the first process, if we are in a container and in another one; None: ours will do.
+
+    On the machine itself whoever starts us in a namespace means that one. Raises UnreadableError.
+    """
+    if roots.top == Path("/"):
+        return None
+    ours = own(roots)
+    for pid in (1, 2):  # kthreadd where a security module guards the first process
+        try:
+            inum = of_process(roots, pid)
+        except MalformedError:
+            raise
+        except UnreadableError:
+            continue
+        return None if inum == ours else roots.proc / str(pid) / "ns/net"
+    return None
+
+
 class Visitor:
     """A thread of its own that goes from one network namespace to the next; the threads that ask never leave theirs.
 

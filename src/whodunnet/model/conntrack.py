@@ -100,3 +100,19 @@ class Conntrack(msgspec.Struct, frozen=True, tag="conntrack", kw_only=True, omit
     def entries_read(self) -> int:
         """Entries that the dump had, to be compared with `count`."""
         return sum(group.entries for group in self.groups) + self.other_entries + self.malformed
+
+
+def flows_in_order(conntrack: Conntrack) -> Conntrack:
+    """The same reading with its groups in the order of their text."""
+    return msgspec.structs.replace(conntrack, groups=tuple(sorted(conntrack.groups, key=_group_key)))
+
+
+def _group_key(g: FlowGroup) -> tuple[object, ...]:
+    return (
+        g.family, g.source, g.protocol, _end_key(g.destination), _end_key(g.answered_by), g.source_as or "", g.state,
+        g.replied, g.assured, g.offloaded, g.zone, g.merged,
+    )  # fmt: skip
+
+
+def _end_key(end: Endpoint | None) -> tuple[str, int]:
+    return (end.address or "", end.port or 0) if end else ("", 0)

@@ -48,6 +48,7 @@ class Party(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     node: str | UnsetType = UNSET
     endpoint: Endpoint | UnsetType = UNSET
     sockets: int | UnsetType = UNSET
+    entries: int | UnsetType = UNSET
     memory_bytes: int | UnsetType = UNSET
     effect: str | UnsetType = UNSET
 

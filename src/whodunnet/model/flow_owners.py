@@ -7,9 +7,8 @@ destination, and what no socket vouches for stays shared.
 
 from __future__ import annotations
 
-import ipaddress
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -17,14 +16,17 @@ import msgspec
 from whodunnet.model.addresses import Addresses
 from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.sockets import Endpoint, SocketGroup, Sockets
+from whodunnet.model.vouching import OPENING, Destination, Sides, vouch
 from whodunnet.model.workload import Process, Workload, Workloads, owner_key
 
 OwnerKind = Literal["workload", "node", "netns", "remote", "ambiguous", "unread"]
 WITH_SOCKET = frozenset({"none", "syn-sent", "syn-sent2", "syn-recv", "established", "close-wait"})
 """States of an entry in which its opener still has the socket; later ones may outlive it by minutes."""
 
-Destination = tuple[int, str, Endpoint]
-"""Network namespace, protocol, and what its sockets are connected to."""
+Opened = dict[tuple[int, str, Endpoint, str], int]
+"""Sockets by destination and key of their owner."""
+KeyOf = Callable[[int, int], str]
+"""From pid and network namespace to the key of an owner."""
 
 
 class FlowOwner(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,11 +61,21 @@ class FlowOwners:
         self._addresses_read = addresses is not None
         self._namespaces = addresses.namespaces() if addresses is not None else {}
         self._workloads = workloads
-        self._now = _openers(sockets[-1:], workloads)
-        self._ever = _openers(sockets, workloads)
-        self._constant = _constant(sockets, workloads)
-        self._representative = _representatives(sockets, workloads)
-        self._sockets = sockets[-1] if sockets else None
+        self._keys: dict[tuple[int, int], str] = {}
+        self._constant: Opened = {}
+        ever: Opened = {}
+        for n, sample in enumerate(sockets):
+            now = _opened(sample, self._key_of)
+            ever |= {opened: count for opened, count in now.items() if count > ever.get(opened, 0)}
+            # The same number in every reading: such connections do not come and go. One that opens has not come yet.
+            kept = _opened(sample, self._key_of, opening=False)
+            self._constant = kept if n == 0 else {o: c for o, c in kept.items() if self._constant.get(o) == c}
+        self._ever = _by_destination(ever)
+        self._representative = _representatives(sockets, workloads, self._key_of)
+        self._connections = _connections(sockets[-1], self._key_of) if sockets else None
+        self._listening = _listening(sockets[-1], self._key_of) if sockets else {}
+        places = [(g, to) for g in conntrack.groups if (to := self._shared_destination(g)) is not None]
+        self._vouched = vouch(places, _sides(sockets[-1], self._key_of)) if sockets else {}
 
     def split(self, group: FlowGroup) -> list[tuple[FlowOwner, int]]:
         """Owners of the entries of one group, with how many each has; the numbers add up to group.entries."""
@@ -80,21 +92,35 @@ class FlowOwners:
             return [(FlowOwner(key=f"netns {netns}", kind="workload", workload=tenant, netns=netns), group.entries)]
         return self._by_sockets(group, netns)
 
+    def holder(self, group: SocketGroup) -> FlowOwner | None:
+        """The pod whose namespace it is, else the program that has these sockets open; None where nobody knows."""
+        if group.netns is None:
+            return None
+        pod = None if group.netns == self._node else self._workloads.by_netns.get(group.netns)
+        if pod is not None:
+            return FlowOwner(key=f"netns {group.netns}", kind="workload", workload=pod, netns=group.netns)
+        if group.owner_pid is None:
+            return None
+        return self._process_owner(self._key_of(group.owner_pid, group.netns), group.netns)
+
     def open_sockets(self, owner: FlowOwner) -> int | None:
         """TCP sockets, listeners left out, that an owner really has open; None where that is not known."""
-        if self._sockets is None or owner.kind in ("remote", "ambiguous", "unread"):
-            return None
-        return sum(g.sockets for g in self._sockets.groups if _is_connection(g) and self._has(owner, g))
+        return self._count(owner, _is_connection)
+
+    def opened_sockets(self, owner: FlowOwner) -> int | None:
+        """The same without those it accepted, whose entries are of whoever called."""
+        return self._count(owner, lambda g: g.role == "initiated")
 
     def open_to(self, owner: FlowOwner, destination: Endpoint) -> int | None:
-        """The same for one destination."""
-        if self._sockets is None or owner.kind in ("remote", "ambiguous", "unread"):
+        """Those of them that lead to one destination."""
+        return self._count(owner, lambda g: g.endpoint == destination and g.role == "initiated")
+
+    def _count(self, owner: FlowOwner, wanted: Callable[[SocketGroup], bool]) -> int | None:
+        if self._connections is None or owner.kind in ("remote", "ambiguous", "unread"):
             return None
-        return sum(
-            g.sockets
-            for g in self._sockets.groups
-            if g.endpoint == destination and g.role == "initiated" and _is_connection(g) and self._has(owner, g)
-        )
+        everybody = owner.kind in ("node", "netns") or owner.key == f"netns {owner.netns}"
+        groups = self._connections.get((owner.netns, None if everybody else owner.key), ())
+        return sum(g.sockets for g in groups if wanted(g))
 
     def is_local(self, address: str) -> bool:
         """Whether the address is on this node: its own, or that of a namespace on it."""
@@ -105,12 +131,27 @@ class FlowOwners:
         places = [netns for netns in self._namespaces.get(address, ()) if netns != self._node]
         return self._tenant(places[0]) if len(places) == 1 else None
 
-    def _has(self, owner: FlowOwner, g: SocketGroup) -> bool:
-        if owner.netns is None or g.netns != owner.netns:
-            return False
-        if owner.key == f"netns {g.netns}" or owner.kind in ("node", "netns"):
-            return True
-        return g.owner_pid is not None and self._key_of(g.owner_pid, g.netns) == owner.key
+    def answering(self, endpoint: Endpoint) -> str | None:
+        """Key of the owner who answers there: who has the address for itself, else who listens on the port."""
+        if endpoint.address is None:
+            return None
+        places = (self._node,) if is_loopback(endpoint.address) else self._namespaces.get(endpoint.address, ())
+        netns = places[0] if len(places) == 1 else None
+        if netns is None:
+            return None
+        if netns != self._node and self._tenant(netns) is not None:
+            return f"netns {netns}"
+        return self._listener(netns, endpoint.port)
+
+    def listens(self, owner: FlowOwner, port: int) -> bool:
+        """Whether an owner was seen to listen for TCP on a port; for a whole namespace, whether anybody in it does."""
+        keys = self._listening.get((owner.netns, port), ())
+        return owner.key in keys or (bool(keys) and owner.key == f"netns {owner.netns}")
+
+    def _listener(self, netns: int, port: int | None) -> str | None:
+        """The one owner who listens on a port; None where several do, or nobody knows who."""
+        keys = self._listening.get((netns, port), ())
+        return keys[0] if len(keys) == 1 else None
 
     def _places(self, group: FlowGroup) -> tuple[int, ...]:
         """The namespaces that have the source address: only those with such sockets, if several have it."""
@@ -125,87 +166,116 @@ class FlowOwners:
     def _tenant(self, netns: int) -> Workload | None:
         return self._workloads.by_netns.get(netns) or self._workloads.sole_by_netns.get(netns)
 
+    def _shared_destination(self, group: FlowGroup) -> Destination | None:
+        """Where sockets are to be looked for, if only they can tell whose the entries are."""
+        if group.destination is None or group.state not in WITH_SOCKET:
+            return None
+        places = self._places(group)
+        if len(places) != 1 or (places[0] != self._node and self._tenant(places[0]) is not None):
+            return None
+        return places[0], group.protocol, group.destination
+
     def _by_sockets(self, group: FlowGroup, netns: int) -> list[tuple[FlowOwner, int]]:
         """Split by the sockets to the same destination."""
         left, found = group.entries, []
-        ever = self._ever_to(netns, group)
+        to = (netns, group.protocol, group.destination) if group.destination is not None else None
+        ever = self._ever.get(to, {}) if to is not None else {}
         if group.state not in WITH_SOCKET and len(ever) == 1:
             (key,) = ever
-            if (netns, group.protocol, group.destination, key) not in self._constant:
+            if to is None or (*to, key) not in self._constant:
                 return [(self._process_owner(key, netns, inferred=True), left)]
-        if group.state in WITH_SOCKET:
-            for key, n in sorted(self._now_to(netns, group).items()):
-                given = min(n, left)
-                left -= given
-                if given:
-                    found.append((self._process_owner(key, netns), given))
+        for key, n in self._vouched.get(group, {}).items():
+            left -= n
+            found.append((self._process_owner(key, netns), n))
         if left:
             found.append((self._shared(netns, group.source, ever), left))
         return found
-
-    def _now_to(self, netns: int, group: FlowGroup) -> Counter[str]:
-        return self._now.get((netns, group.protocol, group.destination), Counter()) if group.destination else Counter()
-
-    def _ever_to(self, netns: int, group: FlowGroup) -> Counter[str]:
-        return self._ever.get((netns, group.protocol, group.destination), Counter()) if group.destination else Counter()
 
     def _process_owner(self, key: str, netns: int, *, inferred: bool = False) -> FlowOwner:
         return FlowOwner(key=key, kind="workload", workload=self._representative[key], netns=netns, inferred=inferred)
 
     def _shared(self, netns: int, source: str, seen: Iterable[str]) -> FlowOwner:
         kind: OwnerKind = "node" if netns == self._node else "netns"
-        candidates = tuple(self._representative[key] for key in sorted(seen))
+        candidates = tuple(self._representative[key] for key in seen)
         return FlowOwner(key=f"{kind} {netns}", kind=kind, address=source, netns=netns, candidates=candidates)
 
     def _key_of(self, pid: int, netns: int) -> str:
-        return _process_key(pid, netns, self._workloads)
+        key = self._keys.get((pid, netns))
+        if key is None:
+            key = self._keys[pid, netns] = f"{owner_key(pid, self._workloads.by_pid.get(pid))} in {netns}"
+        return key
 
 
 def is_loopback(address: str) -> bool:
-    """Whether this is an address that every namespace has."""
-    return ipaddress.ip_address(address).is_loopback
+    """Whether this is an address that every namespace has. Recordings come from strangers: it may be none at all."""
+    return address == "::1" or address.startswith("127.")
 
 
 def _is_connection(g: SocketGroup) -> bool:
     return g.protocol == "tcp" and g.role in ("initiated", "accepted")
 
 
-def _process_key(pid: int, netns: int, workloads: Workloads) -> str:
-    return f"{owner_key(pid, workloads.by_pid.get(pid))} in {netns}"
+def _connections(sample: Sockets, key_of: KeyOf) -> dict[tuple[int | None, str | None], list[SocketGroup]]:
+    """Groups of TCP connections by namespace and key of their owner; without a key those of all."""
+    found: dict[tuple[int | None, str | None], list[SocketGroup]] = defaultdict(list)
+    for g in sample.groups:
+        if g.netns is not None and _is_connection(g):
+            found[g.netns, None].append(g)
+            if g.owner_pid is not None:
+                found[g.netns, key_of(g.owner_pid, g.netns)].append(g)
+    return dict(found)
 
 
-def _openers(samples: Sequence[Sockets], workloads: Workloads) -> dict[Destination, Counter[str]]:
-    """Owners with sockets connected to a destination, and how many at most at one time."""
-    found: dict[Destination, Counter[str]] = {}
-    for sample in samples:
-        met: dict[Destination, Counter[str]] = {}
-        for g in sample.groups:
-            if g.role == "initiated" and g.endpoint is not None and g.netns is not None and g.owner_pid is not None:
-                counts = met.setdefault((g.netns, g.protocol, g.endpoint), Counter())
-                counts[_process_key(g.owner_pid, g.netns, workloads)] += g.sockets
-        for destination, counts in met.items():
-            found[destination] = found.get(destination, Counter()) | counts
+def _initiated(sample: Sockets, key_of: KeyOf) -> Iterator[tuple[Destination, str, SocketGroup]]:
+    """Groups of sockets connected to a destination, with the key of their owner."""
+    for g in sample.groups:
+        if g.role != "initiated" or g.endpoint is None or g.netns is None or g.owner_pid is None:
+            continue
+        if g.sockets > 0:
+            yield (g.netns, g.protocol, g.endpoint), key_of(g.owner_pid, g.netns), g
+
+
+def _opened(sample: Sockets, key_of: KeyOf, *, opening: bool = True) -> Opened:
+    """Sockets connected to a destination in one reading. opening: also those that nobody has answered yet."""
+    found: Opened = defaultdict(int)
+    for to, key, g in _initiated(sample, key_of):
+        if opening or g.state not in OPENING:
+            found[*to, key] += g.sockets
     return found
 
 
-def _constant(samples: Sequence[Sockets], workloads: Workloads) -> set[tuple[int, str, Endpoint | None, str]]:
-    """Who had the same number of sockets to a destination in every reading: such connections do not come and go."""
-    readings = [_openers([sample], workloads) for sample in samples]
-    return {
-        (*destination, key)
-        for destination, counts in (readings[-1].items() if readings else ())
-        for key, n in counts.items()
-        if all(reading.get(destination, Counter())[key] == n for reading in readings)
-    }
+def _sides(sample: Sockets, key_of: KeyOf) -> dict[Destination, Sides]:
+    """The same, with those apart that nobody has answered yet."""
+    found: dict[Destination, Sides] = {}
+    for to, key, g in _initiated(sample, key_of):
+        side = found.setdefault(to, ({}, {}))[g.state in OPENING]
+        side[key] = side.get(key, 0) + g.sockets
+    return found
 
 
-def _representatives(samples: Sequence[Sockets], workloads: Workloads) -> dict[str, Workload]:
+def _by_destination(opened: Opened) -> dict[Destination, dict[str, int]]:
+    """Owners and their sockets to each destination, in the order of their keys."""
+    found: dict[Destination, dict[str, int]] = {}
+    for (netns, protocol, endpoint, key), count in sorted(opened.items(), key=lambda item: item[0][-1]):
+        found.setdefault((netns, protocol, endpoint), {})[key] = count
+    return found
+
+
+def _listening(sample: Sockets, key_of: KeyOf) -> dict[tuple[int | None, int | None], tuple[str | None, ...]]:
+    """Keys of all who listen on a port of a namespace, None among them for one who is not known."""
+    found: dict[tuple[int | None, int | None], dict[str | None, None]] = {}
+    for q in sample.accept_queues:
+        key = key_of(q.owner_pid, q.netns) if q.owner_pid is not None else None
+        found.setdefault((q.netns, q.local.port), {})[key] = None
+    return {} if sample.listeners_cut else {place: tuple(keys) for place, keys in found.items()}
+
+
+def _representatives(samples: Sequence[Sockets], workloads: Workloads, key_of: KeyOf) -> dict[str, Workload]:
     """A process for each key."""
+    owners = dict.fromkeys((g.owner_pid, g.netns) for sample in samples for g in sample.groups)
     found: dict[str, Workload] = {}
-    for sample in samples:
-        for g in sample.groups:
-            if g.owner_pid is not None and g.netns is not None:
-                key = _process_key(g.owner_pid, g.netns, workloads)
-                unnamed = Workload(process=Process(pid=g.owner_pid, comm=f"pid {g.owner_pid}"), netns=g.netns)
-                found.setdefault(key, workloads.by_pid.get(g.owner_pid) or unnamed)
+    for pid, netns in owners:
+        if pid is not None and netns is not None:
+            unnamed = Workload(process=Process(pid=pid, comm=f"pid {pid}"), netns=netns)
+            found.setdefault(key_of(pid, netns), workloads.by_pid.get(pid) or unnamed)
     return found

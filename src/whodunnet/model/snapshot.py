@@ -8,14 +8,15 @@ import msgspec
 
 from whodunnet.model.addresses import Addresses
 from whodunnet.model.conntrack import Conntrack
+from whodunnet.model.devices import Devices
 from whodunnet.model.kernel_log import KernelLog
 from whodunnet.model.sample import CollectorCost, Failure, Moment
 from whodunnet.model.sockets import Sockets
 from whodunnet.model.tcp_memory import TcpMemory
 from whodunnet.model.workload import Workloads
 
-AnySample = TcpMemory | Sockets | KernelLog | Workloads | Conntrack | Addresses | Failure
-S = TypeVar("S", TcpMemory, Sockets, KernelLog, Workloads, Conntrack, Addresses)
+AnySample = TcpMemory | Sockets | KernelLog | Workloads | Conntrack | Addresses | Devices | Failure
+S = TypeVar("S", TcpMemory, Sockets, KernelLog, Workloads, Conntrack, Addresses, Devices)
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ def choose(rows: Sequence[Row], at_most: int) -> list[Row]:
     """Of the rows of one boot the first, the last, and others evenly over the time between, each with its predecessor.
 
     What has not moved is known from one snapshot to the next only, so they are chosen in pairs. The one with the most
-    TCP memory is always among them.
+    TCP memory and the one with the most tracked connections are always among them.
     """
     if len(rows) <= at_most:
         return list(rows)
@@ -24,8 +24,12 @@ def choose(rows: Sequence[Row], at_most: int) -> list[Row]:
         return list(rows[-max(at_most, 1) :])
     places = _evenly(rows, max(2, (at_most - 1) // 2))
     pairs = places | {max(0, place - 1) for place in places}
-    peak = max(range(len(rows)), key=lambda place: rows[place].used_pages or 0)
-    return [rows[place] for place in sorted(pairs | {peak})][-at_most:]
+    peaks = {
+        max(range(len(rows)), key=lambda place: rows[place].used_pages or 0),
+        max(range(len(rows)), key=lambda place: rows[place].tracked or 0),
+    }
+    others = sorted(pairs - peaks)[-(at_most - len(peaks)) :]
+    return [rows[place] for place in sorted(peaks.union(others))]
 
 
 def _evenly(rows: Sequence[Row], count: int) -> set[int]:

@@ -41,7 +41,7 @@ TABLES = (
     "CREATE TABLE run (id INTEGER PRIMARY KEY, header TEXT NOT NULL)",
     "CREATE TABLE snapshot (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, "
     "key INTEGER REFERENCES snapshot, wall REAL NOT NULL, boot_seconds REAL NOT NULL, used_pages INTEGER, "
-    "data BLOB NOT NULL)",
+    "tracked INTEGER, data BLOB NOT NULL)",
 )
 LAYOUT = f"""
 PRAGMA page_size = {PAGE_BYTES};
@@ -103,7 +103,9 @@ class Database:
         runs = self._connection.execute("SELECT id, header FROM run ORDER BY id").fetchall()
         self.headers: Sequence[Header] = [parse_header(text, self._path) for _, text in runs]
         positions = {number: position for position, (number, _) in enumerate(runs)}
-        rows = self._connection.execute("SELECT run, wall, boot_seconds, id, used_pages FROM snapshot ORDER BY id")
+        rows = self._connection.execute(
+            "SELECT run, wall, boot_seconds, id, used_pages, tracked FROM snapshot ORDER BY id"
+        )
         self.rows: Sequence[Row] = [_row(positions, *row) for row in rows]
 
     def _text(self, number: int) -> bytes:
@@ -122,10 +124,10 @@ class Database:
         return found[0], found[1]
 
 
-def _row(positions: dict[int, int], run: int, wall: float, boot: float, number: int, pages: int | None) -> Row:
-    if not isinstance(pages, int | None):
-        raise ValueError("a number of pages is none")
-    return Row(positions[run], possible(Moment(datetime.fromtimestamp(wall, UTC), boot)), number, pages)
+def _row(positions: dict[int, int], run: int, wall: float, boot: float, number: int, *peaks: int | None) -> Row:
+    if not all(isinstance(peak, int | None) for peak in peaks):
+        raise ValueError("a number of pages or of tracked connections is none")
+    return Row(positions[run], possible(Moment(datetime.fromtimestamp(wall, UTC), boot)), number, *peaks)
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:

@@ -13,8 +13,8 @@ from hashlib import blake2b
 from typing import Final, Literal
 
 Kind = Literal[
-    "address", "boot", "cgroup", "container", "container name", "exe", "host", "image", "namespace", "path", "pod",
-    "process", "release", "uid", "unit", "zone",
+    "address", "boot", "cgroup", "container", "container name", "device", "exe", "host", "image", "namespace", "path",
+    "pod", "process", "release", "uid", "unit", "zone",
 ]  # fmt: skip
 
 KEPT_NAMES: Final = frozenset({"", "pause"})
@@ -31,6 +31,11 @@ _ID: Final = re.compile(r"[0-9a-f]{64}")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _STATIC_UID: Final = re.compile(r"[0-9a-f]{32}")
 _UNIT_SUFFIX: Final = re.compile(r"\.(?:service|scope|slice|socket|mount|timer)$")
+_PLAIN_DEVICE: Final = re.compile(
+    r"lo|(?:eth|eno|ens|enp|wlan|bond|team|dummy|docker|podman|cni-podman|cni|cbr|virbr|lxcbr|lxdbr|br|tun|tap|tunl|wg"
+    r"|ib|flannel\.)[0-9]{1,4}(?:s[0-9]{1,4})?|kube-ipvs0|nodelocaldns|vxlan\.calico|cilium_(?:host|net|vxlan)|flannel-wg"
+)
+"""Names that are the same on many machines; kube-ipvs0 is one that is asked for."""
 _RELEASE_SEPARATOR: Final = re.compile(r"([-.+~])")
 _RELEASE_WORD: Final = re.compile(
     r"[0-9]*|(?:el|fc|deb|bpo|rc|amzn|uek|v)[0-9]{1,4}(?:[_u][0-9]{1,3})?|amd64|arm64|aarch64|x86_64|generic|lts|rt"
@@ -39,6 +44,8 @@ _RELEASE_WORD: Final = re.compile(
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 _LINK_LOCAL_4: Final = b"\xa9\xfe"
 _LINK_LOCAL_6: Final = b"\xfe\x80" + bytes(6)
+_PROVIDER_6: Final = b"\xfd\x00\x0e\xc2"
+"""fd00:ec2::/32, where a provider answers for names, metadata and time: the link-local addresses of its IPv6."""
 
 
 class Pseudonyms:
@@ -64,6 +71,8 @@ class Pseudonyms:
                 return self._digest(kind, text, 16)
             case "uid" if _UUID.fullmatch(text):
                 return self._uuid(kind, text)
+            case "device":  # as behind an address
+                return text if _PLAIN_DEVICE.fullmatch(text) else self.name("zone", text)
             case "boot":
                 return self._uuid(kind, text)
             case "unit":
@@ -99,13 +108,15 @@ class Pseudonyms:
         return self._permute(int.from_bytes(packed, "big"), 32).to_bytes(4, "big")
 
     def _ipv6(self, packed: bytes) -> bytes:
-        """120 keyed bits in fd00::/8, 64 in fe80::/64 for a link-local one."""
+        """120 keyed bits in fd00::/8, 64 in fe80::/64 for a link-local one, 96 in fd00:ec2::/32."""
         if packed.startswith(_MAPPED):
             return _MAPPED + self._ipv4(packed[12:])
         if packed[0] == 0xFF or (packed[:15] == bytes(15) and packed[15] < 2):
             return packed
         if packed[0] == 0xFE and packed[1] & 0xC0 == 0x80:
             return _LINK_LOCAL_6 + self._hash("ipv6", packed, 8)
+        if packed.startswith(_PROVIDER_6):
+            return _PROVIDER_6 + self._hash("ipv6", packed, 12)
         return b"\xfd" + self._hash("ipv6", packed, 15)
 
     def _permute(self, number: int, bits: int) -> int:

@@ -144,8 +144,8 @@ def _notes(between: int, of_boot: int, wanted: int, chosen: int) -> Iterator[str
         )
     if chosen < wanted:
         yield (
-            f"{chosen:,} of {wanted:,} snapshots were judged, spread over the time, the one with the most TCP memory "
-            "among them; --from and --to look closer at a part"
+            f"{chosen:,} of {wanted:,} snapshots were judged, spread over the time, those with the most TCP memory and "
+            "tracked connections among them; --from and --to look closer at a part"
         )
 
 

@@ -30,7 +30,7 @@ from whodunnet.recording.database import (
 )
 from whodunnet.recording.frame import pack
 from whodunnet.recording.header import Header, parse_header
-from whodunnet.recording.peak import used_pages
+from whodunnet.recording.peak import tracked, used_pages
 from whodunnet.recording.thin import thin
 
 FRAMES_PER_KEY = 60
@@ -179,11 +179,11 @@ class Recorder:
         return int(self._sql(statement).fetchone()[0])
 
 
-INSERT = "INSERT INTO snapshot (run, wall, boot_seconds, used_pages, key, data) VALUES (?, ?, ?, ?, ?, ?)"
+INSERT = "INSERT INTO snapshot (run, wall, boot_seconds, used_pages, tracked, key, data) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
-def _row(run: int, snapshot: Snapshot) -> tuple[int, float, float, int | None]:
-    return run, snapshot.at.wall.timestamp(), snapshot.at.boot_seconds, used_pages(snapshot)
+def _row(run: int, snapshot: Snapshot) -> tuple[int, float, float, int | None, int | None]:
+    return run, snapshot.at.wall.timestamp(), snapshot.at.boot_seconds, used_pages(snapshot), tracked(snapshot)
 
 
 def _begun(header: Header, snapshot: Snapshot, text: bytes) -> bytes:

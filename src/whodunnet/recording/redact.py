@@ -16,6 +16,9 @@ import msgspec
 from msgspec import Struct, inspect
 
 from whodunnet.errors import RecordingError
+from whodunnet.model.addresses import DeviceAddress
+from whodunnet.model.conntrack import Conntrack, FlowGroup
+from whodunnet.model.devices import Device, Devices
 from whodunnet.model.kernel_log import KernelLog, LogLine
 from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Node, Snapshot
@@ -34,6 +37,9 @@ REPLACED: Final[dict[type[Struct], dict[str, How]]] = {
     Pod: {"namespace": "namespace", "name": "pod", "uid": "uid"},
     Workload: {"unit": "unit"},
     Endpoint: {"address": "address"},
+    FlowGroup: {"source": "address", "source_as": "address"},
+    DeviceAddress: {"address": "address", "device": "device"},
+    Devices: {"by_name": "device"},
     Sockets: {"not_seen": "text", "fallback_reason": "text"},
     KernelLog: {"source": "text"},
     LogLine: {"text": "text"},
@@ -48,6 +54,10 @@ KEPT: Final[dict[type[Struct], dict[str, str]]] = {
     SocketGroup: {"state": "the kernel's name of a TCP state"},
     Sockets: {"missing_capability": "the kernel's name of a right"},
     TcpMemory: {"counters": "the kernel's names of counters"},
+    Conntrack: {"statistics": "the kernel's names of counters", "timeouts": "the kernel's names of timeouts"},
+    FlowGroup: {"protocol": "name or number of a protocol", "state": "the kernel's name of a state"},
+    DeviceAddress: {"kind": "the kernel's name of a kind of device"},
+    Device: {"driver": "the kernel's name of a driver", "allowances": "the driver's names of counters"},
     KernelLog: {"counts": "our names of messages"},
     LogLine: {"kind": "our name of a message"},
     Failure: {"missing_capability": "the kernel's name of a right"},
@@ -99,7 +109,7 @@ class Redactor:
             raise RecordingError("a snapshot cannot be redacted before the names of its node are known")
         self._met = dict(self._of_node)
         # Samples with texts come last: by then the names of all others are known, and searched for.
-        ordered = sorted(snapshot.samples.items(), key=lambda item: "text" in REPLACED.get(type(item[1]), {}).values())
+        ordered = sorted(snapshot.samples.items(), key=lambda item: type(item[1]) in _with_sentences())
         found = {name: self._struct(sample) for name, sample in ordered}
         return msgspec.structs.replace(snapshot, samples={name: found[name] for name in snapshot.samples})
 
@@ -170,6 +180,16 @@ def plans() -> dict[type[Struct], tuple[tuple[str, How | None], ...]]:
         for struct in _structs(inspect.type_info(top)):
             found[struct.cls] = tuple(_plan(struct))
     return found
+
+
+@cache
+def _with_sentences() -> frozenset[type[Struct]]:
+    """All types that have a text of ours, or lead to one."""
+    return frozenset(struct.cls for struct in _structs(inspect.type_info(Snapshot)) if _has_sentence(struct))
+
+
+def _has_sentence(struct: inspect.StructType) -> bool:
+    return any("text" in REPLACED.get(inner.cls, {}).values() for inner in _structs(struct))
 
 
 def _plan(struct: inspect.StructType) -> Iterator[tuple[str, How | None]]:

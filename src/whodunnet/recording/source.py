@@ -26,13 +26,14 @@ LONGEST_SECONDS: Final = 1e10
 class Row(msgspec.Struct, frozen=True):
     """One snapshot by when it was taken; header: position of its run in Source.headers; number: the source's own.
 
-    used_pages: TcpMemory.used_pages of it, None if it has none.
+    used_pages, tracked: as recording.peak says, None if it has none.
     """
 
     header: int
     at: Moment
     number: int
     used_pages: int | None = None
+    tracked: int | None = None
 
 
 class Source(Protocol):
@@ -78,7 +79,7 @@ def _check(name: str, sample: AnySample) -> None:
 
 
 def _starts(sample: Workloads) -> Iterator[datetime]:
-    for workloads in (sample.by_pid, sample.by_netns, sample.by_cgroup_id):
+    for workloads in (sample.by_pid, sample.by_netns, sample.sole_by_netns, sample.by_cgroup_id):
         for workload in workloads.values():
             if workload.process is not None and workload.process.started is not None:
                 yield workload.process.started

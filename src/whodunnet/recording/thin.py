@@ -1,4 +1,4 @@
-"""Makes room in a recording: the older, the wider apart its snapshots get; the highest memory of a boot stays."""
+"""Makes room in a recording: the older, the wider apart its snapshots get; the fullest of a boot stay."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ KEYS = "key IS NULL AND id NOT IN (SELECT key FROM snapshot WHERE key IS NOT NUL
 def thin(connection: sqlite3.Connection, path: Path) -> int:
     """Take out every second snapshot of the older half; the number taken, 0 if nothing is left to take.
 
-    The first snapshot of all stays, and of each boot the one with the most pages of TCP memory; a key frame as long as
-    another frame needs it. Raises RecordingError if the header of a run is damaged.
+    The first snapshot of all stays, and of each boot those with the most pages of TCP memory and the most tracked
+    connections; a key frame as long as another frame needs it. Raises RecordingError if the header of a run is damaged.
     """
     (count,) = connection.execute("SELECT count(*) FROM snapshot").fetchone()
     if count < KEPT_AT_LEAST:
@@ -38,12 +38,13 @@ def _every_second(connection: sqlite3.Connection, which: str, count: int, peaks:
 
 
 def _peaks(connection: sqlite3.Connection, path: Path) -> set[int]:
-    """Of each boot the first snapshot with the most pages."""
+    """Of each boot the first snapshot with the most pages, and the first with the most tracked connections."""
     boots = {run: parse_header(text, path).node.boot_id for run, text in connection.execute("SELECT * FROM run")}
-    highest: dict[str | None, tuple[int, int]] = {}
-    seen = "SELECT run, id, used_pages FROM snapshot WHERE typeof(used_pages) = 'integer' ORDER BY id"
-    for run, number, pages in connection.execute(seen):
-        boot = boots.get(run)
-        if boot not in highest or pages > highest[boot][0]:
-            highest[boot] = pages, number
+    highest: dict[tuple[str, str | None], tuple[int, int]] = {}
+    for of in ("used_pages", "tracked"):
+        seen = f"SELECT run, id, {of} FROM snapshot WHERE typeof({of}) = 'integer' ORDER BY id"
+        for run, number, value in connection.execute(seen):
+            boot = of, boots.get(run)
+            if boot not in highest or value > highest[boot][0]:
+                highest[boot] = value, number
     return {number for _, number in highest.values()}

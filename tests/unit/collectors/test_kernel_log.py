@@ -71,13 +71,31 @@ def collector(tmp_path: Path) -> Iterator[KernelLogCollector]:
         (MEMORY, "tcp-out-of-memory"),
         (ORPHANS, "too-many-orphans"),
         ("Out of socket memory", "tcp-out-of-memory"),
+        ("nf_conntrack: nf_conntrack: table full, dropping packet", "conntrack-table-full"),
+        ("nf_conntrack: table full, dropping packet", "conntrack-table-full"),
+        ("nf_conntrack: table full, dropping packet.", "conntrack-table-full"),
+        ("nf_conntrack: nf_conntrack: table full in netns 4026532177, dropping packet", "conntrack-table-full-netns"),
     ],
 )
 def test_every_known_text_has_its_kind(text: str, kind: str) -> None:
     assert list(known([Line(1.0, text)])) == [LogLine(kind, 1.0, text)]
 
 
-@pytest.mark.parametrize("text", [f"evil[12]: {MEMORY}", f"{MEMORY} now", "TCP: out of memory", f"{MEMORY}\n", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"evil[12]: {MEMORY}",
+        f"{MEMORY} now",
+        "TCP: out of memory",
+        f"{MEMORY}\n",
+        "",
+        "table full, dropping packet",
+        "evil: nf_conntrack: table full, dropping packet",
+        "nf_conntrack: table full, dropping packet of evil",
+        "nf_conntrack: nf_conntrack: table full in netns evil, dropping packet",
+        "nf_conntrack: expectation table full",
+    ],
+)
 def test_a_text_that_only_contains_a_known_one_is_not_known(text: str) -> None:
     assert list(known([Line(1.0, text)])) == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,99 @@ def test_a_namespace_of_two_pods_is_nobodys(node: Path) -> None:
     netns = read_netns(Roots.below(node), PAUSE)
     assert netns is not None
     assert WorkloadsCollector(Roots.below(node)).attribute([], netns=[netns]).by_netns == {}
+
+
+def programs(node: Path, *paths: str) -> list[int]:
+    """Processes of the machine in a namespace of their own, the youngest first."""
+    pids = list(range(7000, 7000 + len(paths)))
+    for pid, path in zip(pids, paths, strict=True):
+        place = shutil.copytree(node / f"proc/{SSHD}", node / f"proc/{pid}", symlinks=True)
+        stat = (place / "stat").read_text().replace(f"{SSHD} (sshd)", f"{pid} (tool)").split()
+        stat[21] = str(9000 - pid)
+        (place / "stat").write_text(" ".join(stat))
+        for name, target in (("exe", path), ("ns/net", str(node / "netns/tools"))):
+            (place / name).unlink()
+            (place / name).symlink_to(target)
+    return pids
+
+
+@pytest.fixture
+def tools(node: Path) -> int:
+    """The inode number of the namespace of programs()."""
+    (node / "netns/tools").touch()
+    return (node / "netns/tools").stat().st_ino
+
+
+@pytest.fixture
+def sole(node: Path, tools: int) -> Callable[..., Workloads]:
+    """Who is in it."""
+    collector = WorkloadsCollector(Roots.below(node))
+    return lambda **more: collector.attribute([], netns=[tools], **more)
+
+
+def test_the_one_program_of_a_namespace_is_its_oldest_process(
+    node: Path, tools: int, sole: Callable[..., Workloads]
+) -> None:
+    *_, oldest = programs(node, "/usr/bin/proxy", "/usr/bin/proxy", "/usr/bin/proxy")
+    found = sole()
+    assert found.by_netns == {}
+    (workload,) = found.sole_by_netns.values()
+    assert workload.process is not None
+    assert (workload.process.pid, workload.process.comm, workload.process.exe, workload.process.state) == (
+        oldest, "tool", "/usr/bin/proxy", "sleeping",
+    )  # fmt: skip
+    assert workload.process.started is not None
+    assert (workload.netns, workload.unit) == (tools, "ssh.service")
+    assert sole() == found
+
+
+def test_a_namespace_of_two_programs_is_nobodys_alone(node: Path, sole: Callable[..., Workloads]) -> None:
+    programs(node, "/usr/bin/proxy", "/usr/bin/sh")
+    assert sole().sole_by_netns == {}
+
+
+def test_a_namespace_that_is_shared_by_nature_is_nobodys_alone(
+    node: Path, tools: int, sole: Callable[..., Workloads]
+) -> None:
+    programs(node, "/usr/bin/proxy")
+    assert sole(shared_netns=[tools]).sole_by_netns == {}
+    assert len(sole().sole_by_netns) == 1
+
+
+def test_a_container_with_a_tool_of_the_machine_in_its_namespace_is_not_the_tool(
+    node: Path, sole: Callable[..., Workloads]
+) -> None:
+    """As nsenter puts one there."""
+    contained, _ = programs(node, "/usr/bin/proxy", "/usr/bin/proxy")
+    shutil.copy(node / f"proc/{APP}/cgroup", node / f"proc/{contained}/cgroup")
+    found = sole()
+    assert (found.by_netns, found.sole_by_netns) == ({}, {})
+
+
+def test_the_namespace_of_the_first_process_is_nobodys_alone(node: Path, sole: Callable[..., Workloads]) -> None:
+    (pid,) = programs(node, "/sbin/init")
+    if (node / "proc/1").exists():
+        shutil.rmtree(node / "proc/1")
+    (node / f"proc/{pid}").rename(node / "proc/1")
+    assert sole().sole_by_netns == {}
+
+
+def test_a_process_that_ended_meanwhile_does_not_count(node: Path, sole: Callable[..., Workloads]) -> None:
+    gone, left = programs(node, "/usr/bin/sh", "/usr/bin/proxy")
+    (node / f"proc/{gone}/stat").unlink()
+    (workload,) = sole().sole_by_netns.values()
+    assert workload.process is not None
+    assert workload.process.pid == left
+    (node / f"proc/{left}/stat").unlink()
+    assert sole().sole_by_netns == {}
+
+
+def test_a_namespace_of_too_many_processes_is_nobodys(
+    node: Path, sole: Callable[..., Workloads], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs(node, *["/usr/bin/proxy"] * 3)
+    monkeypatch.setattr("whodunnet.collectors.workloads.MAX_PROCESSES_PER_NETNS", 2)
+    assert sole().sole_by_netns == {}
 
 
 def test_cgroups_get_containers_and_units_by_id() -> None:

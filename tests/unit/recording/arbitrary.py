@@ -8,7 +8,10 @@ from typing import get_args
 from hypothesis import strategies as st
 
 from whodunnet.errors import FailureCode
+from whodunnet.model.addresses import Addresses, DeviceAddress
 from whodunnet.model.bounds import INT64_MAX, UINT64_MAX
+from whodunnet.model.conntrack import Conntrack, FlowGroup
+from whodunnet.model.devices import Device, Devices
 from whodunnet.model.kernel_log import KernelLog, LogLine
 from whodunnet.model.sample import CollectorCost, Failure, Moment
 from whodunnet.model.snapshot import AnySample, Node, Recording, Snapshot
@@ -55,16 +58,40 @@ by_number = st.dictionaries(number, workload, max_size=2)
 failure = st.builds(
     Failure, code=st.sampled_from(get_args(FailureCode)), reason=text, missing_capability=st.none() | text
 )
+flow_group = st.builds(
+    FlowGroup, family=st.sampled_from([4, 6]), protocol=text, source=text, destination=st.none() | endpoint,
+    answered_by=st.none() | endpoint, source_as=st.none() | text, state=text, replied=st.booleans(),
+    assured=st.booleans(), offloaded=st.booleans(), zone=number, merged=st.booleans(), entries=number,
+    idle_seconds=number, ages=st.lists(number, max_size=12).map(tuple),
+)  # fmt: skip
+device_address = st.builds(
+    DeviceAddress, address=text, prefix_length=number, device=text, kind=st.none() | text, up=st.booleans()
+)
 samples: dict[str, st.SearchStrategy[AnySample]] = {
     "sockets": sockets,
     "workloads": st.builds(
-        Workloads, by_pid=by_number, by_netns=by_number, by_cgroup_id=by_number, unknown_pids=number
+        Workloads, by_pid=by_number, by_netns=by_number, sole_by_netns=by_number, by_cgroup_id=by_number,
+        unknown_pids=number,
     ),
     "tcp_memory": st.builds(
         TcpMemory, page_size_bytes=st.integers(512, 2**20), cpus=st.integers(1, 2**20), max_pages=unsigned_long,
         used_pages=signed, under_pressure=st.none() | st.booleans(), orphans=number, alloc_sockets=number,
         inuse_sockets=number, time_wait_sockets=signed, max_orphans=st.none() | signed,
         counters=st.dictionaries(number, counts, max_size=2),
+    ),
+    "conntrack": st.builds(
+        Conntrack, loaded=st.booleans(), netns=maybe, count=maybe, max_entries=st.none() | signed, statistics=counts,
+        timeouts=st.dictionaries(text, signed, max_size=2), counts=st.dictionaries(number, number, max_size=2),
+        method=st.sampled_from([None, "ctnetlink", "procfs"]), dump_failure=st.none() | failure,
+        groups=st.lists(flow_group, max_size=2).map(tuple), other_entries=number, dump_seconds=seconds,
+    ),
+    "devices": st.builds(
+        Devices, by_name=st.dictionaries(text, st.builds(Device, driver=text, allowances=counts), max_size=2),
+        others=number, unread=number,
+    ),
+    "addresses": st.builds(
+        Addresses, by_netns=st.dictionaries(number, st.lists(device_address, max_size=2).map(tuple), max_size=2),
+        netns_unread=number, left_out=number,
     ),
     "kernel_log": st.builds(
         KernelLog, source=text, reaches_back_seconds=st.none() | seconds, counts=counts,

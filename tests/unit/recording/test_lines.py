@@ -148,8 +148,8 @@ def test_a_value_of_the_wrong_type_is_refused_with_its_place(saved: Path) -> Non
 
 
 def test_a_sample_of_an_unknown_kind_is_refused(saved: Path) -> None:
-    saved.write_bytes(saved.read_bytes().replace(b'"type":"sockets"', b'"type":"conntrack"', 1))
-    assert "conntrack" in refusal(saved)
+    saved.write_bytes(saved.read_bytes().replace(b'"type":"sockets"', b'"type":"hearsay"', 1))
+    assert "hearsay" in refusal(saved)
 
 
 @pytest.mark.parametrize("at", [

@@ -116,6 +116,16 @@ def test_the_snapshot_with_the_most_memory_is_always_judged() -> None:
     assert 2_345 in {row.number for row in choose(rows, 61)}
 
 
+def test_the_snapshot_with_the_fullest_conntrack_table_is_always_judged_too() -> None:
+    rows = [
+        replace(row, used_pages=row.number == 7, tracked=row.number == 2_345) for row in rows_at(list(range(5_000)))
+    ]
+    for at_most in (3, 4, 61):
+        chosen = {row.number for row in choose(rows, at_most)}
+        assert {7, 2_345, 4_999} <= chosen
+        assert len(chosen) <= at_most
+
+
 def leaking(path: Path, *counts: list[int]) -> None:
     """One run of a recorder for each list: how many sockets leak at each snapshot, a second apart."""
     begin = 0

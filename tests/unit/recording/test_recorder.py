@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from msgspec.structs import replace
 
 from whodunnet.errors import RecordingError
+from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.snapshot import Recording, Snapshot
 from whodunnet.model.sockets import Sockets
 from whodunnet.model.tcp_memory import TcpMemory
@@ -251,11 +252,30 @@ def test_a_snapshot_without_memory_has_no_number_of_pages(path: Path) -> None:
     assert [row.used_pages for row in source.rows] == [None]
 
 
-def test_a_number_of_pages_that_is_none_is_damage(path: Path) -> None:
+def test_each_row_says_how_many_tracked_connections_the_fullest_namespace_of_its_snapshot_had(
+    path: Path, tmp_path: Path
+) -> None:
+    """Each namespace is compared with the limit for itself."""
+    tables = [
+        Conntrack(loaded=True, count=5, counts={7: 5, 8: 70}),
+        Conntrack(loaded=True, count=90),
+        Conntrack(loaded=False),
+    ]
+    snapshots = [replace(s, samples={**s.samples, "conntrack": t}) for s, t in zip(history(3), tables, strict=True)]
+    write(path, snapshots)
+    save(Recording(node=NODE, snapshots=tuple(snapshots)), tmp_path / "lines")
+    sources: list[Source] = [Database(path), Lines(tmp_path / "lines")]
+    for source in sources:
+        assert [row.tracked for row in source.rows] == [70, 90, None]
+        source.close()
+
+
+@pytest.mark.parametrize("column", ["used_pages", "tracked"])
+def test_a_number_of_pages_that_is_none_is_damage(path: Path, column: str) -> None:
     write(path, history(2))
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE snapshot SET used_pages = 'many' WHERE id = 2")
-    with pytest.raises(RecordingError, match="is damaged: a number of pages is none"):
+        connection.execute(f"UPDATE snapshot SET {column} = 'many' WHERE id = 2")
+    with pytest.raises(RecordingError, match="is damaged: a number of pages or of tracked connections is none"):
         load(path)
 
 

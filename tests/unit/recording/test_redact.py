@@ -21,8 +21,12 @@ from msgspec.structs import replace
 from whodunnet.attribution.containerd import PAUSE, is_static_uid
 from whodunnet.collectors.kernel_log import KNOWN
 from whodunnet.errors import RecordingError
+from whodunnet.model.addresses import Addresses, DeviceAddress
+from whodunnet.model.conntrack import Conntrack, FlowGroup
+from whodunnet.model.devices import Device, Devices
 from whodunnet.model.sample import Failure, Moment
 from whodunnet.model.snapshot import AnySample, Node, Recording, Snapshot
+from whodunnet.model.sockets import Endpoint
 from whodunnet.model.workload import Container, Pod, Process, Workload, Workloads
 from whodunnet.recording.pseudonyms import Kind, Pseudonyms
 from whodunnet.recording.reader import load
@@ -159,9 +163,11 @@ def texts(value: Any) -> Iterator[str]:
         for field in value.__struct_fields__:
             how = REPLACED.get(type(value), {}).get(field)
             inner = getattr(value, field)
-            if how is not None and how != "text" and inner is not None:
+            if isinstance(inner, dict) and how is not None:
+                yield from inner
+            elif how is not None and how != "text" and inner is not None:
                 yield inner
-            elif how is None:
+            if how is None or isinstance(inner, dict):
                 yield from texts(inner)
     elif isinstance(value, dict):
         for part in value.values():
@@ -255,6 +261,9 @@ def with_secrets(recording: Recording, dice: Random, odd: bool = False) -> Recor
                     changed[field] = sentence() if second else inner
                 elif isinstance(inner, str) and how is not None:
                     changed[field] = inner if second else secret(how, inner)
+                elif isinstance(inner, dict) and how is not None:
+                    names = inner if second else [secret(how, name) for name in inner]
+                    changed[field] = dict(zip(names, (walk(v, second) for v in inner.values()), strict=True))
                 elif how == "text" and isinstance(inner, tuple):
                     changed[field] = tuple(sentence() for _ in range(3)) if second else inner
                 else:
@@ -326,6 +335,12 @@ def test_names_of_different_kinds_do_not_show_that_they_are_the_same() -> None:
         ("release", "4.18.0-477.27.1.el8_8.x86_64", r"4\.18\.0-477\.27\.1\.el8_8\.x86_64"),
         ("release", "6.1.0-acme-amd64+", r"6\.1\.0-release-[0-9a-f]{10}-amd64\+"),
         ("pod", "", ""),
+        ("device", "eth0", "eth0"),
+        ("device", "enp3s0", "enp3s0"),
+        ("device", "kube-ipvs0", "kube-ipvs0"),
+        ("device", "flannel.1", r"flannel\.1"),
+        ("device", "cali3f1e02ab4c5", r"zone-[0-9a-f]{10}"),
+        ("device", "br-customer", r"zone-[0-9a-f]{10}"),
     ],
 )
 def test_a_pseudonym_says_its_kind_and_keeps_the_form_that_is_read(kind: Kind, original: str, form: str) -> None:
@@ -368,6 +383,27 @@ def test_an_address_becomes_another_one_of_its_family_and_scope(original: IPv4Ad
         assert found.is_unspecified == original.is_unspecified
 
 
+def test_that_an_address_is_the_providers_own_stays_known() -> None:
+    found = address("fd00:ec2::253")
+    assert found.startswith("fd00:ec2:")
+    assert found != "fd00:ec2::253"
+    assert not address("fd00:ec3::253").startswith("fd00:ec2:")
+
+
+def test_a_device_of_a_provider_has_the_name_it_has_beside_its_addresses() -> None:
+    redactor = Redactor(KEY)
+    redactor.node(Node(hostname="n1", kernel="6.1", boot_id=""))
+    devices = Devices(by_name={"customer0": Device(driver="ena", allowances={"pps_allowance_exceeded": 4})})
+    place = Addresses(by_netns={1: (DeviceAddress(address="10.1.0.2", prefix_length=24, device="customer0"),)})
+    samples: dict[str, AnySample] = {"devices": devices, "addresses": place}
+    found = redactor.snapshot(Snapshot(at=Moment(datetime(2026, 3, 1, tzinfo=UTC), 1.0), samples=samples)).samples
+    assert isinstance(found["devices"], Devices)
+    assert isinstance(found["addresses"], Addresses)
+    ((name, device),) = found["devices"].by_name.items()
+    assert name == found["addresses"].by_netns[1][0].device != "customer0"
+    assert device == devices.by_name["customer0"]
+
+
 def test_no_two_link_local_addresses_become_one() -> None:
     every = {address(f"169.254.{n >> 8}.{n & 255}") for n in range(65_536)}
     assert len(every) == 65_536
@@ -388,6 +424,30 @@ def test_neighbours_and_special_addresses_do_not_meet() -> None:
 
 def test_the_same_address_in_both_families_stays_the_same() -> None:
     assert address("::ffff:10.32.7.40") == "::ffff:" + address("10.32.7.40")
+
+
+def test_an_address_of_a_device_and_of_a_tracked_connection_is_the_same_as_of_a_socket() -> None:
+    redactor = Redactor(KEY)
+    redactor.node(Node(hostname="n1", kernel="6.1", boot_id=""))
+    flow = FlowGroup(
+        family=4, protocol="tcp", source="10.1.0.2", destination=Endpoint("10.96.0.1", 80), source_as="10.0.0.1",
+        answered_by=Endpoint("127.0.0.1", 8080), entries=1,
+    )  # fmt: skip
+    devices = tuple(
+        DeviceAddress(address=a, prefix_length=24, device="eth0") for a in ("10.1.0.2", "10.0.0.1", "10.96.0.1")
+    )
+    samples: dict[str, AnySample] = {
+        "conntrack": Conntrack(loaded=True, groups=(flow,)), "addresses": Addresses(by_netns={7: devices}),
+    }  # fmt: skip
+    found = redactor.snapshot(Snapshot(at=AT, samples=samples)).samples
+    table, places = found["conntrack"], found["addresses"]
+    assert isinstance(table, Conntrack)
+    assert isinstance(places, Addresses)
+    (group,) = table.groups
+    assert group.destination is not None
+    assert [a.address for a in places.by_netns[7]] == [group.source, group.source_as, group.destination.address]
+    assert group.answered_by == Endpoint("127.0.0.1", 8080)
+    assert "10." not in re.sub(r'"(?!10\.)[^"]*"', "", str(group.source)) or group.source != "10.1.0.2"
 
 
 def test_the_interface_behind_an_address_is_a_name_too() -> None:

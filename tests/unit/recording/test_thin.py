@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from whodunnet.errors import RecordingError
+from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.snapshot import Snapshot
 from whodunnet.model.sockets import Sockets
 from whodunnet.model.tcp_memory import TcpMemory
@@ -111,6 +112,21 @@ def test_the_most_tcp_memory_of_each_boot_is_never_taken_out(tmp_path: Path, pea
     assert kept[-1][1] == snapshots[-1].at.boot_seconds
 
 
+@pytest.mark.parametrize("peak", [37, 61])
+def test_the_fullest_conntrack_table_of_a_boot_is_never_taken_out(tmp_path: Path, peak: int) -> None:
+    path, snapshots = tmp_path / "case", noisy(500, 40)
+    with Recorder(path, 60_000) as recorder:
+        for n, snapshot in enumerate(snapshots):
+            table = Conntrack(loaded=True, count=9, counts={7: 5_000 if n == peak else n})
+            full = with_memory(snapshot, 5_000 if n == 100 else n)
+            recorder.append(replace(full, samples={**full.samples, "conntrack": table}), HEADER)
+    assert recorder.thinned > 300
+    with open_recording(path) as stored:
+        kept = {s.at.boot_seconds for _, s in stored.snapshots()}
+        judged = {s.at.boot_seconds for s in stored.recording(at_most=3).snapshots}
+    assert {snapshots[n].at.boot_seconds for n in (peak, 100)} <= kept & judged
+
+
 def test_a_recording_is_thinned_before_it_has_more_snapshots_than_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,8 +150,9 @@ def test_more_than_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
         append_all(recorder, noisy(20, 1))
     monkeypatch.setattr("whodunnet.recording.database.ROWS_MAX", 20)
     assert len(load(path).snapshots) == 20
+    columns = "run, key, wall, boot_seconds, used_pages, tracked, data"
     copied = {
-        "snapshot": "snapshot SELECT 21, run, key, wall, boot_seconds, used_pages, data FROM snapshot WHERE id = 1",
+        "snapshot": f"snapshot SELECT 21, {columns} FROM snapshot WHERE id = 1",
         "run": "run SELECT 1 + snapshot.id, header FROM run, snapshot",
     }
     with sqlite3.connect(path) as connection:

@@ -25,6 +25,13 @@ NETLINK_NETFILTER = 12
 IPCTNL_MSG_CT_GET = 1 << 8 | 1  # NFNL_SUBSYS_CTNETLINK
 IPCTNL_MSG_CT_GET_STATS_CPU = 1 << 8 | 4
 ATTEMPTS = 2
+SLOW_SECONDS = 1e-3
+SLOW_STAYS = 3
+SLOW_SHARE = 0.25
+"""A dump is given up when more stays in the kernel, and more than this share, took so long: softirqs had to wait.
+
+Who asks has made sure of it beforehand, but there may be entries of namespaces that nobody can find in the way.
+"""
 RECEIVE_BYTES = 8192
 """The kernel makes datagrams as large as our buffer, up to 32 KiB (netlink_recvmsg), each with softirqs off.
 
@@ -66,6 +73,7 @@ class ConntrackSocket(NetlinkSocket):
         """Raises UnreadableError if the kernel gives no such socket."""
         super().__init__(NETLINK_NETFILTER)
         self.longest_cpu_seconds = 0.0
+        self._stays = self._slow_stays = 0
         self._buffer = memoryview(bytearray(RECEIVE_BYTES))
 
     def flows(self, timeouts: Mapping[str, int]) -> FlowTable | None:
@@ -77,7 +85,7 @@ class ConntrackSocket(NetlinkSocket):
         try:
             self._request(IPCTNL_MSG_CT_GET, _NFGENMSG.pack(socket.AF_UNSPEC, 0, 0))
             while not table.add_datagram(self._receive()):
-                pass
+                self._stop_if_slow()
         except UnreadableError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENOBUFS:
                 return None
@@ -91,13 +99,26 @@ class ConntrackSocket(NetlinkSocket):
     def _request(self, kind: int, body: bytes) -> None:
         begin = time.thread_time()
         super()._request(kind, body)  # fills the first datagram before it returns
-        self.longest_cpu_seconds = max(self.longest_cpu_seconds, time.thread_time() - begin)
+        self._note_stay(time.thread_time() - begin)
 
     def _receive(self) -> memoryview:
         begin = time.thread_time()
         answer = super()._receive()
-        self.longest_cpu_seconds = max(self.longest_cpu_seconds, time.thread_time() - begin)
+        self._note_stay(time.thread_time() - begin)
         return answer
+
+    def _note_stay(self, seconds: float) -> None:
+        self.longest_cpu_seconds = max(self.longest_cpu_seconds, seconds)
+        self._stays += 1
+        self._slow_stays += seconds > SLOW_SECONDS
+
+    def _stop_if_slow(self) -> None:
+        """Raises UnreadableError if this dump keeps softirqs waiting."""
+        if self._slow_stays > SLOW_STAYS and self._slow_stays > self._stays * SLOW_SHARE:
+            raise UnreadableError(
+                f"the conntrack dump was given up: {self._slow_stays} of its first {self._stays} parts kept a CPU for "
+                f"more than {SLOW_SECONDS * 1000:g} ms each"
+            )
 
 
 def dump_flows(timeouts: Mapping[str, int]) -> FlowDump:
