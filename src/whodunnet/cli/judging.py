@@ -9,11 +9,13 @@ from typing import Any
 import click
 import msgspec
 
+from whodunnet.cli.pods import PODS_HELP, PodsFile
 from whodunnet.cli.rule import complete_rule
 from whodunnet.diagnosis.engine import missing_answers
 from whodunnet.errors import UsageError
 from whodunnet.model.diagnosis import Diagnosis
 from whodunnet.model.finding import SEVERITIES
+from whodunnet.report.pod_names import PodNames, with_pods
 from whodunnet.rules.catalogue import catalogue
 
 HEALTHY, FINDING, UNJUDGED = 0, 1, 2
@@ -27,6 +29,7 @@ class Judging(msgspec.Struct, frozen=True, kw_only=True):
     require: Sequence[str]
     fail_on: str
     form: str
+    pods: PodNames | None
     verbose: bool
 
     def rules(self) -> list[str]:
@@ -45,6 +48,8 @@ class Judging(msgspec.Struct, frozen=True, kw_only=True):
 
     def answer(self, diagnosis: Diagnosis, page_size_bytes: int) -> None:
         """Print the diagnosis and end with its exit status."""
+        if self.pods is not None:
+            diagnosis = with_pods(diagnosis, self.pods)
         status = exit_status(diagnosis, self.fail_on, self.require)
         show(diagnosis, self.form, self.verbose, page_size_bytes, status == FINDING)
         click.get_current_context().exit(status)
@@ -61,6 +66,7 @@ _OPTIONS = (
                  help="Exit with 1 from here on."),
     click.option("--format", "form", type=click.Choice(["text", "json", "npd"]), default="text", show_default=True,
                  help="Output."),
+    click.option("--pods", type=PodsFile(), metavar="FILE", help=PODS_HELP),
     click.option("-v", "--verbose", is_flag=True, help="Show every reading behind what was ruled out."),
 )  # fmt: skip
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import click
 
-DOCUMENTS = ("diagnosis", "sockets", "comparison", "recording")
+DOCUMENTS = ("diagnosis", "sockets", "conntrack", "conntrack-event", "comparison", "recording")
 
 
 @click.command()
 @click.argument("document", metavar="[DOCUMENT]", type=click.Choice(DOCUMENTS), default="diagnosis")
 def command(document: str) -> None:
-    """Print the JSON Schema of a DOCUMENT: diagnosis (the default), sockets, comparison or recording.
+    """Print the JSON Schema of a DOCUMENT: diagnosis (the default), sockets, conntrack, comparison and others.
 
-    That of a recording describes each line of one in JSON lines: first a header, then snapshots. Exit status: 0.
+    That of a recording describes each line of one in JSON lines: first a header, then snapshots. That of a
+    conntrack-event describes each line of whodunnet conntrack --watch. Exit status: 0.
     """
     from whodunnet.report.json import encode
     from whodunnet.report.schema import schema_of

@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from whodunnet import __version__
+from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.diagnosis import Tool
 from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import AnySample, Node, Snapshot
@@ -22,13 +23,15 @@ from whodunnet.report.node_changes import (
     TotalChange,
     compare_counters,
     compare_settings,
+    compare_table_settings,
     compare_totals,
+    compare_tracked,
 )
 from whodunnet.report.owner import By
 from whodunnet.report.owner_changes import OwnerChanges, compare_owners
 from whodunnet.report.quantity import duration
 
-S = TypeVar("S", Sockets, TcpMemory, Workloads)
+S = TypeVar("S", Sockets, TcpMemory, Workloads, Conntrack)
 Taken = tuple[Node, Snapshot]
 Subject = Literal["owners", "totals", "counters"]
 WITHOUT_PROCESSES: tuple[By, ...] = ("endpoint", "netns", "state")
@@ -83,6 +86,7 @@ def compare(before: Taken, after: Taken, *, by: By = "container", top: int = 20)
     owners = pair.missing_owners(by)
     totals = pair.missing("tcp_memory", TcpMemory)
     counters = totals if pair.same_boot else "counters go on within one boot only"
+    tables = pair.found(Conntrack)
     missing: dict[Subject, str | None] = {"owners": owners, "totals": totals, "counters": counters}
     return Comparison(
         tool=Tool(__version__),
@@ -94,8 +98,11 @@ def compare(before: Taken, after: Taken, *, by: By = "container", top: int = 20)
         seconds=pair.seconds,
         notes=tuple(pair.notes()),
         owners=None if owners else pair.owners(by, top),
-        totals=None if totals else compare_totals(*pair.both(TcpMemory)),
-        settings=tuple(compare_settings((before[0], after[0]), pair.found(TcpMemory))),
+        totals=None if totals else (*compare_totals(*pair.both(TcpMemory)), *compare_tracked(*tables)),
+        settings=(
+            *compare_settings((before[0], after[0]), pair.found(TcpMemory)),
+            *compare_table_settings(*tables),
+        ),
         counters=None if counters else pair.counters(),
         not_compared=tuple(NotCompared(subject=s, reason=r) for s, r in missing.items() if r),
     )

@@ -25,6 +25,7 @@ _TOTALS = {
     "alloc_sockets": "TCP sockets",
     "orphans": "orphans",
     "time_wait_sockets": "time-wait",
+    "tracked_connections": "tracked",
 }
 _COUNTERS_SHOWN = 16
 WORTH_A_WORD = 0.01

@@ -30,10 +30,12 @@ def container_name(container: Container) -> str:
 
 
 def endpoint_name(endpoint: Endpoint) -> str:
-    """ "203.0.113.9:8443", "[2001:db8::1]:443", or "local port 443"."""
+    """ "203.0.113.9:8443", "[2001:db8::1]:443", an address alone, or "local port 443"."""
     if endpoint.address is None:
         return f"local port {endpoint.port}"
     address = clean(endpoint.address)
+    if endpoint.port is None:
+        return address
     return f"[{address}]:{endpoint.port}" if ":" in address else f"{address}:{endpoint.port}"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.snapshot import Node
 from whodunnet.model.tcp_memory import TcpMemory
 from whodunnet.report.identity import workload_names
@@ -30,6 +31,9 @@ _LIMITS = {
     "page size": ("page_size_bytes", "bytes"),
     "under memory pressure": ("under_pressure", ""),
 }
+
+
+_TABLE_LIMITS = {"nf_conntrack_max": ("max_entries", "entries"), "nf_conntrack_buckets": ("buckets", "")}
 
 
 class TotalChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +83,35 @@ class CounterChanges(msgspec.Struct, frozen=True, kw_only=True):
 def compare_totals(before: TcpMemory, after: TcpMemory) -> tuple[TotalChange, ...]:
     """How full the kernel is."""
     return tuple(_total(name, unit, before, after) for name, unit in _TOTALS.items())
+
+
+def compare_tracked(before: Conntrack | None, after: Conntrack | None) -> Iterator[TotalChange]:
+    """How full the table of tracked connections is, where both snapshots know it."""
+    if before is None or after is None or before.count is None or after.count is None:
+        return
+    yield TotalChange(
+        name="tracked_connections",
+        unit="entries",
+        before=before.count,
+        after=after.count,
+        difference=after.count - before.count,
+        limit_before=before.max_entries or None,
+        limit_after=after.max_entries or None,
+    )
+
+
+def compare_table_settings(before: Conntrack | None, after: Conntrack | None) -> Iterator[Setting]:
+    """Limits and timeouts of the table that differ, where both snapshots know them."""
+    if before is None or after is None:
+        return
+    pairs = {
+        name: (getattr(before, field), getattr(after, field), unit) for name, (field, unit) in _TABLE_LIMITS.items()
+    }
+    for name in sorted(before.timeouts.keys() & after.timeouts.keys()):
+        pairs[f"nf_conntrack_{name}"] = before.timeouts[name], after.timeouts[name], "seconds"
+    for name, (then, now, unit) in pairs.items():
+        if then != now and None not in (then, now):
+            yield Setting(name=name, unit=unit, before=then, after=now)
 
 
 def _total(name: str, unit: str, before: TcpMemory, after: TcpMemory) -> TotalChange:
@@ -152,7 +185,7 @@ def _grew(then: Mapping[str, int], now: Mapping[str, int]) -> bool:
 
 
 def _place(inode: int, side: Side) -> str | None:
-    workload = side.workloads.by_netns.get(inode)
+    workload = side.workloads.by_netns.get(inode) or side.workloads.sole_by_netns.get(inode)
     return ", ".join(workload_names(workload)) if workload else None
 
 

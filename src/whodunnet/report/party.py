@@ -13,6 +13,7 @@ from whodunnet.model.text import clean
 from whodunnet.model.workload import Container, Process, Workload
 from whodunnet.report.identity import endpoint_name, workload_name
 from whodunnet.report.layout import Part, Sheet
+from whodunnet.report.pod_names import bare_address, find_command, may_be_pod
 from whodunnet.report.quantity import clock, count, duration, percent, size, utc
 
 T = TypeVar("T")
@@ -76,6 +77,10 @@ def _write_party(sheet: Sheet, party: Party, lead: Part, now: datetime, verbose:
     lines = [", ".join(_facts(party)), ", ".join(_life(party, now)), *(_full_identity(party) if verbose else ())]
     for line in filter(None, lines):
         sheet.write(line, hang=HANG)
+    address = bare_address(party)
+    if address is not None and may_be_pod(address):
+        sheet.write("if that is a pod, this finds its name (--pods tells it here):", hang=HANG)
+        sheet.command(find_command(address), HANG)
 
 
 def _facts(party: Party) -> Iterator[str]:
@@ -87,6 +92,8 @@ def _facts(party: Party) -> Iterator[str]:
         yield f"{percent(share)} of {party.share_of}" if party.share_of is not UNSET else f"share {percent(share)}"
     if party.sockets is not UNSET:
         yield count(party.sockets, "socket")
+    if party.entries is not UNSET:
+        yield f"{party.entries:,} tracked {'connection' if party.entries == 1 else 'connections'}"
     if party.memory_bytes is not UNSET:
         yield size(party.memory_bytes)
     if process and process.descriptor_limit and party.sockets is not UNSET:

@@ -11,16 +11,24 @@ from whodunnet.model.diagnosis import Diagnosis
 from whodunnet.model.snapshot import Snapshot
 from whodunnet.recording.header import SCHEMA, Header
 from whodunnet.report.comparison import Comparison
+from whodunnet.report.flow_events import SCHEMA as EVENT_SCHEMA
+from whodunnet.report.flow_events import FlowLine, Lost, NotShown, WatchSummary
+from whodunnet.report.flows import FlowTable
 from whodunnet.report.owners import OwnerTable
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DOCUMENTS: dict[str, tuple[str, tuple[type[msgspec.Struct], ...]]] = {
     "diagnosis": ("whodunnet/diagnosis/v1", (Diagnosis,)),
     "sockets": ("whodunnet/sockets/v1", (OwnerTable,)),
+    "conntrack": ("whodunnet/conntrack/v1", (FlowTable,)),
+    "conntrack-event": (EVENT_SCHEMA, (FlowLine, NotShown, Lost, WatchSummary)),
     "comparison": ("whodunnet/comparison/v1", (Comparison,)),
     "recording": (SCHEMA, (Header, Snapshot)),
 }
-"""Name -> schema, and what a document may be. A recording is several: a header, then snapshots, one a line."""
+"""Name -> schema, and what a document may be.
+
+A recording is several, one a line: a header, then snapshots. So is what a watch prints.
+"""
 
 
 def schema_of(name: str) -> dict[str, Any]:

@@ -254,6 +254,7 @@ def test_only_and_skip_choose_the_rules_and_their_collectors(run: Run, faked: Fa
     assert (faked.rules, faked.required, FakeWatch.bpf) == (["tcp-memory"], ["tcp-memory"], False)
     run("diagnose", "--format", "json", "--skip", "tcp-memory")
     assert faked.rules == [rule for rule in catalogue() if rule != "tcp-memory"]
+    run("diagnose", "--format", "json", "--only", "socket-leak")
     assert "sockets" in FakeWatch.wanted
     assert "kernel_log" not in FakeWatch.wanted
 

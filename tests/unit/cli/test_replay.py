@@ -81,6 +81,24 @@ def test_the_options_of_diagnose_mean_the_same(case: Path, capsys: pytest.Captur
     assert run(capsys, "replay", str(case), "--skip", "no-such-rule")[0] == 2
 
 
+def test_a_peer_that_is_an_address_is_the_pod_of_the_list(
+    case: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pods = tmp_path / "pods.json"
+    pods.write_text(
+        '{"kind": "List", "items": [{"metadata": {"name": "edge-0", "namespace": "cdn"}, '
+        '"status": {"phase": "Running", "podIP": "203.0.113.9"}}]}'
+    )
+    before = run(capsys, "replay", str(case))[1]
+    status, text, err = run(capsys, "replay", str(case), "--pods", str(pods))
+    assert (status, err) == (1, "")
+    assert "Far end      203.0.113.9:443\n" in before
+    assert "Far end      pod cdn/edge-0\n             at 203.0.113.9:443\n" in text
+    document = json.loads(run(capsys, "replay", str(case), "--pods", str(pods), "--format", "json")[1])
+    peers = [party for f in document["findings"] for party in f["parties"] if party["role"] == "peer"]
+    assert {(peer["pod"]["namespace"], peer["pod"]["name"]) for peer in peers} == {("cdn", "edge-0")}
+
+
 def test_two_words_for_the_beginning_are_refused(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(capsys, "replay", str(case), "--from", "-1h", "--for", "1h")
     assert (status, out) == (2, "")

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.snapshot import Node
 from whodunnet.model.sockets import SocketGroup, Sockets
 from whodunnet.model.workload import Workload, Workloads
@@ -283,6 +284,40 @@ def test_counters_go_on_within_one_boot_only() -> None:
     assert (comparison.same_node, comparison.same_boot) == (True, False)
     assert [part.subject for part in comparison.not_compared] == ["counters"]
     assert any("was booted between" in note for note in comparison.notes)
+
+
+def test_the_table_of_tracked_connections_is_compared_where_both_snapshots_have_it() -> None:
+    before, (node, after) = a_day()
+    small = Conntrack(loaded=True, count=9, max_entries=262_144, buckets=65_536, timeouts={"udp_timeout": 30, "a": 1})
+    large = Conntrack(loaded=True, count=70_000, max_entries=524_288, buckets=65_536, timeouts={"udp_timeout": 60})
+    tables = []
+    for table in (small, large, Conntrack(loaded=True)):
+        samples = {**after.samples, "conntrack": table}
+        tables.append((node, msgspec.structs.replace(after, samples=samples)))
+    comparison = compare(tables[0], tables[1])
+    assert comparison.totals is not None
+    total = comparison.totals[-1]
+    assert (total.name, total.before, total.after, total.difference) == ("tracked_connections", 9, 70_000, 69_991)
+    assert (total.limit_before, total.limit_after) == (262_144, 524_288)
+    assert [(s.name, s.before, s.after, s.unit) for s in comparison.settings] == [
+        ("nf_conntrack_max", 262_144, 524_288, "entries"), ("nf_conntrack_udp_timeout", 30, 60, "seconds"),
+    ]  # fmt: skip
+    for other in (before, tables[2]):
+        totals = compare(other, tables[1]).totals
+        assert totals is not None
+        assert "tracked_connections" not in {t.name for t in totals}
+
+
+def test_a_namespace_of_one_program_is_named_by_it() -> None:
+    memory = kernel_totals(population())
+    workloads = Workloads(sole_by_netns={12: process(7, "proxy", netns=12)})
+    pair = [
+        taken(at, workloads=workloads, tcp_memory=replaced(memory, counters={12: {"Pruned": n}}))
+        for at, n in ((0.0, 1), (DAY, 5))
+    ]
+    counters = compare(*pair).counters
+    assert counters is not None
+    assert "proxy" in (counters.rows[0].place or "")
 
 
 def test_limits_and_properties_that_differ_are_listed_and_no_others() -> None:

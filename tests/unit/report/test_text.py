@@ -94,6 +94,14 @@ def test_a_holder_is_never_shown_as_the_cause() -> None:
     assert "Only holds   celery (pid 2231)" in text
 
 
+@pytest.mark.parametrize(("entries", "words"), [(1, "1 tracked connection"), (86_700, "86,700 tracked connections")])
+def test_a_party_is_shown_with_the_tracked_connections_it_has(entries: int, words: str) -> None:
+    cause = examples.incident_4().findings[0]
+    party = msgspec.structs.replace(cause.parties[0], entries=entries)
+    finding = msgspec.structs.replace(cause, parties=(party,))
+    assert words in text_of(examples.diagnosis(findings=(finding,)), 200).replace("\n", " ")
+
+
 def test_a_healthy_node_may_have_something_worth_knowing() -> None:
     note = msgspec.structs.replace(examples.incident_1().findings[0], severity="info", title="Many idle sockets")
     text = text_of(examples.diagnosis(outcome="healthy", findings=(note,)))
