@@ -3,47 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
-from msgspec import UNSET, structs
+from msgspec import UNSET, UnsetType, structs
 
-from whodunnet.model.finding import SEVERITIES, Evidence, Finding
+from whodunnet.model.finding import SEVERITIES, Evidence, Finding, Party
+from whodunnet.rules.identity import TCP_MEMORY, TRACKED
+from whodunnet.rules.table_evidence import DROPS_SOURCE
 
+T = TypeVar("T")
 CAUSE_SHARE: Final = 0.5
 """A finding is put under a cause whose party ties up at least this share of what the finding is about."""
+ABOUT: Final = {"tcp-memory": TCP_MEMORY, "conntrack-table": TRACKED}
+"""What a rule's finding is about: a share of something else explains nothing of it."""
+TABLE: Final = "conntrack-table"
 
 
 def link(findings: Sequence[Finding]) -> list[Finding]:
     """Fill `caused_by` and turn `would_explain` (rules) into ids of findings that are there.
 
-    A rule's word that it would explain another is a conjecture; the link needs the share of the party as evidence.
+    A rule's word that it would explain another is a conjecture; the link needs evidence of its own.
     """
     by_rule: dict[str, list[Finding]] = {}
     for f in findings:
         by_rule.setdefault(f.rule, []).append(f)
-    causes: dict[str, list[str]] = {}
+    causes: dict[str, dict[str, Evidence]] = {}
     for cause in findings:
         for rule in cause.would_explain:
             for consequence in by_rule.get(rule, ()):
-                if cause.confidence != "possible" and _share(cause) >= CAUSE_SHARE:
-                    causes.setdefault(consequence.id, []).append(cause.id)
-    by_id = {f.id: f for f in findings}
+                evidence = _evidence(cause, consequence)
+                if evidence is not None:
+                    causes.setdefault(consequence.id, {})[cause.id] = evidence
     return [
         structs.replace(
             f,
             caused_by=tuple(causes.get(f.id, ())),
-            evidence=(*f.evidence, *(_link_evidence(by_id[cause]) for cause in causes.get(f.id, ()))),
+            evidence=(*f.evidence, *causes.get(f.id, {}).values()),
             would_explain=tuple(c.id for rule in f.would_explain for c in by_rule.get(rule, ())),
         )
         for f in findings
     ]
 
 
-def _link_evidence(cause: Finding) -> Evidence:
-    """Why a finding stands under its cause: the share that the cause ties up."""
+def _evidence(cause: Finding, consequence: Finding) -> Evidence | None:
+    """Why a finding stands under its cause, None if nothing shows it."""
+    if cause.rule == TABLE:
+        return _drops(cause)
+    if cause.confidence == "possible":
+        return None
+    if consequence.rule == TABLE:
+        return _same_connections(cause, consequence)
+    return _tied_up(cause, consequence)
+
+
+def _tied_up(cause: Finding, consequence: Finding) -> Evidence | None:
+    """The share that the cause ties up of what the consequence is about."""
+    share = _share(cause, ABOUT.get(consequence.rule))
+    if share < CAUSE_SHARE:
+        return None
     return Evidence(
-        statement=f"Share of all TCP memory that is tied up by its cause, {cause.id}",
-        value=round(_share(cause), 3),
+        statement=f"Share of {ABOUT.get(consequence.rule, 'it')} that is tied up by its cause, {cause.id}",
+        value=round(share, 3),
         unit="share",
         limit=CAUSE_SHARE,
         comparison=">=",
@@ -51,6 +71,52 @@ def _link_evidence(cause: Finding) -> Evidence:
         at=cause.last_seen,
         repeat="whodunnet sockets --by process",
     )
+
+
+def _drops(cause: Finding) -> Evidence | None:
+    """Packets that found no room while it was watched: the first ones of new connections and of name queries."""
+    counted = next((e for e in cause.evidence if e.source == DROPS_SOURCE), None)
+    if counted is None or cause.severity != "critical":
+        return None
+    return structs.replace(counted, statement=f"Packets dropped meanwhile by its cause, {cause.id}")
+
+
+def _same_connections(cause: Finding, consequence: Finding) -> Evidence | None:
+    """Sockets that one owner keeps, as entries of the same owner to the same destination."""
+    reached = {p.endpoint for p in consequence.parties if p.role == "peer"}
+    if consequence.shape != "idle-established" or not any(p.endpoint in reached for p in _of(cause, "peer")):
+        return None
+    for entries in _of(consequence, "culprit"):
+        for sockets in _of(cause, "culprit"):
+            n, of = _known(sockets.sockets), _known(entries.entries)
+            if n is not None and of is not None and n >= CAUSE_SHARE * of and _same_owner(entries, sockets):
+                return Evidence(
+                    statement=f"Open sockets of its cause, {cause.id}, which have these entries",
+                    value=min(n, of),
+                    unit="sockets",
+                    limit=of,
+                    comparison="of",
+                    source="sockets collector against conntrack collector",
+                    at=cause.last_seen,
+                    repeat="whodunnet conntrack --by workload",
+                )
+    return None
+
+
+def _of(f: Finding, role: str) -> list[Party]:
+    return [p for p in f.parties if p.role == role]
+
+
+def _same_owner(one: Party, other: Party) -> bool:
+    """By pod, else container, else process: the first that the one is known by."""
+    for mine, theirs in ((one.pod, other.pod), (one.container, other.container), (one.process, other.process)):
+        if _known(mine) is not None:
+            return mine == theirs
+    return False
+
+
+def _known(value: T | UnsetType | None) -> T | None:
+    return None if isinstance(value, UnsetType) else value
 
 
 def rank(findings: Sequence[Finding]) -> list[Finding]:
@@ -62,6 +128,7 @@ def rank(findings: Sequence[Finding]) -> list[Finding]:
     )
 
 
-def _share(f: Finding) -> float:
-    shares = [p.share for p in f.parties if p.role in ("culprit", "reader") and p.share is not UNSET]
-    return max((s for s in shares if isinstance(s, float)), default=0.0)
+def _share(f: Finding, of: str | None = None) -> float:
+    """The largest share of a culprit or reader. of: only shares of this; one that does not say is of anything."""
+    parties = [p for p in f.parties if p.role in ("culprit", "reader") and (of is None or p.share_of in (of, UNSET))]
+    return max((p.share for p in parties if isinstance(p.share, float)), default=0.0)

@@ -33,7 +33,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One rule. severity: the worst it can say. required, optional: collectors."""
 
     title: str
-    claim: Literal["holds", "leaks"]
+    claim: Literal["holds", "leaks", "races", "answers-not", "drops", "floods"]
     reason: str
     severity: Severity
     required: tuple[str, ...]

@@ -10,6 +10,9 @@ from whodunnet.model.text import clean
 from whodunnet.model.workload import Workload
 
 HALTED = frozenset({"stopped", "frozen"})
+TCP_MEMORY = "all TCP memory"
+TRACKED = "all tracked connections"
+"""What shares are taken of."""
 
 
 def short_name(workload: Workload | None, pid: int | None = None) -> str:
@@ -33,7 +36,9 @@ def party(
     workload: Workload | None,
     *,
     share: float | None = None,
+    share_of: str = TCP_MEMORY,
     sockets: int | None = None,
+    entries: int | None = None,
     memory_bytes: int | None = None,
     effect: str | None = None,
 ) -> Party:
@@ -42,13 +47,14 @@ def party(
     return Party(
         role=role,
         share=UNSET if share is None else round(share, 4),
-        share_of=UNSET if share is None else "all TCP memory",
+        share_of=UNSET if share is None else share_of,
         process=known.process,
         container=known.container,
         pod=known.pod,
         unit=known.unit,
         netns=known.netns,
         sockets=UNSET if sockets is None else sockets,
+        entries=UNSET if entries is None else entries,
         memory_bytes=UNSET if memory_bytes is None else memory_bytes,
         effect=UNSET if effect is None else effect,
     )

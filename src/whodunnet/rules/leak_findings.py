@@ -44,10 +44,17 @@ def compose(case: Case, entry: Entry, window: Window) -> Finding:
         last_seen=window.at.wall,
         parties=tuple(_parties(case, window)),
         evidence=evidence_of(c, signs, window, case.caused_bytes),
-        would_explain=entry.would_explain if case.caused_bytes else (),
+        would_explain=_explains(case, entry),
         remedies=tuple(_remedies(case, shape.fix, window, pace)),
         explanation=tuple(line.format(**words) for line in shape.explanation) + tuple(_pace_text(pace)),
     )
+
+
+def _explains(case: Case, entry: Entry) -> tuple[str, ...]:
+    """Memory by what it ties up; the table of tracked connections by connections that are kept and not used."""
+    impossible = set() if case.caused_bytes else {"tcp-memory"}
+    impossible |= set() if case.signs.shape == "held-open" else {"conntrack-table"}
+    return tuple(rule for rule in entry.would_explain if rule not in impossible)
 
 
 def _parties(case: Case, window: Window) -> list[Party]:
@@ -169,7 +176,7 @@ def _remote_finding(
                 repeat=f"{_enter(table)}ss -tnm dst {shell_quote(endpoint_text(Endpoint(address, None)))}",
             ),
         ),
-        would_explain=entry.would_explain if heavy else (),
+        would_explain=("tcp-memory",) if heavy else (),
         remedies=(remedies.CAPTURE, remedies.fix(shape.fix)),
         explanation=shape.explanation,
     )

@@ -7,12 +7,23 @@ from collections.abc import Callable, Sequence
 from whodunnet.model.finding import Answer, NotChecked
 from whodunnet.model.snapshot import Recording
 from whodunnet.rules.catalogue import Entry, catalogue
+from whodunnet.rules.conntrack_table import judge as judge_conntrack_table
+from whodunnet.rules.dns_race import judge as judge_dns_race
+from whodunnet.rules.provider_limits import judge as judge_provider_limits
+from whodunnet.rules.service_hang import judge as judge_service_hang
 from whodunnet.rules.socket_leak import judge as judge_socket_leak
 from whodunnet.rules.tcp_memory import judge as judge_tcp_memory
 
 Judge = Callable[[Recording, Entry], Sequence[Answer]]
 
-JUDGES: dict[str, Judge] = {"tcp-memory": judge_tcp_memory, "socket-leak": judge_socket_leak}
+JUDGES: dict[str, Judge] = {
+    "tcp-memory": judge_tcp_memory,
+    "socket-leak": judge_socket_leak,
+    "dns-race": judge_dns_race,
+    "service-hang": judge_service_hang,
+    "provider-limits": judge_provider_limits,
+    "conntrack-table": judge_conntrack_table,
+}
 """Every rule of the catalogue; a judge returns findings, or one other answer."""
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from whodunnet.errors import FailureCode
+from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.kernel_log import KernelLog, LogLine
 from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import AnySample, Node, Recording, Snapshot
@@ -33,6 +34,7 @@ from whodunnet.model.sockets import (
 from whodunnet.model.tcp_memory import TcpMemory
 from whodunnet.model.workload import Container, Pod, Process, Workload, Workloads
 
+from . import arbitrary_tables
 from .nodes import BEGIN, KINDS, ages, group, moment, pairs
 
 T = TypeVar("T")
@@ -74,6 +76,7 @@ def recording_of(d: Dice, moments: int | None) -> Recording:
     """Any collector may have failed at any moment, not have been asked, or say something else than before."""
     kinds: dict[str, Callable[[Dice], AnySample]] = {
         "sockets": sockets, "workloads": workloads, "tcp_memory": tcp_memory, "kernel_log": log,
+        "conntrack": arbitrary_tables.table, "addresses": arbitrary_tables.addresses,
     }  # fmt: skip
     steady = {name: make(d) for name, make in kinds.items()}
     step = d.one((0.0, 1.0, 30.0, 60.0))
@@ -183,7 +186,8 @@ def workload(d: Dice) -> Workload:
 def log(d: Dice) -> KernelLog:
     lines = d.several(2, lambda: LogLine("tcp-out-of-memory", d.perhaps(lambda: d.uniform(0, 1e5)), d.one(TEXTS)))
     counts = {kind: d.one(COUNTS) for kind in ("tcp-out-of-memory", "other") if d.random() < 0.5}
-    return KernelLog(source="journal", reaches_back_seconds=d.one((None, 5.0)), lines=lines, counts=counts)
+    found = (*lines, *arbitrary_tables.lines(d))
+    return KernelLog(source="journal", reaches_back_seconds=d.one((None, 5.0)), lines=found, counts=counts)
 
 
 def tcp_memory(d: Dice) -> TcpMemory:
@@ -199,7 +203,9 @@ def tcp_memory(d: Dice) -> TcpMemory:
 
 
 def _later(d: Dice, sample: AnySample, moment: int) -> AnySample:
-    """The same, or of sockets more than at the first moment."""
+    """The same, or of sockets and tracked connections more than at the first moment."""
+    if isinstance(sample, Conntrack):
+        return arbitrary_tables.later(d, sample, moment)
     if not isinstance(sample, Sockets) or d.random() < 0.5:
         return sample
     return replace(

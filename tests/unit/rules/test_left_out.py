@@ -10,6 +10,7 @@ from whodunnet.model.finding import Evidence
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Sockets
 
+from .flows import CLIENT, SERVICE, churn, crowd, dropping, node, only, table
 from .nodes import finding, leak, limit
 
 
@@ -70,3 +71,14 @@ def test_growth_of_which_nothing_more_is_known_is_possible_and_never_cleared() -
     assert 2 * limit("min_sockets") < limit("min_without_growth")
     assert finding(grown).confidence == "proven"
     assert finding(without_predecessors(grown, {1})).confidence == "possible"
+
+
+def test_a_full_table_is_judged_alike_with_readings_left_out() -> None:
+    """Counters are sums, and entries of two readings are enough."""
+    tables = [table(*crowd(100, each=44), churn(CLIENT, SERVICE, 5_300)) for _ in range(5)]
+    dropped = [dropping(found, 30 * n) for n, found in enumerate(tables)]
+    whole = only(node(*dropped, seconds=40))
+    part = only(node(dropped[0], dropped[4], seconds=40))
+    assert (whole.severity, whole.confidence, whole.parties) == (part.severity, part.confidence, part.parties)
+    assert [e.value for e in whole.evidence] == [e.value for e in part.evidence]
+    assert [e.value for e in whole.evidence if "drop (" in e.statement] == [120]

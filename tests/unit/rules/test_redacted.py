@@ -23,7 +23,7 @@ from .arbitrary import recordings
 from .nodes import moment
 
 NODES = Path(__file__).parents[2] / "fixtures/nodes"
-INCIDENTS = ("incident-1-tcp-memory", "incident-4-unclosed-bodies")
+INCIDENTS = ("incident-1-tcp-memory", "incident-3-conntrack", "incident-4-unclosed-bodies")
 NAMES = ("process", "container", "pod", "unit")
 
 

@@ -1,0 +1,214 @@
+"""A hang as a finding: who waits, for whom, the readings, what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+
+import msgspec
+
+from whodunnet.model.finding import Confidence, Evidence, Finding, Party, Remedy
+from whodunnet.model.flow_owners import FlowOwner
+from whodunnet.model.sample import Moment
+from whodunnet.model.snapshot import Recording
+from whodunnet.model.text import shell_quote, shorten_bytes
+from whodunnet.model.workload import Workload
+from whodunnet.rules import remedies
+from whodunnet.rules.catalogue import Entry
+from whodunnet.rules.identity import endpoint_text
+from whodunnet.rules.openers import endpoint_party, opener_party
+from whodunnet.rules.silent_targets import Silence, Target
+
+RULE = "service-hang"
+DROPPED = "dropped-here"
+UNREPLIED = "conntrack -L -p tcp --state SYN_SENT"
+
+
+class Hang(msgspec.Struct, frozen=True, kw_only=True):
+    """One target that passed the test. peer: who has its address, if that is somebody on this node.
+
+    control: targets that answer meanwhile. services: addresses known to be those of Services.
+    """
+
+    silence: Silence
+    shape: str
+    confidence: Confidence
+    openers: list[tuple[FlowOwner, int]]
+    peer: Workload | None
+    control: int
+    services: tuple[str, ...]
+
+
+def compose(hang: Hang, recording: Recording, at: Moment, entry: Entry, more: int) -> Finding:
+    """The finding. more: hangs that are not listed."""
+    shape, target = entry.shapes[hang.shape], hang.silence.target
+    words = {
+        "entries": hang.silence.now,
+        "sockets": hang.silence.connecting or 0,
+        "peer": endpoint_text(target.answerer),
+        "service": endpoint_text(target.asked),
+        "near": _near(hang, entry),
+    }
+    title = shape.title.format(**words)
+    left_out = (f"{more:,} more addresses are as silent; the largest are listed.",) if more > 0 else ()
+    return Finding(
+        id=f"{RULE}:{_digest(hang.shape, target)}",
+        rule=RULE,
+        reason="".join(word.capitalize() for word in hang.shape.split("-")),
+        severity="info" if hang.confidence == "possible" else "warning",
+        claim=entry.claim,
+        confidence=hang.confidence,
+        shape=hang.shape,
+        summary=shorten_bytes(title, 80),
+        title=title,
+        last_seen=at.wall,
+        parties=tuple(_parties(hang, recording.node.hostname, entry)),
+        evidence=tuple(_evidence(hang, at, entry)),
+        remedies=(remedies.CAPTURE, *_remedies(hang), remedies.fix(shape.fix)),
+        explanation=tuple(line.format(**words) for line in shape.explanation) + left_out,
+    )
+
+
+def _parties(hang: Hang, hostname: str, entry: Entry) -> list[Party]:
+    """Who waits, and for whom. Silence has no culprit: the far end, or whatever drops on the way to it or back."""
+    target = hang.silence.target
+    most, dropped = int(entry.limit("listed_openers")), hang.shape == DROPPED
+    unit = "sockets" if dropped else "entries"
+    found = [
+        opener_party("victim", owner, hostname, f"waits for an answer ({n:,} {unit})")
+        for owner, n in hang.openers[:most]
+    ]
+    found.append(endpoint_party("peer", target.answerer, hang.peer, "is not reached" if dropped else "does not answer"))
+    if target.translated:
+        found.append(Party(role="peer", endpoint=target.asked, effect="the Service that was asked for"))
+    return found
+
+
+def _evidence(hang: Hang, at: Moment, entry: Entry) -> list[Evidence]:
+    return _dropped(hang, at, entry) if hang.shape == DROPPED else _unreplied(hang, at, entry)
+
+
+def _dropped(hang: Hang, at: Moment, entry: Entry) -> list[Evidence]:
+    """Sockets that wait, and no entry."""
+    silence, floor = hang.silence, int(entry.limit("min_entries"))
+    list_all, command = _commands(silence.target)[0], _sockets_command(silence.target)
+    waits = "Sockets of this node that wait to be connected to it"
+    lasts = f"For so long there have been {floor} or more, in {silence.readings} readings"
+    return [
+        _reading(at, waits, silence.connecting or 0, command, unit="sockets", limit=floor, comparison=">="),
+        _reading(at, "Entries of the whole window from them to it", silence.now, list_all),
+        _reading(
+            at, "Other destinations of theirs that are tracked", hang.control, "conntrack -L", unit="destinations"
+        ),
+        msgspec.structs.replace(
+            _reading(at, lasts, round(silence.lasts_seconds, 1), command, unit="seconds"), source="sockets collector"
+        ),
+    ]
+
+
+def _unreplied(hang: Hang, at: Moment, entry: Entry) -> list[Evidence]:
+    silence, floor = hang.silence, int(entry.limit("min_entries"))
+    list_all, list_open = _commands(silence.target)
+    found = [
+        _reading(at, "Entries that wait for an answer", silence.now, list_open, limit=floor, comparison=">="),
+        _reading(at, "Entries of the whole window that it answered of late", 0, list_all),
+        _reading(
+            at, f"Of those that wait, idle for {entry.limit('min_age'):.0f} s or more: given up, or tried rarely",
+            silence.old, list_open,
+        ),
+        _reading(at, "Other addresses that answer meanwhile", hang.control, "conntrack -L", unit="addresses"),
+    ]  # fmt: skip
+    if silence.readings > 1:
+        statement = f"Of those that wait, tried again within {silence.lasts_seconds:.1f} s"
+        found.append(_reading(at, statement, silence.tried, f"{list_open}  # twice: the time left rises again"))
+        statement = f"For so long there have been {floor} or more, in {silence.readings} readings"
+        found.append(_reading(at, statement, round(silence.lasts_seconds, 1), list_open, unit="seconds"))
+    if silence.connecting is not None and silence.target.protocol == "tcp":
+        command = _sockets_command(silence.target)
+        statement = "Sockets of this node that wait to be connected to it"
+        found.append(_reading(at, statement, silence.connecting, command, unit="sockets"))
+    return found
+
+
+def _reading(
+    at: Moment, statement: str, value: float, repeat: str, *, unit: str = "entries", limit: int | None = None,
+    comparison: str | None = None,
+) -> Evidence:  # fmt: skip
+    return Evidence(
+        statement=statement, value=value, unit=unit, limit=limit, comparison=comparison,
+        source="sockets collector" if unit == "sockets" else "conntrack collector",
+        at=at.wall, boot_seconds=at.boot_seconds, repeat=repeat,
+    )  # fmt: skip
+
+
+def _commands(target: Target) -> tuple[str, str]:
+    """By hand: all entries to the target, and those that wait."""
+    place = f"--orig-dst {shell_quote(target.asked.address or '')} --orig-port-dst {target.asked.port or 0}"
+    if target.translated:
+        place += f" --reply-src {shell_quote(target.answerer.address or '')}"
+    every = f"conntrack -L -p {target.protocol} {place}"
+    return every, f"{every} --state SYN_SENT" if target.protocol == "tcp" else f"{every} | grep UNREPLIED"
+
+
+def _sockets_command(target: Target) -> str:
+    return f"ss -tn state syn-sent dst {shell_quote(endpoint_text(target.asked))}  # in each namespace"
+
+
+def _remedies(hang: Hang) -> list[Remedy]:
+    target = hang.silence.target
+    address = shell_quote(target.answerer.address or "")
+    rules = f"{{ nft list ruleset; iptables-save; ip6tables-save; }} | grep -nwF -e {address} -e drop -e DROP"
+    look = {
+        DROPPED: f"{rules}; ip route get {address}",
+        "dead-endpoint": f"kubectl get pods -A -o wide | grep -wF -- {address}",
+        "no-endpoints": f"kubectl get services,endpointslices -A | grep -wF -- {address}",
+        "black-hole": f"kubectl get services,pods -A -o wide | grep -wF -- {address}",
+    }
+    do, effect = (
+        "Find out who has this address, and whether it is alive and ready",
+        "says whom to restart, or which Service has nobody behind it",
+    )
+    if hang.shape == DROPPED:
+        do, effect = (
+            "Find the rule or route that drops it, here and in the namespace of who waits (nsenter -t PID -n)",
+            "says which policy or filter to change",
+        )
+    return [
+        Remedy(
+            action="fix-application",
+            do=do,
+            command=look[hang.shape],
+            effect=effect,
+            risk="none",
+        ),
+        Remedy(
+            action="fix-application",
+            do="Let the callers give up sooner: a time-out for connects of a second or two",
+            command=None,
+            effect="callers fail fast instead of hanging, and can try another endpoint",
+            risk="a slow server that would have answered counts as failed",
+        ),
+    ]
+
+
+def _near(hang: Hang, entry: Entry) -> str:
+    """Words for an address that was never translated, in the range of those that are."""
+    if hang.shape != "black-hole" or hang.silence.target.asked.address is None:
+        return ""
+    network = _network(hang.silence.target.asked.address, entry)
+    near = network is not None and any(_network(address, entry) == network for address in hang.services)
+    return f", in the range of this node's Services ({network})" if near else ""
+
+
+def _network(address: str, entry: Entry) -> str | None:
+    """A range of Services around an address, for words only: a redacted recording does not keep it."""
+    try:
+        version = ipaddress.ip_address(address).version
+        return str(ipaddress.ip_network((address, int(entry.limit(f"service_bits_{version}"))), strict=False))
+    except ValueError:
+        return None
+
+
+def _digest(shape: str, target: Target) -> str:
+    text = f"{shape} {target.protocol} {endpoint_text(target.asked)} {endpoint_text(target.answerer)}"
+    return hashlib.blake2s(text.encode(), digest_size=8).hexdigest()

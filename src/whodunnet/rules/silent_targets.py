@@ -1,0 +1,190 @@
+"""Who is asked and does not answer: destinations of unreplied entries, moment by moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
+
+import msgspec
+
+from whodunnet.model.conntrack import Conntrack, FlowGroup
+from whodunnet.model.sample import Moment
+from whodunnet.model.sockets import AGE_BOUNDS_SECONDS, Endpoint, Sockets
+from whodunnet.rules.catalogue import Entry
+
+NAMES_PORT = 53
+CONNECTING = frozenset({"syn-sent", "syn-sent2"})
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Whom packets are sent to: what was asked for, and by whom it would be answered if that is another (DNAT)."""
+
+    protocol: str
+    asked: Endpoint
+    answerer: Endpoint
+
+    @property
+    def translated(self) -> bool:
+        """A Service's address, with the endpoint that it was translated to."""
+        return self.asked != self.answerer
+
+
+class Silence(msgspec.Struct, kw_only=True):
+    """What is unreplied towards one target.
+
+    groups: of the newest reading. entries: at each reading. lasts_seconds: from when on there were always enough.
+    tried: entries of the newest reading with a packet within that time. growing: more than at its begin. old: entries
+    idle for `min_age`. connecting: sockets of this node that wait to be connected to it now; None: sockets not read.
+    """
+
+    target: Target
+    groups: list[FlowGroup]
+    entries: list[int]
+    lasts_seconds: float = 0.0
+    readings: int = 1
+    tried: int = 0
+    growing: bool = False
+    old: int = 0
+    connecting: int | None = None
+
+    @property
+    def now(self) -> int:
+        """Entries of the newest reading."""
+        return self.entries[-1]
+
+
+class Silences(msgspec.Struct, frozen=True, kw_only=True):
+    """silent: by number of entries, most first. answered: targets that answered, anywhere in the window.
+
+    services: addresses that were seen translated. unreplied: all such entries of the newest reading. scanners: sources
+    that try many targets, which are not judged. merged: unreplied entries whose destination is not known.
+    """
+
+    silent: tuple[Silence, ...]
+    answered: frozenset[Target]
+    services: frozenset[str]
+    unreplied: int
+    scanners: int
+    merged: int
+
+
+def find_silences(series: Sequence[tuple[Moment, Conntrack]], sockets: Sequence[Sockets], entry: Entry) -> Silences:
+    """Targets with enough unreplied entries in the newest reading, and no answer in any. series: newest last."""
+    scanners = _scanners(series[-1][1].groups, entry)
+    moments = [_unreplied(c.groups, scanners) for _, c in series]
+    answered = {t for _, c in series for g in c.groups if (t := _target(g)) and _is_answer(g, entry)}
+    answering = {(t.protocol, t.answerer) for t in answered}
+    ever = {(t.protocol, t.asked) for _, c in series for g in c.groups if g.replied and (t := _target(g))}
+    connected = _connected(sockets)
+    found = []
+    for target, groups in moments[-1].items():
+        asked = (target.protocol, target.asked)
+        # Sockets that are connected, and not one answer in the table: answers come back by another way.
+        elsewhere = asked in connected and asked not in ever
+        alive = (target.protocol, target.answerer) in answering
+        if alive or elsewhere or _sum(groups) < entry.limit("min_entries"):
+            continue
+        counts = [_sum(moment.get(target, ())) for moment in moments]
+        found.append(_silence(target, groups, counts, [at for at, _ in series], sockets, entry))
+    return Silences(
+        silent=tuple(sorted(found, key=lambda s: -s.now)),
+        answered=frozenset(answered),
+        services=frozenset(_services(series)),
+        unreplied=sum(g.entries for g in series[-1][1].groups if _is_open(g)),
+        scanners=len(scanners),
+        merged=sum(g.entries for g in series[-1][1].groups if g.merged and not g.replied),
+    )
+
+
+def _silence(
+    target: Target, groups: list[FlowGroup], counts: list[int], ats: list[Moment], sockets: Sequence[Sockets],
+    entry: Entry,
+) -> Silence:  # fmt: skip
+    lasting = len(list(takewhile(lambda n: n >= entry.limit("min_entries"), reversed(counts))))
+    seconds = ats[-1].boot_seconds - ats[-lasting].boot_seconds
+    return Silence(
+        target=target,
+        groups=groups,
+        entries=counts,
+        lasts_seconds=seconds,
+        readings=lasting,
+        tried=sum(_tried(g, seconds) for g in groups),
+        growing=counts[-1] > counts[-lasting],
+        old=sum(g.idle_for(int(entry.limit("min_age"))) for g in groups),
+        connecting=_connecting(sockets[-1], target) if sockets else None,
+    )
+
+
+def _unreplied(groups: Iterable[FlowGroup], scanners: set[str]) -> dict[Target, list[FlowGroup]]:
+    found: dict[Target, list[FlowGroup]] = {}
+    for g in groups:
+        target = _target(g)
+        if target is not None and _is_open(g) and g.source not in scanners:
+            found.setdefault(target, []).append(g)
+    return found
+
+
+def _is_open(g: FlowGroup) -> bool:
+    """Whether an answer is awaited: connects under way, and names that are asked for; other datagrams may get none."""
+    if g.replied or g.offloaded or g.destination is None:
+        return False
+    return g.state in CONNECTING if g.protocol == "tcp" else g.protocol == "udp" and g.destination.port == NAMES_PORT
+
+
+def _is_answer(g: FlowGroup, entry: Entry) -> bool:
+    """Whether somebody answered of late; a refusal is an answer. Of an old connection the far end may be gone since."""
+    if not g.replied:
+        return False
+    known = sum(g.ages)
+    return known == 0 or known > g.idle_for(int(entry.limit("answer_age")))
+
+
+def _target(g: FlowGroup) -> Target | None:
+    """None for merged groups, of which port or destination is not known."""
+    if g.merged or g.destination is None:
+        return None
+    return Target(g.protocol, g.destination, g.answered_by or g.destination)
+
+
+def _scanners(groups: Iterable[FlowGroup], entry: Entry) -> set[str]:
+    """Sources that wait for many targets at once."""
+    targets: dict[str, set[Target]] = {}
+    for g in groups:
+        target = _target(g)
+        if target is not None and _is_open(g):
+            targets.setdefault(g.source, set()).add(target)
+    return {source for source, tried in targets.items() if len(tried) >= entry.limit("scan_targets")}
+
+
+def _services(series: Sequence[tuple[Moment, Conntrack]]) -> set[str]:
+    return {
+        g.destination.address
+        for _, c in series
+        for g in c.groups
+        if g.answered_by is not None and g.destination is not None and g.destination.address is not None
+    }
+
+
+def _connected(sockets: Sequence[Sockets]) -> set[tuple[str, Endpoint]]:
+    return {
+        (g.protocol, g.endpoint)
+        for sample in sockets
+        for g in sample.groups
+        if g.role == "initiated" and g.state == "established" and g.endpoint is not None
+    }
+
+
+def _connecting(sample: Sockets, target: Target) -> int:
+    if target.protocol != "tcp":
+        return 0
+    return sum(g.sockets for g in sample.groups if g.state == "syn-sent" and g.endpoint == target.asked)
+
+
+def _tried(g: FlowGroup, seconds: float) -> int:
+    """Entries with a packet in the last so many seconds, as far as the classes of age tell."""
+    bounds = [bound for bound in AGE_BOUNDS_SECONDS if bound <= seconds]
+    return sum(g.ages) - g.idle_for(bounds[-1]) if bounds and g.ages else 0
+
+
+def _sum(groups: Iterable[FlowGroup]) -> int:
+    return sum(g.entries for g in groups)

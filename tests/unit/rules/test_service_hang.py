@@ -1,0 +1,437 @@
+"""service-hang: who waits for an address that never answers, and what only looks like it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from whodunnet.model.addresses import Addresses, DeviceAddress
+from whodunnet.model.conntrack import Conntrack, FlowGroup
+from whodunnet.model.finding import Cleared, Finding, NotApplicable, NotChecked, Party
+from whodunnet.model.sample import Failure
+from whodunnet.model.snapshot import Recording
+from whodunnet.model.sockets import Endpoint, SocketGroup
+from whodunnet.rules.catalogue import catalogue
+
+from .nodes import answers, finding, findings, parties
+from .tracking import (
+    ALIVE,
+    DEAD,
+    HOST,
+    NAMES,
+    OTHER_NETNS,
+    OTHER_POD,
+    PLACES,
+    POD,
+    POD_NETNS,
+    REMOTE,
+    SERVICE,
+    connecting,
+    flow,
+    pods,
+    question,
+    table,
+    tables,
+    waiting,
+)
+
+RULE = "service-hang"
+ENTRY = catalogue()[RULE]
+GONE = Endpoint("203.0.113.77", 443)
+ELSEWHERE = Endpoint("203.0.113.5", 443)
+FLOOR, SCAN = int(ENTRY.limit("min_entries")), int(ENTRY.limit("scan_targets"))
+
+
+def hang(*groups: FlowGroup, moments: int = 2, seconds: float = 10.0, **other: Any) -> Recording:
+    """The same groups at each moment."""
+    return tables(*[table(*groups)] * moments, seconds=seconds, **other)
+
+
+def said(node: Recording) -> list[tuple[str | None, str, str]]:
+    return [(f.shape, f.severity, f.confidence) for f in findings(node, RULE)]
+
+
+def cleared(node: Recording) -> Cleared:
+    (answer,) = answers(node, RULE)
+    assert isinstance(answer, Cleared)
+    return answer
+
+
+def endpoints(found: Finding) -> list[Endpoint]:
+    return [p.endpoint for p in parties(found, "peer") if isinstance(p.endpoint, Endpoint)]
+
+
+def test_a_dead_endpoint_is_named_with_its_service_and_who_waits() -> None:
+    node = hang(
+        connecting(SERVICE, 5, answered_by=DEAD), flow(SERVICE, 5, answered_by=ALIVE), flow(ELSEWHERE, 1)
+    )  # fmt: skip
+    found = finding(node, RULE)
+    assert (found.shape, found.severity, found.confidence) == ("dead-endpoint", "warning", "proven")
+    assert (found.claim, found.reason) == ("answers-not", "DeadEndpoint")
+    assert endpoints(found) == [DEAD, SERVICE]
+    assert pods(parties(found, "victim")) == ["web"]
+    assert parties(found, "culprit") == []
+    assert "10.244.7.2:8080 of 10.96.0.20:80" in found.title
+
+
+def test_an_address_that_is_translated_at_another_port_is_a_service_without_endpoints() -> None:
+    node = hang(connecting(replace(SERVICE, port=81), 4), flow(SERVICE, 5, answered_by=ALIVE))
+    assert said(node) == [("no-endpoints", "warning", "proven")]
+
+
+def test_an_address_of_ipvs_is_a_service_without_endpoints() -> None:
+    device = DeviceAddress(address=GONE.address or "", prefix_length=32, device="kube-ipvs0", kind="dummy")
+    places = Addresses(by_netns={**PLACES.by_netns, HOST: (*PLACES.by_netns[HOST], device)})
+    assert said(hang(connecting(GONE, 4), addresses=places)) == [("no-endpoints", "warning", "likely")]
+
+
+def test_an_address_that_is_never_translated_is_a_black_hole() -> None:
+    node = hang(connecting(GONE, 4), flow(ELSEWHERE, 1))
+    assert said(node) == [("black-hole", "warning", "proven")]
+    assert "range" not in finding(node, RULE).title
+
+
+def test_the_title_says_that_it_lies_in_the_range_of_the_services_here() -> None:
+    node = hang(connecting(Endpoint("10.96.44.1", 80), 4), flow(SERVICE, 5, answered_by=ALIVE))
+    assert said(node) == [("black-hole", "warning", "proven")]
+    assert "in the range of this node's Services (10.96.0.0/16)" in finding(node, RULE).title
+
+
+@pytest.mark.parametrize("state", ["close", "time-wait", "established", "syn-recv"])
+def test_a_refusal_or_any_other_answer_within_a_minute_is_one(state: str) -> None:
+    node = hang(connecting(GONE, 30), flow(GONE, 1, state=state, idle=30))
+    assert cleared(node).evidence[0].value == 30
+
+
+def test_an_answer_in_any_reading_counts() -> None:
+    node = tables(table(connecting(GONE, 30), flow(GONE, 1, idle=5)), table(connecting(GONE, 30)))
+    assert said(node) == []
+
+
+def test_an_old_idle_connection_does_not_show_that_the_far_end_still_is() -> None:
+    assert said(hang(connecting(GONE, 4), flow(GONE, 9, idle=60))) == [("black-hole", "warning", "likely")]
+    assert said(hang(connecting(GONE, 4), flow(GONE, 9, idle=59))) == []
+    assert said(hang(connecting(GONE, 4), flow(GONE, 9, idle=None))) == []
+
+
+def test_an_endpoint_that_answers_for_another_service_is_alive() -> None:
+    other = Endpoint("10.96.0.99", 80)
+    node = hang(connecting(SERVICE, 5, answered_by=DEAD), flow(other, 1, answered_by=DEAD))
+    assert said(node) == []
+
+
+def test_fewer_connects_than_the_floor_are_none() -> None:
+    assert said(hang(connecting(GONE, FLOOR - 1))) == []
+    assert said(hang(connecting(GONE, FLOOR))) == [("black-hole", "warning", "likely")]
+
+
+def test_the_floor_has_to_be_reached_at_both_ends() -> None:
+    node = tables(table(connecting(GONE, FLOOR - 1)), table(connecting(GONE, FLOOR, idle=10)))
+    assert said(node) == []
+
+
+@pytest.mark.parametrize(("seconds", "idle", "expected"), [(9.9, 9, 0), (10.0, 9, 1), (5.0, 9, 0), (5.0, 10, 1)])
+def test_it_has_to_last_or_to_be_old(seconds: float, idle: float, expected: int) -> None:
+    new = connecting(GONE, FLOOR)
+    node = hang(new, connecting(GONE, 1, idle=idle, source=OTHER_POD), seconds=seconds)
+    assert len(findings(node, RULE)) == expected
+
+
+def test_a_client_that_starts_before_its_server_is_none() -> None:
+    tries = [table(connecting(GONE, n, idle=1)) for n in (1, 2, 3, 4)]
+    assert said(tables(*tries, seconds=4)) == []
+    assert said(tables(*tries, table(connecting(GONE, 5, idle=10), flow(GONE, 1)), seconds=20)) == []
+
+
+def test_what_nobody_tries_any_more_is_of_the_past() -> None:
+    node = hang(connecting(GONE, 9, idle=60))
+    assert said(node) == []
+
+
+def test_sockets_that_wait_show_that_it_is_still_tried() -> None:
+    node = hang(connecting(GONE, 9, idle=60), sockets=[[waiting(GONE, 2)]] * 2)
+    assert said(node) == [("black-hole", "warning", "likely")]
+
+
+def test_more_entries_than_before_show_that_it_is_still_tried() -> None:
+    node = tables(table(connecting(GONE, 5, idle=None)), table(connecting(GONE, 6, idle=None)))
+    assert said(node) == [("black-hole", "warning", "likely")]
+
+
+def test_one_reading_is_only_possible() -> None:
+    assert said(tables(table(connecting(GONE, 9, idle=10), flow(ELSEWHERE, 1)))) == [("black-hole", "info", "possible")]
+    assert said(tables(table(connecting(GONE, 9, idle=9), flow(ELSEWHERE, 1)))) == []
+
+
+def test_a_scan_is_none() -> None:
+    targets = [connecting(Endpoint(f"203.0.113.{i}", 22), 5) for i in range(SCAN)]
+    answer = cleared(hang(*targets))
+    assert "1 sources that try many addresses at once" in answer.sensitivity
+    assert len(findings(hang(*targets[1:]), RULE)) == ENTRY.limit("listed_targets")
+
+
+def test_a_scan_does_not_hide_who_waits_beside_it() -> None:
+    targets = [connecting(Endpoint(f"203.0.113.{i}", 22), 5) for i in range(SCAN)]
+    node = hang(*targets, connecting(GONE, 4, source=OTHER_POD))
+    assert pods(parties(finding(node, RULE), "victim")) == ["batch"]
+
+
+def test_ports_of_one_address_are_targets_of_their_own() -> None:
+    node = hang(*[connecting(replace(GONE, port=port), 1) for port in range(1, SCAN)])
+    assert said(node) == []
+
+
+def test_datagrams_without_an_answer_are_none_but_those_of_dns() -> None:
+    quiet = {"protocol": "udp", "state": "none", "replied": False}
+    assert said(hang(flow(Endpoint("10.1.1.1", 514), 50, **quiet))) == []
+    assert said(hang(question(4, answered_by=DEAD, replied=False))) == [("dead-endpoint", "warning", "likely")]
+    assert endpoints(finding(hang(question(4, answered_by=DEAD, replied=False)), RULE)) == [DEAD, NAMES]
+
+
+def test_connects_from_elsewhere_are_only_possible() -> None:
+    """Their answers may take a way that does not pass here."""
+    assert said(hang(connecting(GONE, 9, source=REMOTE), flow(ELSEWHERE, 1))) == [("black-hole", "info", "possible")]
+
+
+def test_without_addresses_sockets_that_wait_say_that_it_is_from_here() -> None:
+    node = hang(connecting(GONE, 9), flow(ELSEWHERE, 1), addresses=None)
+    assert said(node) == [("black-hole", "info", "possible")]
+    node = hang(connecting(GONE, 9), flow(ELSEWHERE, 1), addresses=None, sockets=[[waiting(GONE, 2)]] * 2)
+    assert said(node) == [("black-hole", "warning", "proven")]
+
+
+def test_sockets_that_are_connected_show_that_answers_take_another_way() -> None:
+    node = hang(connecting(GONE, 9), sockets=[[waiting(GONE, 9, "established")]] * 2)
+    assert said(node) == []
+
+
+def test_old_connections_beside_it_do_not() -> None:
+    node = hang(connecting(GONE, 9), flow(GONE, 9, idle=300), sockets=[[waiting(GONE, 9, "established")]] * 2)
+    assert said(node) == [("black-hole", "warning", "likely")]
+
+
+def test_sockets_that_are_connected_to_another_endpoint_of_the_service_do_not() -> None:
+    groups = (connecting(SERVICE, 9, answered_by=DEAD), flow(SERVICE, 9, answered_by=ALIVE))
+    node = hang(*groups, sockets=[[waiting(SERVICE, 9, "established")]] * 2)
+    assert said(node) == [("dead-endpoint", "warning", "proven")]
+
+
+def test_a_silent_pod_of_this_node_is_named() -> None:
+    found = finding(hang(connecting(Endpoint(OTHER_POD, 80), 4)), RULE)
+    assert pods(parties(found, "peer")) == ["batch"]
+    assert endpoints(found) == [Endpoint(OTHER_POD, 80)]
+
+
+def test_the_node_itself_waits_too() -> None:
+    found = finding(hang(connecting(GONE, 4, source="192.0.2.10")), RULE)
+    assert [p.node for p in parties(found, "victim")] == ["n1"]
+
+
+def test_more_silent_addresses_than_are_listed_are_counted() -> None:
+    found = findings(hang(*[connecting(Endpoint(f"203.0.113.{i}", 22), 5 + i) for i in range(5)]), RULE)
+    assert [endpoints(f)[0].address for f in found] == ["203.0.113.4", "203.0.113.3", "203.0.113.2"]
+    assert all(f.explanation[-1].startswith("2 more addresses are as silent") for f in found)
+
+
+def test_entries_whose_destination_was_not_kept_are_said() -> None:
+    node = hang(connecting(replace(GONE, port=None), 40, merged=True))
+    assert "of 40 entries the address or port was not kept" in cleared(node).sensitivity
+
+
+def test_one_reading_that_is_cleared_says_what_it_cannot_show() -> None:
+    assert "one reading, which cannot show that it goes on" in cleared(tables(table(flow(ELSEWHERE, 1)))).sensitivity
+
+
+def test_an_empty_table_is_cleared() -> None:
+    assert cleared(tables(table(), table())).evidence[0].value == 0
+
+
+def test_without_tracking_it_does_not_apply() -> None:
+    assert [type(a) for a in answers(tables(Conntrack(loaded=False)), RULE)] == [NotApplicable]
+
+
+def test_a_table_that_could_not_be_dumped_is_not_checked() -> None:
+    why = Failure(code="missing-capability", reason="netlink: no", missing_capability="CAP_NET_ADMIN")
+    (answer,) = answers(tables(table(dump_failure=why)), RULE)
+    assert isinstance(answer, NotChecked)
+    assert (answer.code, answer.missing_capability) == ("missing-capability", "CAP_NET_ADMIN")
+
+
+# --- What this node drops itself ---------------------------------------------------------------------------------
+
+
+def place(prefix: int = 32, devices: tuple[str, ...] = ("eth0",), **other: Any) -> Addresses:
+    """The pod's namespace with an address on each device."""
+    own = tuple(DeviceAddress(address=a, prefix_length=prefix, device=d) for a, d in zip((POD, "fe80::1"), devices))
+    return Addresses(by_netns={**PLACES.by_netns, POD_NETNS: own}, **other)
+
+
+def dropped(*groups: FlowGroup, sockets: Sequence[SocketGroup] | None = None, **other: Any) -> Recording:
+    """A pod that has a tracked connection elsewhere, and whose sockets wait for an endpoint without an entry."""
+    waits = [waiting(GONE, FLOOR)] if sockets is None else sockets
+    moments = other.pop("moments", 2)
+    given = {"addresses": place(), **other}
+    return hang(flow(ELSEWHERE, 1), *groups, moments=moments, sockets=[waits] * moments, **given)
+
+
+LIKELY, POSSIBLE = [("dropped-here", "warning", "likely")], [("dropped-here", "info", "possible")]
+
+
+def test_sockets_that_wait_without_an_entry_are_dropped_here() -> None:
+    found = finding(dropped(), RULE)
+    assert (found.shape, found.severity, found.confidence) == ("dropped-here", "warning", "likely")
+    assert (endpoints(found), pods(parties(found, "victim"))) == ([GONE], ["web"])
+    assert [(e.value, e.unit, e.source) for e in found.evidence] == [
+        (FLOOR, "sockets", "sockets collector"), (0, "entries", "conntrack collector"),
+        (1, "destinations", "conntrack collector"), (10.0, "seconds", "sockets collector"),
+    ]  # fmt: skip
+    assert "3 wait" in found.title
+    commands = " ".join(r.command or "" for r in found.remedies)
+    assert all(word in commands for word in ("nft list ruleset", "iptables-save", "ip route get 203.0.113.77"))
+
+
+def test_the_node_s_own_programs_are_dropped_here_too() -> None:
+    own = replace(waiting(GONE, 4), netns=HOST)
+    node = hang(flow(ELSEWHERE, 1, source="192.0.2.10"), sockets=[[own]] * 2)
+    assert said(node) == LIKELY
+    assert parties(finding(node, RULE), "victim")[0].process is not None
+
+
+def test_fewer_sockets_than_the_floor_are_none_at_either_end() -> None:
+    assert said(dropped(sockets=[waiting(GONE, FLOOR - 1)])) == []
+    few, enough = [waiting(GONE, FLOOR - 1)], [waiting(GONE, FLOOR)]
+    for sockets in ([few, enough], [enough, few]):
+        assert said(hang(flow(ELSEWHERE, 1), addresses=place(), sockets=sockets)) == []
+
+
+def test_two_owners_below_the_floor_do_not_reach_it_together() -> None:
+    other = replace(waiting(GONE, FLOOR - 1), netns=OTHER_NETNS, owner_pid=8)
+    both = (flow(ELSEWHERE, 1), flow(ELSEWHERE, 1, source=OTHER_POD))
+    assert said(hang(*both, addresses=place(), sockets=[[waiting(GONE, FLOOR - 1), other]] * 2)) == []
+
+
+def test_owners_that_wait_for_the_same_endpoint_are_victims_of_one_finding() -> None:
+    other = replace(waiting(GONE, 9), netns=OTHER_NETNS, owner_pid=8)
+    node = dropped(flow(ELSEWHERE, 1, source=OTHER_POD), sockets=[waiting(GONE, FLOOR), other])
+    assert pods(parties(finding(node, RULE), "victim")) == ["batch", "web"]
+    assert finding(node, RULE).evidence[0].value == FLOOR + 9
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(9.9, POSSIBLE), (10.0, LIKELY)])
+def test_less_than_the_silence_that_is_asked_for_is_only_possible(seconds: float, expected: list[Any]) -> None:
+    assert said(dropped(seconds=seconds)) == expected
+
+
+def test_one_reading_of_sockets_shows_nothing_of_it() -> None:
+    answer = cleared(dropped(moments=1))
+    assert "two readings of sockets and addresses would show" in answer.sensitivity
+
+
+def test_a_server_that_starts_has_an_entry() -> None:
+    assert said(dropped(connecting(GONE, FLOOR, idle=1), seconds=4)) == []
+
+
+def test_an_entry_in_any_reading_shows_that_it_left() -> None:
+    moments = table(flow(ELSEWHERE, 1), connecting(GONE, 1)), table(flow(ELSEWHERE, 1))
+    assert said(tables(*moments, addresses=place(), sockets=[[waiting(GONE, 9)]] * 2)) == []
+
+
+def test_a_socket_that_is_connected_to_it_shows_that_it_is_reached() -> None:
+    assert said(dropped(sockets=[waiting(GONE, 9), waiting(GONE, 1, "established")])) == []
+
+
+def test_datagrams_and_sockets_that_were_accepted_are_none() -> None:
+    assert said(dropped(sockets=[replace(waiting(GONE, 9), protocol="udp")])) == []
+    assert said(dropped(sockets=[replace(waiting(GONE, 9), role="accepted")])) == []
+
+
+def test_a_namespace_of_which_nothing_is_tracked_is_not_judged() -> None:
+    assert said(hang(flow(ELSEWHERE, 9, source=OTHER_POD), addresses=place(), sockets=[[waiting(GONE, 9)]] * 2)) == []
+
+
+def test_an_address_that_two_namespaces_have_shows_of_neither_that_it_is_tracked() -> None:
+    twins = {POD_NETNS: place().by_netns[POD_NETNS], OTHER_NETNS: place().by_netns[POD_NETNS]}
+    assert said(dropped(addresses=Addresses(by_netns=twins))) == []
+
+
+def test_addresses_that_were_not_read_leave_it_open() -> None:
+    assert said(dropped(addresses=None)) == []
+    assert said(dropped(addresses=place(netns_unread=1))) == POSSIBLE
+    assert said(dropped(addresses=place(left_out=1))) == POSSIBLE
+
+
+def test_connections_without_an_entry_show_that_not_everything_is_tracked() -> None:
+    untracked = waiting(Endpoint("203.0.113.9", 443), 1, "established")
+    assert said(dropped(sockets=[waiting(GONE, 9), untracked])) == POSSIBLE
+    assert said(dropped(sockets=[waiting(GONE, 9), replace(untracked, endpoint=Endpoint(POD, 80))])) == LIKELY
+
+
+def test_a_connection_of_the_newest_reading_may_have_no_entry_yet() -> None:
+    new = [waiting(GONE, 9), waiting(Endpoint("203.0.113.9", 443), 1, "established")]
+    node = hang(flow(ELSEWHERE, 1), addresses=place(), sockets=[[waiting(GONE, 9)], new])
+    assert said(node) == LIKELY
+
+
+def test_another_device_may_be_the_way() -> None:
+    assert said(dropped(addresses=place(devices=("eth0", "net1")))) == POSSIBLE
+
+
+def test_a_neighbour_on_the_link_may_be_reached_unseen() -> None:
+    assert said(dropped(addresses=place(prefix=24))) == POSSIBLE
+    assert said(dropped(flow(replace(GONE, port=80), 1), addresses=place(prefix=24))) == LIKELY
+    service = flow(replace(GONE, port=80), 1, source=OTHER_POD, answered_by=ALIVE)
+    assert said(dropped(service, addresses=place(prefix=24))) == LIKELY
+
+
+def test_what_never_leaves_the_namespace_is_none() -> None:
+    for address in (POD, "127.0.0.1", "::1"):
+        assert said(dropped(sockets=[waiting(Endpoint(address, 80), 9)])) == []
+
+
+def statistics(*dropped: int, name: str = "drop", sockets: int = 9) -> Recording:
+    moments = [table(flow(ELSEWHERE, 1), statistics={name: n}) for n in dropped]
+    return tables(*moments, addresses=place(), sockets=[[waiting(GONE, sockets)]] * len(dropped))
+
+
+@pytest.mark.parametrize("name", ["drop", "early_drop"])
+def test_a_table_without_room_drops_by_itself(name: str) -> None:
+    assert said(statistics(0, 1, name=name)) == []
+    assert said(statistics(5, 5, name=name)) == POSSIBLE
+    assert said(statistics(0, 0, name=name)) == LIKELY
+
+
+def test_entries_that_are_not_known_may_be_the_ones() -> None:
+    assert said(dropped(flow(replace(GONE, port=None), 5, merged=True))) == []
+    assert said(dropped(flow(replace(ELSEWHERE, port=None), 5, merged=True))) == LIKELY
+    full = table(flow(ELSEWHERE, 1), other_entries=1)
+    assert said(tables(full, full, addresses=place(), sockets=[[waiting(GONE, 9)]] * 2)) == []
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(63, []), (64, LIKELY)])
+def test_entries_may_be_gone_before_the_next_try(seconds: int, expected: list[Any]) -> None:
+    short = table(flow(ELSEWHERE, 1), timeouts={"tcp_timeout_syn_sent": seconds})
+    assert said(tables(short, short, addresses=place(), sockets=[[waiting(GONE, 9)]] * 2)) == expected
+
+
+def test_a_scan_that_is_dropped_here_is_none() -> None:
+    targets = [waiting(Endpoint(f"203.0.113.{i}", 22), 5) for i in range(SCAN)]
+    assert said(dropped(sockets=targets)) == []
+    assert said(dropped(sockets=targets[1:])) == LIKELY * 3
+
+
+def test_the_order_of_groups_does_not_matter() -> None:
+    groups = [
+        connecting(GONE, 9), connecting(GONE, 3, source=OTHER_POD), connecting(SERVICE, 5, answered_by=DEAD),
+        flow(SERVICE, 4, answered_by=ALIVE), connecting(ELSEWHERE, 2),
+    ]  # fmt: skip
+    assert findings(hang(*groups), RULE) == findings(hang(*reversed(groups)), RULE)
+    assert len(findings(hang(*groups), RULE)) == 2
+
+
+def test_a_hostile_address_is_quoted() -> None:
+    found = finding(hang(connecting(Endpoint("$(id)", 80), 4)), RULE)
+    assert all("'$(id)" in e.repeat for e in found.evidence if "$(id)" in e.repeat)
+    assert isinstance(found.parties[0], Party)
