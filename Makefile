@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BUILD_PACKAGES := clang libbpf-dev libelf-dev zlib1g-dev gcc python3-dev python3-venv
 TEST_PACKAGES := $(BUILD_PACKAGES) iproute2 util-linux libcap2-bin procps containerd runc containernetworking-plugins \
 	nftables iptables conntrack busybox-static nginx-light haproxy openssl clang-format systemd docker.io podman lxc \
-	systemd-container uidmap slirp4netns bash zsh fish groff mandoc debootstrap \
+	apache2-utils dnsmasq-base systemd-container uidmap slirp4netns bash zsh fish groff mandoc debootstrap \
 	$(if $(shell command -v node),,nodejs)
 # The interpreter that is bundled: Debian's own, where there is one.
 BUNDLE_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) $(PYTHON))

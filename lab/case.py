@@ -6,6 +6,7 @@ import inspect
 import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from lab.look import Sight, wait_until
@@ -14,7 +15,8 @@ from lab.who import Who
 
 Kind = Literal["fault", "look-alike"]
 Role = Literal["culprit", "holder", "victim", "peer", "reader"]
-RULES = ("socket-leak", "tcp-memory")
+SOCKET_RULES = ("socket-leak", "tcp-memory")
+TABLE_RULES = ("conntrack-table", "service-hang", "dns-race", *SOCKET_RULES)
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Expected:
 
     rule: whose finding is wanted; None: no finding of severity warning or above.
     also: further rules which may have a finding here. A rule in `also` alone (rule None) may speak or be silent.
+    inapplicable: rules which may say that what they look for cannot exist here; the others have to have looked.
+    severities: any of these is right for the finding of `rule`; empty: not judged.
     shapes: any of these is right; empty: not judged.
     culprits: all of them, and nobody else; with `ordered`, the earlier in an earlier or the same finding.
     tolerated: may be called culprit, need not.
@@ -41,6 +45,8 @@ class Expected:
 
     rule: str | None
     also: tuple[str, ...] = ()
+    inapplicable: tuple[str, ...] = ()
+    severities: tuple[str, ...] = ()
     shapes: tuple[str, ...] = ()
     culprits: tuple[Who, ...] = ()
     ordered: bool = False
@@ -53,11 +59,13 @@ class Expected:
 class Case(ABC):
     """One module in lab/faults holds one case; the module's name is the case's, its docstring the story.
 
+    rules: that are asked, and have to answer.
     window_seconds: the shortest window in which the case can be judged.
     age_seconds: how long the case has to have been there (ready) before the window begins.
     """
 
     kind: ClassVar[Kind]
+    rules: ClassVar[tuple[str, ...]] = SOCKET_RULES
     window_seconds: ClassVar[int] = 5
     age_seconds: ClassVar[int] = 10
     ready_within_seconds: ClassVar[int] = 45
@@ -73,6 +81,11 @@ class Case(ABC):
     @property
     def story(self) -> str:
         return inspect.getdoc(sys.modules[type(self).__module__]) or ""
+
+    @property
+    def enter(self) -> Path | None:
+        """The network namespace to start whodunnet in, if not ours."""
+        return None
 
     @abstractmethod
     def start(self) -> None:

@@ -9,34 +9,35 @@ from pathlib import Path
 
 from lab.look import wait_until
 
-TCP_MEM = "/proc/sys/net/ipv4/tcp_mem"
-RESTORE = 'read _; echo "$1" >/proc/sys/net/ipv4/tcp_mem'
+TCP_MEM = Path("/proc/sys/net/ipv4/tcp_mem")
+CONNTRACK_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_max")
+RESTORE = 'read _; echo "$2" >"$1"'
 
 
 @contextmanager
-def tcp_mem(low: int, pressure: int, maximum: int) -> Iterator[None]:
-    """Lower (or raise) tcp_mem. A guard in a session of its own writes the old values back when our end of its pipe
-    closes: at the end of the block, or when this process dies, by whatever signal."""
+def changed(setting: Path, value: str) -> Iterator[None]:
+    """Another value of a setting that is the whole machine's. A guard in a session of its own writes the old one back
+    when our end of its pipe closes: at the end of the block, or when this process dies, by whatever signal."""
     namespace = initial_netns()
-    before = read_tcp_mem(namespace)
+    before = read(setting, namespace)
     guard = subprocess.Popen(
-        ["nsenter", f"--net={namespace}", "sh", "-c", RESTORE, "guard", before],
+        ["nsenter", f"--net={namespace}", "sh", "-c", RESTORE, "guard", str(setting), before],
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
     try:
-        write_tcp_mem(namespace, f"{low} {pressure} {maximum}")
+        write(setting, value, namespace)
         yield
     finally:
         assert guard.stdin
         guard.stdin.close()
         guard.wait()
-        if read_tcp_mem(namespace).split() != before.split():
-            write_tcp_mem(namespace, before)
+        if read(setting, namespace) != before:
+            write(setting, before, namespace)
 
 
 def initial_netns() -> Path:
-    """tcp_mem exists only in the first network namespace: find a process that lives there."""
+    """Such settings can be written only in the first network namespace: find a process that lives there."""
     tried: set[str] = set()
     for entry in ("self", *sorted((p.name for p in Path("/proc").iterdir() if p.name.isdigit()), key=int)):
         namespace = Path(f"/proc/{entry}/ns/net")
@@ -45,27 +46,32 @@ def initial_netns() -> Path:
         except OSError:
             continue
         if name not in tried:
-            test = ["nsenter", f"--net={namespace}", "test", "-e", TCP_MEM]
-            if subprocess.run(test, check=False, capture_output=True).returncode == 0:
+            if exists(TCP_MEM, namespace):
                 return namespace
             tried.add(name)
     raise LookupError("no process in the machine's own network namespace")
 
 
-def read_tcp_mem(namespace: Path | None = None) -> str:
-    command = ["nsenter", f"--net={namespace or initial_netns()}", "cat", TCP_MEM]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+def exists(setting: Path, namespace: Path) -> bool:
+    command = ["nsenter", f"--net={namespace}", "test", "-e", str(setting)]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
-def write_tcp_mem(namespace: Path, values: str) -> None:
-    command = ["nsenter", f"--net={namespace}", "tee", TCP_MEM]
-    subprocess.run(command, check=True, capture_output=True, input=values, text=True)
+def read(setting: Path, namespace: Path | None = None) -> str:
+    """Its numbers, one space between them."""
+    command = ["nsenter", f"--net={namespace or initial_netns()}", "cat", str(setting)]
+    return " ".join(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
 
 
-def wait_for_tcp_mem(values: str, seconds: float = 10) -> None:
+def write(setting: Path, value: str, namespace: Path) -> None:
+    command = ["nsenter", f"--net={namespace}", "tee", str(setting)]
+    subprocess.run(command, check=True, capture_output=True, input=value, text=True)
+
+
+def wait_for(setting: Path, value: str, seconds: float = 10) -> None:
     """The guard of a run that was killed works on its own time."""
     namespace = initial_netns()
-    wait_until(lambda: read_tcp_mem(namespace) == values, seconds, lambda: f"tcp_mem is {read_tcp_mem(namespace)}")
+    wait_until(lambda: read(setting, namespace) == value, seconds, lambda: f"{setting} is {read(setting, namespace)}")
 
 
 class Freezer:

@@ -101,6 +101,14 @@ def sockstat() -> dict[str, int]:
     return dict(zip(words[::2], map(int, words[1::2]), strict=True))
 
 
+def tcp_counter(netns: Path, name: str) -> int:
+    """Of the Tcp lines of /proc/net/snmp, as a namespace has counted."""
+    command = ["nsenter", f"--net={netns}", "cat", "/proc/net/snmp"]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    names, values = (line.split() for line in lines if line.startswith("Tcp:"))
+    return int(values[names.index(name)])
+
+
 def descriptors(pids: frozenset[int], kind: str) -> int:
     """How many descriptors lead to something whose name starts so ("socket:", "/tmp/...")."""
     count = 0

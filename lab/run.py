@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from lab.case import RULES, Case
+from lab.case import Case
 from lab.catalogue import find, names
 from lab.look import NotThereError
 from lab.score import Score, score
@@ -38,10 +38,16 @@ def default_command() -> list[str]:
     return [str(beside) if beside.exists() else shutil.which("whodunnet") or "whodunnet"]
 
 
-def diagnose(command: list[str], seconds: int) -> dict[str, Any]:
-    only = [word for rule in RULES for word in ("--only", rule)]
-    line = [*command, "diagnose", "--for", f"{seconds}s", *only, "--format", "json"]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=seconds + 60)
+def command_line(case: Case, command: list[str]) -> list[str]:
+    """whodunnet, started where the case wants it, and asked for its rules alone."""
+    only = [word for rule in case.rules for word in ("--only", rule)]
+    enter = ["nsenter", f"--net={case.enter}"] if case.enter else []
+    return [*enter, *command, "diagnose", "--for", f"{case.window_seconds}s", *only, "--format", "json"]
+
+
+def diagnose(case: Case, command: list[str]) -> dict[str, Any]:
+    line = command_line(case, command)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=case.window_seconds + 60)
     try:
         diagnosis: dict[str, Any] = json.loads(done.stdout)
     except json.JSONDecodeError:
@@ -58,7 +64,7 @@ def made_real(case: Case, say: Callable[[str], None] = lambda _: None) -> Iterat
         seen = case.ready()
         say(f"ready after {time.monotonic() - begin:.1f} s: {seen}")
         time.sleep(case.age_seconds)  # not a guess: the age is part of the case
-        case.stage.check_alive()
+        case.stage.check_undisturbed()
         yield
     finally:
         with undisturbed():
@@ -77,8 +83,9 @@ def undisturbed() -> Iterator[None]:
 
 def run(case: Case, command: list[str], say: Callable[[str], None] = lambda _: None) -> tuple[dict[str, Any], Score]:
     with made_real(case, say):
-        diagnosis = diagnose(command, case.window_seconds)
-        return diagnosis, score(case.expected(), diagnosis)
+        diagnosis = diagnose(case, command)
+        case.stage.check_undisturbed()
+        return diagnosis, score(case.expected(), diagnosis, case.rules)
 
 
 def terminated(number: int, _frame: FrameType | None) -> None:

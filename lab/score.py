@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lab.case import RULES, Expected, Named
+from lab.case import SOCKET_RULES, Expected, Named
 from lab.who import Who
 
 Json = Mapping[str, Any]
+MAY_NAME_NOBODY = frozenset({"tcp-memory", "service-hang"})
+"""Rules whose finding is worth having although it says nothing of who did it: another rule does."""
 
 
 @dataclass(frozen=True)
 class Score:
     """missing: not said although true. blamed: called culprit and is not. extra: findings which nothing here causes.
-    wrong: said, but wrongly (shape, order, endpoint, state, share)."""
+    wrong: said, but wrongly (severity, shape, order, endpoint, state, share)."""
 
     missing: tuple[str, ...] = ()
     blamed: tuple[str, ...] = ()
@@ -32,18 +34,20 @@ class Score:
         return "\n".join(f"{word}: {complaint}" for word, complaints in vars(self).items() for complaint in complaints)
 
 
-def score(expected: Expected, diagnosis: Json) -> Score:
+def score(expected: Expected, diagnosis: Json, rules: Sequence[str] = SOCKET_RULES) -> Score:
+    """rules: that were asked."""
     return Score(
-        missing=tuple(missing(expected, diagnosis)),
+        missing=tuple(missing(expected, diagnosis, rules)),
         blamed=tuple(blamed(expected, diagnosis)),
         extra=tuple(extra(expected, diagnosis)),
         wrong=tuple(wrong(expected, diagnosis)),
     )
 
 
-def missing(expected: Expected, diagnosis: Json) -> Iterator[str]:
+def missing(expected: Expected, diagnosis: Json, rules: Sequence[str]) -> Iterator[str]:
     answered = {answer["rule"] for kind in ("findings", "cleared") for answer in diagnosis[kind]}
-    yield from (f"{rule} did not look" for rule in RULES if rule not in answered)
+    answered |= {answer["rule"] for answer in diagnosis.get("not_applicable", ())} & {*expected.inapplicable}
+    yield from (f"{rule} did not look" for rule in rules if rule not in answered)
     if expected.rule and not any(finding["rule"] == expected.rule for finding in diagnosis["findings"]):
         yield f"no finding of {expected.rule}"
     yield from (f"culprit {who}" for who in expected.culprits if not naming(who, expected, diagnosis))
@@ -51,12 +55,10 @@ def missing(expected: Expected, diagnosis: Json) -> Iterator[str]:
 
 
 def blamed(expected: Expected, diagnosis: Json) -> Iterator[str]:
-    allowed = frozenset[int]().union(*(who.pids for who in (*expected.culprits, *expected.tolerated)))
     for finding in diagnosis["findings"]:
         for party in culprits(finding):
-            pid = pid_of(party)
-            if pid is None or pid not in allowed:
-                known = next((str(who) for who in expected.innocent if pid in who.pids), "")
+            if not any(is_meant(who, party) for who in (*expected.culprits, *expected.tolerated)):
+                known = next((str(who) for who in expected.innocent if is_meant(who, party)), "")
                 yield f"{known or describe(party)} by {finding['id']}"
 
 
@@ -64,13 +66,14 @@ def extra(expected: Expected, diagnosis: Json) -> Iterator[str]:
     """A finding is called for if its rule is, and if it names one of the culprits where there are any. That TCP memory
     is short is worth a finding of its own; whose fault it is may be said there or by the other rule."""
     rules = {expected.rule, *expected.also}
-    pids = frozenset[int]().union(*(who.pids for who in (*expected.culprits, *expected.tolerated)))
+    allowed = (*expected.culprits, *expected.tolerated)
     for finding in diagnosis["findings"]:
         if finding["severity"] == "info":
             continue
-        names = {pid_of(party) for party in culprits(finding)}
         called_for = finding["rule"] in rules and (
-            not expected.culprits or finding["rule"] == "tcp-memory" or bool(names & pids)
+            not expected.culprits
+            or finding["rule"] in MAY_NAME_NOBODY
+            or any(is_meant(who, party) for who in allowed for party in culprits(finding))
         )
         if not called_for:
             yield f"{finding['severity']} {finding['id']}: {finding['title']}"
@@ -84,8 +87,12 @@ def wrong(expected: Expected, diagnosis: Json) -> Iterator[str]:
             continue
         places.append(min(diagnosis["findings"].index(finding) for finding in findings))
         yield from shape_and_endpoint(who, expected, findings)
-    if expected.rule and expected.shapes and not expected.culprits:
-        yield from shape_and_endpoint(None, expected, [f for f in diagnosis["findings"] if f["rule"] == expected.rule])
+    asked_for = [finding for finding in diagnosis["findings"] if finding["rule"] == expected.rule]
+    if asked_for and not expected.culprits:
+        yield from shape_and_endpoint(None, expected, asked_for)
+    severities = [finding["severity"] for finding in asked_for]
+    if expected.severities and severities and not set(severities) & set(expected.severities):
+        yield f"severity of {expected.rule} is {severities}, not {' or '.join(expected.severities)}"
     if expected.ordered and places != sorted(places):
         yield "the bigger culprit comes later"
     for finding in diagnosis["findings"]:
@@ -95,13 +102,13 @@ def wrong(expected: Expected, diagnosis: Json) -> Iterator[str]:
 
 
 def shape_and_endpoint(who: Who | None, expected: Expected, findings: list[Json]) -> Iterator[str]:
-    shaped = [finding for finding in findings if finding["rule"] == "socket-leak"]
+    shaped = [finding for finding in findings if finding["rule"] != "tcp-memory"]
     shapes = [finding.get("shape") for finding in shaped]
     if expected.shapes and shapes and not set(shapes) & set(expected.shapes):
-        yield f"shape of {who or 'the leak'} is {shapes}, not {' or '.join(expected.shapes)}"
+        yield f"shape of {who or expected.rule} is {shapes}, not {' or '.join(expected.shapes)}"
     shown = {endpoint for finding in shaped for endpoint in endpoints(finding)}
     if expected.endpoint and shaped and expected.endpoint not in shown:
-        yield f"endpoint of {who or 'the leak'} is {sorted(shown, key=str)}, not {expected.endpoint}"
+        yield f"endpoint of {who or expected.rule} is {sorted(shown, key=str)}, not {expected.endpoint}"
 
 
 def naming(who: Who, expected: Expected, diagnosis: Json) -> list[Json]:
@@ -122,8 +129,15 @@ def in_role(named: Named, diagnosis: Json) -> bool:
     )
 
 
+def is_meant(who: Who, party: Json) -> bool:
+    """Whether a party is this one, be it called by its right name or not."""
+    return pid_of(party) in who.pids or is_party(who, party)
+
+
 def is_party(who: Who, party: Json) -> bool:
     process = party.get("process") or {}
+    if who.address is not None:
+        return not process and who.address in (party.get("address"), (party.get("endpoint") or {}).get("address"))
     return (
         process.get("pid") in who.pids and process.get("comm") == who.comm and who.state in (None, process.get("state"))
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lab.look import listening, wait_until
 from lab.stage import Player, Pod, Stage
@@ -40,7 +40,7 @@ HAPROXY = """
 global
     maxconn 6000
 defaults
-    mode tcp
+    mode {mode}
     timeout connect 5s
     timeout client 1h
     timeout server 1h
@@ -48,6 +48,7 @@ frontend front
     bind :{port}
     default_backend back
 backend back
+    http-reuse always
     server one {upstream}
 """
 
@@ -64,11 +65,19 @@ def nginx(stage: Stage, pod: Pod, port: int = 80) -> Player:
     return up(stage, pod, stage.run(pod, "nginx", *command), port)
 
 
-def haproxy(stage: Stage, pod: Pod, port: int, upstream: str) -> Player:
-    """A proxy in TCP mode, one process in the foreground."""
+def haproxy(stage: Stage, pod: Pod, port: int, upstream: str, mode: Literal["tcp", "http"] = "tcp") -> Player:
+    """A proxy, one process in the foreground. "tcp": a connection onwards for each that comes in; "http": it asks on
+    connections that it has, as far as they suffice."""
     configuration = stage.directory / "haproxy.cfg"
-    configuration.write_text(HAPROXY.format(port=port, upstream=upstream))
+    configuration.write_text(HAPROXY.format(port=port, upstream=upstream, mode=mode))
     return up(stage, pod, stage.run(pod, "haproxy", "haproxy", "-db", "-f", str(configuration)), port)
+
+
+def dnsmasq(stage: Stage, pod: Pod) -> Player:
+    """Knows one name, and that nothing else exists."""
+    options = ("--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--pid-file", "--user=root")
+    known = ("--address=/shop.lab/10.1.2.3", "--local=/#/")
+    return up(stage, pod, stage.run(pod, "dnsmasq", "dnsmasq", "--keep-in-foreground", *options, *known), 53)
 
 
 def uvicorn(stage: Stage, pod: Pod, port: int, keep_alive_seconds: int, answer_after_seconds: float = 0.0) -> Player:

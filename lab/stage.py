@@ -57,6 +57,7 @@ class Stage:
         self.label = f"lab{os.getpid()}"
         self.undo = ExitStack()
         self.players: list[Player] = []
+        self.conntrack_entries: int | None = None
         self._directory: Path | None = None
         self._guard: subprocess.Popen[bytes] | None = None
 
@@ -75,9 +76,7 @@ class Stage:
         wire = f"{self.label}-wire"
         pods = tuple(Pod(f"{self.label}-{name}", f"10.77.0.{n}", f"fd77::{n}") for n, name in enumerate(names, 1))
         for namespace in (wire, *(pod.namespace for pod in pods)):
-            self.tell_guard(f"namespace {namespace}")
-            ip("netns", "add", namespace)
-            self.undo.callback(drop_namespace, namespace)
+            self.namespace(namespace)
         ip("-n", wire, "link", "add", "br0", "type", "bridge")
         ip("-n", wire, "link", "set", "br0", "up")
         for number, pod in enumerate(pods, 1):
@@ -86,9 +85,14 @@ class Stage:
             ip("-n", wire, "link", "set", end, "master", "br0", "up")
             ip("-n", pod.namespace, "addr", "add", f"{pod.address}/24", "dev", "eth0")
             ip("-n", pod.namespace, "addr", "add", f"{pod.address6}/64", "dev", "eth0", "nodad")
-            ip("-n", pod.namespace, "link", "set", "lo", "up")
             ip("-n", pod.namespace, "link", "set", "eth0", "up")
         return pods
+
+    def namespace(self, name: str) -> None:
+        self.tell_guard(f"namespace {name}")
+        ip("netns", "add", name)
+        self.undo.callback(drop_namespace, name)
+        ip("-n", name, "link", "set", "lo", "up")
 
     def slow(self, pod: Pod, rate: str) -> None:
         """What the pod sends leaves at this rate, with up to 400 ms of queue."""
@@ -128,7 +132,18 @@ class Stage:
 
     def tcp_mem(self, low: int, pressure: int, maximum: int) -> None:
         """Change the machine's TCP memory limits until the stage closes or we die."""
-        self.undo.enter_context(host.tcp_mem(low, pressure, maximum))
+        self.undo.enter_context(host.changed(host.TCP_MEM, f"{low} {pressure} {maximum}"))
+
+    def conntrack_max(self, entries: int) -> None:
+        """The same for the size of the connection table: one number, with which every namespace is compared."""
+        self.undo.enter_context(host.changed(host.CONNTRACK_MAX, str(entries)))
+        self.conntrack_entries = entries
+
+    def check_undisturbed(self) -> None:
+        """Whoever else changes the machine's limits meanwhile makes another case of this one."""
+        self.check_alive()
+        if self.conntrack_entries is not None and int(host.read(host.CONNTRACK_MAX)) != self.conntrack_entries:
+            raise NotThereError(f"somebody else set nf_conntrack_max to {host.read(host.CONNTRACK_MAX)}")
 
     def check_alive(self) -> None:
         for player in self.players:

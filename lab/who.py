@@ -7,11 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Who:
-    """comm, and the processes any of which is right (master and workers). state: as Process.state, where it matters."""
+    """comm, and the processes any of which is right (master and workers). state: as Process.state, where it matters.
+
+    address: of a program that can be known by nothing else, because it runs on another machine or has ended.
+    """
 
     comm: str
-    pids: frozenset[int]
+    pids: frozenset[int] = frozenset()
     state: str | None = None
+    address: str | None = None
 
     def __str__(self) -> str:
+        if self.address is not None:
+            return f"{self.comm} at {self.address}"
         return f"{self.comm}[{'/'.join(map(str, sorted(self.pids)))}]"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from lab.case import Case, Expected
 from lab.faults.two_leaks import check_health
-from lab.host import read_tcp_mem
+from lab.host import TCP_MEM, read
 from lab.look import Sight, connections, never_read, sockstat, wait_until
 from lab.servers import nginx
 
@@ -31,7 +31,7 @@ class TcpMemoryExceeded(Case):
 
     def look(self) -> Sight:
         used = sockstat()["mem"]
-        return Sight(used > self.maximum, f"mem {used} pages, tcp_mem {read_tcp_mem()}; {self.leak().seen}")
+        return Sight(used > self.maximum, f"mem {used} pages, tcp_mem {read(TCP_MEM)}; {self.leak().seen}")
 
     def expected(self) -> Expected:
         return Expected(

@@ -10,7 +10,7 @@ import selectors
 import socket
 
 from lab.case import Case, Expected
-from lab.host import read_tcp_mem
+from lab.host import TCP_MEM, read
 from lab.look import Sight, connections, sockstat, wait_until
 from lab.servers import up
 
@@ -63,7 +63,7 @@ class TcpMemorySpreadEvenly(Case):
 
     def look(self) -> Sight:
         used = sockstat()["mem"]
-        return Sight(used > self.maximum, f"mem {used} pages, tcp_mem {read_tcp_mem()}; {self.queues()[1]}")
+        return Sight(used > self.maximum, f"mem {used} pages, tcp_mem {read(TCP_MEM)}; {self.queues()[1]}")
 
     def expected(self) -> Expected:
         return Expected(rule="tcp-memory", innocent=(self.archive.who(), *(player.who() for player in self.uploads)))

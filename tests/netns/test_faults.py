@@ -1,4 +1,4 @@
-"""Each fault and look-alike of the lab made real, diagnosed, and scored: one at a time, half an hour in all."""
+"""Each fault and look-alike of the lab made real, diagnosed, and scored: one at a time, forty minutes in all."""
 
 from __future__ import annotations
 
@@ -27,19 +27,23 @@ pytestmark = [
 ]
 
 
+SETTINGS = (host.TCP_MEM, host.CONNTRACK_MAX)
+
+
 @pytest.fixture
-def tcp_mem_kept() -> Iterator[None]:
+def settings_kept() -> Iterator[None]:
     """The machine's limits, as they were; the case restores them too, and this says so if it did not."""
     namespace = host.initial_netns()
-    before = host.read_tcp_mem(namespace)
+    before = {setting: host.read(setting, namespace) for setting in SETTINGS if host.exists(setting, namespace)}
     yield
-    after = host.read_tcp_mem(namespace)
-    if after != before:
-        host.write_tcp_mem(namespace, before)
+    after = {setting: host.read(setting, namespace) for setting in before}
+    for setting, value in before.items():
+        if after[setting] != value:
+            host.write(setting, value, namespace)
     assert after == before
 
 
-@pytest.mark.usefixtures("tcp_mem_kept")
+@pytest.mark.usefixtures("settings_kept")
 @pytest.mark.parametrize("name", names())
 def test_diagnosis_is_right(name: str) -> None:
     case = find(name)()
@@ -62,13 +66,23 @@ def left_of(pid: int) -> list[str]:
     return left
 
 
-@pytest.mark.usefixtures("tcp_mem_kept")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_the_machine_is_as_before_when_a_signal_ends_a_run(number: signal.Signals) -> None:
-    """Even after SIGKILL tcp_mem comes back, and no program, namespace or file is left."""
-    before = host.read_tcp_mem()
+KILLED = [
+    pytest.param("tcp-memory-exceeded", host.TCP_MEM, signal.SIGINT),
+    pytest.param("tcp-memory-exceeded", host.TCP_MEM, signal.SIGTERM),
+    pytest.param("tcp-memory-exceeded", host.TCP_MEM, signal.SIGKILL),
+    pytest.param("table-flat-at-sixty-percent", host.CONNTRACK_MAX, signal.SIGKILL),
+]
+
+
+@pytest.mark.usefixtures("settings_kept")
+@pytest.mark.parametrize(("name", "setting", "number"), KILLED)
+def test_the_machine_is_as_before_when_a_signal_ends_a_run(name: str, setting: Path, number: signal.Signals) -> None:
+    """Even after SIGKILL the setting comes back, and no program, namespace or file is left."""
+    if not host.exists(setting, host.initial_netns()):
+        pytest.skip(f"no {setting}: nothing tracks connections yet")
+    before = host.read(setting)
     lab = subprocess.Popen(
-        [sys.executable, "-u", "-m", "lab.run", "tcp-memory-exceeded", "--allow-global", "--no-tool"],
+        [sys.executable, "-u", "-m", "lab.run", name, "--allow-global", "--no-tool"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -76,11 +90,11 @@ def test_the_machine_is_as_before_when_a_signal_ends_a_run(number: signal.Signal
     try:
         assert lab.stdout
         assert any(line.startswith("ready") for line in lab.stdout)
-        assert host.read_tcp_mem() != before
+        assert host.read(setting) != before
         assert left_of(lab.pid)
         lab.send_signal(number)
         lab.communicate(timeout=30)
-        host.wait_for_tcp_mem(before)
+        host.wait_for(setting, before)
         wait_until(lambda: not left_of(lab.pid), 10, lambda: f"left: {left_of(lab.pid)}")
     finally:
         lab.kill()

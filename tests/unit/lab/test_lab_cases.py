@@ -6,6 +6,7 @@ import pytest
 
 from lab.catalogue import find, names
 from lab.look import parse
+from lab.table import Entries, Entry, parse_entry, parse_statistics
 
 
 @pytest.mark.parametrize("name", names())
@@ -15,6 +16,7 @@ def test_a_case_has_a_story_and_a_kind(name: str) -> None:
     assert case.story
     assert case.kind in ("fault", "look-alike")
     assert case.window_seconds > 0
+    assert {"socket-leak", "tcp-memory"} <= {*case.rules}
 
 
 def test_one_line_of_ss() -> None:
@@ -27,3 +29,36 @@ def test_one_line_of_ss() -> None:
     assert (connection.local_port, connection.peer_port) == (44906, 80)
     assert connection.memory == 128000 + 3072 + 64
     assert connection.acked == 103
+
+
+ENTRIES = {
+    "tcp      6 118 TIME_WAIT src=10.77.0.1 dst=10.96.0.20 sport=40112 dport=80 src=10.77.0.2 dst=10.77.0.1 sport=8080 "
+    "dport=40112 [ASSURED] mark=0 use=1": Entry("tcp", "TIME_WAIT", "10.77.0.1", "10.96.0.20", 80, replied=True),
+    "tcp      6 117 SYN_SENT src=fd77::1 dst=2001:db8::80 sport=40112 dport=443 [UNREPLIED] src=2001:db8::80 "
+    "dst=fd78::1 sport=443 dport=40112 mark=0 use=1": Entry(
+        "tcp", "SYN_SENT", "fd77::1", "2001:db8::80", 443, replied=False
+    ),
+    "udp      17 28 src=10.77.0.1 dst=10.96.0.10 sport=40112 dport=53 src=10.77.0.2 dst=10.77.0.1 sport=53 "
+    "dport=40112 mark=0 use=1": Entry("udp", "-", "10.77.0.1", "10.96.0.10", 53, replied=True),
+    "icmpv6   58 29 src=fe80::1 dst=ff02::2 type=133 code=0 id=0 [UNREPLIED] src=ff02::2 dst=fe80::1 type=0 code=0 "
+    "id=0 mark=0 use=1": Entry("icmpv6", "-", "fe80::1", "ff02::2", 0, replied=False),
+}
+
+
+@pytest.mark.parametrize(("line", "entry"), ENTRIES.items())
+def test_one_line_of_conntrack(line: str, entry: Entry) -> None:
+    assert parse_entry(line) == entry
+
+
+def test_entries_are_found_by_state_source_destination_port_and_reply() -> None:
+    entries = Entries(ENTRIES.values())
+    assert len(entries.where("TIME_WAIT", "SYN_SENT")) == 2
+    assert len(entries.where(source="10.77.0.1")) == 2
+    assert len(entries.where(destination="2001:db8::80", port=443)) == 1
+    assert len(entries.where(replied=False)) == 2
+    assert str(entries.where(port=443)) == "1 entries (1 SYN_SENT unreplied)"
+
+
+def test_statistics_are_summed_over_cpus_in_hexadecimal() -> None:
+    text = "entries  clashres drop\n00000010  00000001 0000000a\n00000010  00000000 00000006\n"
+    assert parse_statistics(text) == {"clashres": 1, "drop": 16}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from lab.case import Case, Expected
+from lab.case import TABLE_RULES, Case, Expected
 from lab.look import NotThereError, Sight
-from lab.run import ToolError, diagnose, made_real, run
+from lab.run import ToolError, command_line, diagnose, made_real, run
 from lab.who import Who
 
 SAYS = """import json, sys
@@ -50,16 +51,36 @@ def tool(tmp_path: Path) -> list[str]:
     return [sys.executable, str(script)]
 
 
-def test_the_tool_is_asked_for_both_rules_and_the_window(tool: list[str]) -> None:
-    asked = diagnose(tool, 7)["asked"]
+class PaperOfTable(Paper):
+    """One that is judged by more rules."""
+
+    rules = TABLE_RULES
+    window_seconds = 7
+
+
+class PaperElsewhere(PaperOfTable):
+    @property
+    def enter(self) -> Path:
+        return Path("/proc/self/ns/net")
+
+
+def test_the_tool_is_asked_for_the_rules_of_the_case_and_its_window(tool: list[str]) -> None:
+    asked = diagnose(Paper(), tool)["asked"]
     assert asked == [
-        "diagnose", "--for", "7s", "--only", "socket-leak", "--only", "tcp-memory", "--format", "json"
+        "diagnose", "--for", "5s", "--only", "socket-leak", "--only", "tcp-memory", "--format", "json"
     ]  # fmt: skip
+
+
+def test_a_case_of_the_table_asks_for_the_rules_about_the_table_too() -> None:
+    line = command_line(PaperElsewhere(), ["whodunnet"])
+    assert line[:5] == ["nsenter", "--net=/proc/self/ns/net", "whodunnet", "diagnose", "--for"]
+    assert line[5] == "7s"
+    assert [word for before, word in pairwise(line) if before == "--only"] == list(TABLE_RULES)
 
 
 def test_a_tool_that_says_nothing_is_an_error_not_a_score() -> None:
     with pytest.raises(ToolError, match="exit 3, no JSON: broken"):
-        diagnose([sys.executable, "-c", "import sys; sys.stderr.write('broken'); sys.exit(3)"], 1)
+        diagnose(Paper(), [sys.executable, "-c", "import sys; sys.stderr.write('broken'); sys.exit(3)"])
 
 
 def test_a_silent_tool_scores_wrong_and_the_case_is_stopped(tool: list[str]) -> None:
@@ -67,6 +88,11 @@ def test_a_silent_tool_scores_wrong_and_the_case_is_stopped(tool: list[str]) -> 
     _, score = run(case, tool)
     assert score.missing == ("no finding of socket-leak", "culprit foo[1]")
     assert case.stopped
+
+
+def test_a_run_is_scored_by_the_rules_of_the_case(tool: list[str]) -> None:
+    _, score = run(PaperOfTable(), tool)
+    assert "conntrack-table did not look" in score.missing
 
 
 def test_a_fault_that_does_not_become_real_is_not_diagnosed() -> None:

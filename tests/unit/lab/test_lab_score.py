@@ -21,6 +21,10 @@ LEAK = Expected(
     others=(Named(SERVER, ("holder", "victim")),),
     endpoint=("10.77.0.2", 80),
 )
+REMOTE = Who("rpc-client", address="203.0.113.7")
+FULL = Expected(
+    rule="conntrack-table", severities=("critical",), shapes=("churn",), culprits=(REMOTE,), innocent=(SERVER,)
+)
 HEALTHY = Expected(rule=None, innocent=(SERVER, CLIENT))
 
 Json = dict[str, Any]
@@ -47,6 +51,11 @@ def diagnosis(*findings: Json, cleared: tuple[str, ...] | None = None) -> Json:
     found = {finding["rule"] for finding in findings}
     rules = {"socket-leak", "tcp-memory"} - found if cleared is None else cleared
     return {"findings": list(findings), "cleared": [{"rule": rule} for rule in sorted(rules)]}
+
+
+def full(*parties: Json, **changed: object) -> Json:
+    return leak(*parties, **{"id": "conntrack-table:1", "rule": "conntrack-table", "severity": "critical",
+                             "shape": "churn", **changed})  # fmt: skip
 
 
 CULPRIT = party("culprit", 100, "foo-health", share=0.9)
@@ -205,3 +214,62 @@ def test_the_state_of_a_reader_has_to_be_said(state: str | None, right: bool) ->
 def test_shares_above_one_were_counted_twice() -> None:
     shared = party("culprit", 100, "foo-health", share=1.4)
     assert score(LEAK, diagnosis(leak(shared, HOLDER))).wrong == ("shares of socket-leak:1 are [1.4]",)
+
+
+AT = {"role": "culprit", "endpoint": {"address": "203.0.113.7", "port": None}}
+
+
+@pytest.mark.parametrize("named", [AT, {"role": "culprit", "address": "203.0.113.7"}])
+def test_who_is_known_by_the_address_alone_may_be_named_by_it(named: Json) -> None:
+    assert score(FULL, diagnosis(full(named, HOLDER))) == Score()
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"role": "culprit", "endpoint": {"address": "203.0.113.8", "port": None}},
+        {"role": "peer", "endpoint": {"address": "203.0.113.7", "port": None}},
+        party("culprit", 200, "nginx", endpoint={"address": "203.0.113.7", "port": 80}),
+    ],
+    ids=["another address", "another role", "a program that has it as its peer"],
+)
+def test_another_than_the_address_is_not_it(named: Json) -> None:
+    said = diagnosis(full(named))
+    assert "culprit rpc-client at 203.0.113.7" in score(FULL, said).missing
+
+
+def test_an_address_is_not_enough_for_a_program_of_this_node() -> None:
+    expected = Expected(rule="conntrack-table", culprits=(CLIENT,))
+    result = score(expected, diagnosis(full(AT)))
+    assert result.missing == ("culprit foo-health[100]",)
+    assert result.blamed
+
+
+def test_a_warning_where_packets_are_dropped_is_wrong() -> None:
+    result = score(FULL, diagnosis(full(AT, severity="warning")))
+    assert result.wrong == ("severity of conntrack-table is ['warning'], not critical",)
+
+
+def test_the_shape_of_a_finding_that_names_nobody_is_judged() -> None:
+    spread = Expected(rule="conntrack-table", shapes=("spread",), innocent=(SERVER,))
+    assert score(spread, diagnosis(full(HOLDER, shape="spread"))).right
+    assert score(spread, diagnosis(full(HOLDER))).wrong
+
+
+def test_a_hang_beside_the_culprit_need_not_name_it() -> None:
+    expected = Expected(rule="conntrack-table", also=("service-hang",), culprits=(REMOTE,))
+    hang = leak(HOLDER, rule="service-hang", id="service-hang:1")
+    assert score(expected, diagnosis(full(AT), hang)).right
+
+
+def test_a_rule_that_was_asked_has_to_have_looked() -> None:
+    rules = ("socket-leak", "tcp-memory", "conntrack-table")
+    assert score(HEALTHY, diagnosis(), rules).missing == ("conntrack-table did not look",)
+    assert score(HEALTHY, diagnosis(cleared=rules), rules).right
+
+
+def test_that_it_cannot_exist_is_an_answer_only_where_that_is_so() -> None:
+    said = {**diagnosis(), "not_applicable": [{"rule": "conntrack-table"}]}
+    rules = ("socket-leak", "tcp-memory", "conntrack-table")
+    assert score(HEALTHY, said, rules).missing == ("conntrack-table did not look",)
+    assert score(Expected(rule=None, inapplicable=("conntrack-table",)), said, rules).right
