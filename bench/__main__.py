@@ -12,8 +12,9 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from bench import flows
 from bench.commands import (
     DIAGNOSE,
     PLOT,
@@ -28,9 +29,11 @@ from bench.commands import (
     runs,
 )
 from bench.crowd import Container, crowd
+from bench.report import Report
 
 RESULTS = Path(__file__).parent / "results.json"
 NAMESPACES, LARGE_NAMESPACES = 100, 500
+ENTRIES, LARGE_ENTRIES = 1_000_000, 2_000_000
 SOCKETS_EACH = 2000
 UNREAD_EVERY = 10
 PASSES = 7
@@ -42,68 +45,12 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 PAGES_A_UNREAD = 12  # an upper bound: 20,000 bytes over loopback are charged with that, measured on 6.18
 
 
-class Row(NamedTuple):
-    """One line of the table. met: None where there is nothing to reach."""
-
-    what: str
-    value: str
-    target: str = ""
-    met: bool | None = None
-
-
-class Report:
-    """The table and the numbers behind it."""
-
-    def __init__(self) -> None:
-        self.rows: list[Row] = []
-        self.numbers: dict[str, Any] = {}
-
-    def seconds(self, what: str, value: float, limit: float | None = None) -> None:
-        """A time, which should be below its limit."""
-        self.keep(what, value, f"{value * 1000:,.1f} ms" if value < 1 else f"{value:,.2f} s")
-        if limit is not None:
-            self._judge(f"< {limit * 1000:g} ms", value < limit)
-
-    def mebibytes(self, what: str, value: float, limit: float | None = None) -> None:
-        """Memory in bytes, which should be below its limit in MB."""
-        self.keep(what, value, f"{value / 1e6:,.1f} MB")
-        if limit is not None:
-            self._judge(f"< {limit:g} MB", value < limit * 1e6)
-
-    def ratio(self, what: str, value: float, at_least: float) -> None:
-        """How many times faster."""
-        self.keep(what, value, f"{value:,.1f} times")
-        self._judge(f"≥ {at_least:g} times", value >= at_least)
-
-    def within(self, what: str, value: float, limit: float, unit: str) -> None:
-        """Something whose size should not pass a limit."""
-        self.keep(what, value, f"{value:,.3g} {unit}")
-        self._judge(f"≤ {limit:,.3g} {unit}", abs(value) <= limit)
-
-    def keep(self, what: str, value: Any, shown: str) -> None:
-        self.numbers[what] = value
-        self.rows.append(Row(what, shown))
-
-    def heading(self, text: str) -> None:
-        self.rows.append(Row(f"\n{text}", ""))
-
-    def _judge(self, target: str, met: bool) -> None:
-        self.rows[-1] = self.rows[-1]._replace(target=target, met=met)
-
-    def table(self) -> str:
-        """Aligned columns."""
-        width = max(len(row.what) for row in self.rows)
-        marks = {None: "", True: "met", False: "MISSED"}
-        return "\n".join(
-            f"{row.what:{width + row.what.count(chr(10))}}  {row.value:>16}  {row.target:14}{marks[row.met]}".rstrip()
-            for row in self.rows
-        )
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """1 if a target was missed."""
     parser = argparse.ArgumentParser(prog="bench", description="whodunnet against what a user would run instead")
-    parser.add_argument("--large", action="store_true", help="also a million sockets")
+    parser.add_argument(
+        "--large", action="store_true", help="also a million sockets, and two million tracked connections"
+    )
     options = parser.parse_args(arguments)
     if os.geteuid():
         parser.error("network namespaces and BPF programs need root")
@@ -117,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     small = measure_small(report)
     if options.large:
         measure_large(report, small)
+    measure_conntrack(report, large=options.large)
     print(report.table())
     RESULTS.write_text(json.dumps(report.numbers, indent=1) + "\n")
     return any(row.met is False for row in report.rows)
@@ -251,6 +199,31 @@ def measure_large(report: Report, small: dict[str, Any]) -> None:
     report.within("large to small, peak memory", found["peak_bytes"] / small["peak_bytes"], 1.25, "times")
     report.seconds("diagnose --for 0s, median", statistics.median(r.seconds for r in whole))
     report.mebibytes("diagnose --for 0s, peak memory", max(r.peak_bytes for r in whole), 100)
+
+
+def measure_conntrack(report: Report, *, large: bool) -> None:
+    """A full table of tracked connections; of twice as many, that the memory stays the same."""
+    report.heading("No tracked connections")
+    report.seconds("conntrack, first reading", flows.empty_seconds(), 0.005)
+    small = flows.measure(ENTRIES)
+    show_flows(report, small)
+    if large:
+        twice = flows.measure(LARGE_ENTRIES)
+        show_flows(report, twice)
+        report.within("large to small, peak memory of the reading", twice.peak_bytes / small.peak_bytes, 1.1, "times")
+
+
+def show_flows(report: Report, found: flows.Numbers) -> None:
+    report.heading(f"{found.entries:,} tracked connections of {found.owners} owners")
+    report.numbers[f"flows {found.entries}"] = found._asdict()
+    report.keep("attributed", found.attributed, f"{found.attributed:,}")
+    report.seconds("conntrack -L >/dev/null", found.conntrack_seconds)
+    report.seconds("netlink dump, nothing decoded", found.raw_seconds)
+    report.seconds("conntrack collector", found.collect_seconds)
+    report.seconds("collected and attributed", found.ours_seconds)
+    report.within("... to conntrack -L", found.ratio, 0.6, "times")
+    report.seconds("longest wait of a received packet", found.softirq_seconds, 0.001)
+    report.mebibytes("peak memory of reading and attributing", found.peak_bytes, 150)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parent.parent
 CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 SIOCSIFFLAGS = 0x8914
+SIOCSIFADDR = 0x8916
 IFF_UP = 1
 UNREAD_BYTES = 12_000
 """Below what counts as a symptom: this is a healthy node."""
@@ -86,10 +87,10 @@ def keep(namespaces: int, sockets: int, unread_every: int) -> None:
     members: list[int] = []
     filling: list[tuple[int, int]] = []
     try:
-        for _ in range(namespaces):
+        for number in range(namespaces):
             if len(filling) == AT_ONCE:
                 announce(*filling.pop(0))
-            pid, ready = start(sockets, unread_every)
+            pid, ready = start(number, sockets, unread_every)
             members.append(pid)
             filling.append((pid, ready))
         for pid, ready in filling:
@@ -110,7 +111,7 @@ def announce(pid: int, ready: int) -> None:
     print(pid, os.stat(f"/proc/{pid}/ns/net").st_ino, flush=True)  # noqa: PTH116 - of what the link points to
 
 
-def start(sockets: int, unread_every: int) -> tuple[int, int]:
+def start(number: int, sockets: int, unread_every: int) -> tuple[int, int]:
     """Fork one member; its pid, and a descriptor that has a byte when it is ready and ends when it fails."""
     parent = os.getpid()
     ready, write = os.pipe()
@@ -118,14 +119,19 @@ def start(sockets: int, unread_every: int) -> tuple[int, int]:
     if not pid:
         try:
             os.close(ready)
-            live(parent, sockets, unread_every, write)
+            live(parent, address_of(number), sockets, unread_every, write)
         finally:
             os._exit(1)
     os.close(write)
     return pid, ready
 
 
-def live(parent: int, sockets: int, unread_every: int, ready: int) -> NoReturn:
+def address_of(number: int) -> bytes:
+    """The IPv4 address that a member has for itself, beside loopback's: of those for benchmarks (RFC 2544)."""
+    return bytes((198, 18, number >> 8, number & 255))
+
+
+def live(parent: int, address: bytes, sockets: int, unread_every: int, ready: int) -> NoReturn:
     """Be one container: a namespace, its connections, and nothing to do."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -135,6 +141,7 @@ def live(parent: int, sockets: int, unread_every: int, ready: int) -> NoReturn:
         raise OSError(ctypes.get_errno(), "unshare")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", IFF_UP))
+        fcntl.ioctl(any_socket, SIOCSIFADDR, struct.pack("16sH2x4s16x", b"lo:1", socket.AF_INET, address))
     kept = connections(sockets // 2, unread_every)
     os.write(ready, b"r")
     while kept:

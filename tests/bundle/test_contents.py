@@ -59,6 +59,14 @@ def test_every_module_is_imported_and_no_file_of_this_machine_is_used(tree: Path
     assert not [path for path in mapped if not path.startswith(str(tree))]
 
 
+def test_what_is_compiled_here_is_compiled_there(tree: Path) -> None:
+    here = Path(whodunnet.__file__).parent
+    compiled = {path.relative_to(here).as_posix() for path in here.rglob("*.so")}
+    assert {"kernel/bpf/_libbpf.abi3.so", "kernel/netlink/_conntrack.abi3.so"} <= compiled
+    (package,) = tree.glob("lib/python*/site-packages/whodunnet")
+    assert {path.relative_to(package).as_posix() for path in package.rglob("*.so")} == compiled
+
+
 def test_no_path_of_the_build_machine_is_in_it(tree: Path) -> None:
     words = (b"whodunnet-build-", str(PROJECT).encode() + b"/")
     found = [path for path in tree.rglob("*") if path.is_file() and any(w in path.read_bytes() for w in words)]

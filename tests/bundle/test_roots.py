@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-import jsonschema
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
 
+import jsonschema
+import pytest
+
+from whodunnet.kernel.namespaces import inside
+from whodunnet.model.conntrack import Conntrack
+from whodunnet.recording.reader import load
 from whodunnet.report.schema import schema_of
 
 from .foreign import NO_MOUNTS, READ_ONLY, Foreign
 from .leak import leaking
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from bench.conntrack import flows, insert
+
+TRACKED = 2000
+NOT_BEYOND = ("setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace")
+"""Root without CAP_SYS_PTRACE: /proc/1/root is out of sight, and so the machine and its own connections."""
 SNAPSHOT = ("diagnose", "--for", "0s", "--format", "json")
 
 
@@ -75,3 +93,34 @@ def test_what_was_recorded_there_is_drawn_and_judged_there(bare: Foreign) -> Non
     drawn = bare.run("plot", "/data/node.db", "-o", "/data/chart.png")
     assert drawn.status == 0, drawn.err
     assert (bare.root / "data/chart.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def tracking() -> Iterator[Path]:
+    """A network namespace with tracked connections."""
+    name = f"whodunnet-{uuid4().hex[:8]}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        mount = Path("/run/netns", name)
+        inside(mount, None, partial(insert, flows(TRACKED)))
+        yield mount
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+def test_it_reads_tracked_connections_in_a_foreign_root(bare: Foreign, tracking: Path) -> None:
+    (bare.root / "data").mkdir()
+    enter = ("nsenter", f"--net={tracking}", *NOT_BEYOND)
+    recorded = bare.run("record", "/data/table.db", "--every", "1s", "--for", "1s", rights=enter)
+    assert recorded.status == 0, recorded.err
+    sample = load(bare.root / "data/table.db").last(Conntrack)
+    assert sample is not None
+    assert (sample.netns, sample.method) == (tracking.stat().st_ino, "ctnetlink")
+    assert (sample.entries_read, sample.malformed, sample.dump_failure) == (TRACKED, 0, None)
+
+
+def test_its_list_knows_what_it_reads(bare: Foreign) -> None:
+    answer = bare.run("list")
+    assert answer.status == 0, answer.err
+    assert "conntrack" in answer.out
+    assert "addresses" in answer.out
