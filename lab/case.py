@@ -61,6 +61,7 @@ class Case(ABC):
 
     rules: that are asked, and have to answer.
     window_seconds: the shortest window in which the case can be judged.
+    quick: part of `make test`. Where False, a sibling shows the same there, and `make lab` runs this one.
     age_seconds: how long the case has to have been there (ready) before the window begins.
     """
 
@@ -70,6 +71,7 @@ class Case(ABC):
     age_seconds: ClassVar[int] = 10
     ready_within_seconds: ClassVar[int] = 45
     changes_global: ClassVar[bool] = False
+    quick: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self.stage = Stage()

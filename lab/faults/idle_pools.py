@@ -46,6 +46,7 @@ def with_aiohttp(url: str) -> None:
 
 class IdlePools(Case):
     kind = "look-alike"
+    quick = False
     age_seconds = 40
 
     def start(self) -> None:

@@ -44,6 +44,7 @@ def wait_for_news(address: str) -> None:
 
 class IdleWebsockets(Case):
     kind = "look-alike"
+    quick = False
     window_seconds = 60
 
     def start(self) -> None:

@@ -24,6 +24,7 @@ def follow() -> None:
 
 class ResponseNeverReadLoopback(Case):
     kind = "fault"
+    quick = False
 
     def start(self) -> None:
         (self.pod,) = self.stage.pods("pod")

@@ -15,6 +15,7 @@ SERVER = "2001:db8::80"
 
 class TableFullByChurnIpv6(TableCase):
     kind = "fault"
+    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client")

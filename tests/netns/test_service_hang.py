@@ -177,7 +177,7 @@ FILTERS = {
     "filter": lambda: nft("table ip f { chain f { type filter hook forward priority 0; tcp dport 443 drop; }\n}"),
     "before-tracking": lambda: nft("table ip f { chain f { type filter hook prerouting priority -400; "
                                    "tcp dport 443 drop; }\n}"),
-    "route": lambda: (run("ip rule add iif north dport 443 ipproto tcp blackhole"), None)[1],
+    "route": lambda: run("ip rule add iif north dport 443 ipproto tcp blackhole"),
 }  # fmt: skip
 
 
@@ -211,8 +211,8 @@ def test_what_is_kept_out_of_tracking_is_not_said_to_be_dropped_here_for_sure(ne
 
 def test_neighbours_that_a_namespace_reaches_by_itself_are_not_said_to_be_dropped_here(net: Net) -> None:
     """Nothing of them passes the router, whatever else of that namespace does."""
-    net.client(lambda: run("ip link add own type dummy"))
-    net.client(lambda: run("ip link set own up"))
+    net.client(lambda: run("ip link add own type veth peer name far"))
+    net.client(lambda: (run("ip link set far up"), run("ip link set own up")))
     net.client(lambda: run("ip route add 10.9.0.0/24 dev own"))
     net.client(lambda: run("ip neigh add 10.9.0.9 lladdr 02:00:00:00:00:09 dev own nud permanent"))
     call(net, CLIENT, *tcp("10.9.0.9", 80, 9), *tcp(ALIVE, 80, 1))

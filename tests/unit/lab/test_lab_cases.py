@@ -19,6 +19,12 @@ def test_a_case_has_a_story_and_a_kind(name: str) -> None:
     assert {"socket-leak", "tcp-memory"} <= {*case.rules}
 
 
+def test_a_case_that_is_not_quick_has_a_quick_one_of_its_kind_and_rules() -> None:
+    quick = [find(name)() for name in names() if find(name).quick]
+    for case in (find(name)() for name in names() if not find(name).quick):
+        assert any((one.kind, one.rules) == (case.kind, case.rules) for one in quick), case.name
+
+
 def test_one_line_of_ss() -> None:
     line = (
         "ESTAB 74128 0 [fd77::1]:44906 [fd77::2]:80 "

@@ -265,7 +265,7 @@ def test_a_table_that_could_not_be_dumped_is_not_checked() -> None:
 
 def place(prefix: int = 32, devices: tuple[str, ...] = ("eth0",), **other: Any) -> Addresses:
     """The pod's namespace with an address on each device."""
-    own = tuple(DeviceAddress(address=a, prefix_length=prefix, device=d) for a, d in zip((POD, "fe80::1"), devices))
+    own = tuple(DeviceAddress(address=a, prefix_length=prefix, device=d) for a, d in zip((POD, "fe80::1"), devices, strict=False))
     return Addresses(by_netns={**PLACES.by_netns, POD_NETNS: own}, **other)
 
 
