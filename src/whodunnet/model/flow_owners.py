@@ -122,9 +122,20 @@ class FlowOwners:
         groups = self._connections.get((owner.netns, None if everybody else owner.key), ())
         return sum(g.sockets for g in groups if wanted(g))
 
+    def namespaces_of(self, address: str) -> tuple[int, ...] | None:
+        """The namespaces on this node that have an address; None where addresses were not read."""
+        if is_loopback(address):
+            return (self._node,) if self._node is not None else ()
+        return self._namespaces.get(address, ()) if self._addresses_read else None
+
     def is_local(self, address: str) -> bool:
         """Whether the address is on this node: its own, or that of a namespace on it."""
         return address in self._namespaces or is_loopback(address)
+
+    def namespace_of(self, address: str) -> int | None:
+        """The one namespace that has an address; None where several have it, or none on this node."""
+        places = self._namespaces.get(address, ())
+        return places[0] if len(places) == 1 else None
 
     def answerer(self, address: str) -> Workload | None:
         """The one pod, container or program on this node that has an address, if that can be told."""
@@ -155,9 +166,7 @@ class FlowOwners:
 
     def _places(self, group: FlowGroup) -> tuple[int, ...]:
         """The namespaces that have the source address: only those with such sockets, if several have it."""
-        if is_loopback(group.source):
-            return (self._node,) if self._node is not None else ()
-        places = self._namespaces.get(group.source, ())
+        places = self.namespaces_of(group.source) or ()
         if len(places) > 1 and group.destination is not None:
             known = tuple(n for n in places if self._ever.get((n, group.protocol, group.destination)))
             return known if len(known) == 1 else places

@@ -28,8 +28,9 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
         why = last.dump_failure
         return [NotChecked(rule=RULE, code=why.code, missing_capability=why.missing_capability, reason=why.reason)]
     series = [(at, c) for at, c in recording.series(Conntrack) if c.netns == last.netns and c.dump_failure is None]
-    silences = find_silences(series, [s for _, s in recording.series(Sockets)], entry)
-    owners, services = owners_of(recording), silences.services | _service_addresses(recording)
+    owners = owners_of(recording)
+    silences = find_silences(series, [s for _, s in recording.series(Sockets)], owners, entry)
+    services = silences.services | _service_addresses(recording)
     hangs = _hangs(owners, services, silences, len(series), entry)
     hangs += find_dropped(recording, series, owners, services, entry)
     hangs.sort(key=lambda hang: ("proven", "likely", "possible").index(hang.confidence))

@@ -8,6 +8,7 @@ from itertools import takewhile
 import msgspec
 
 from whodunnet.model.conntrack import Conntrack, FlowGroup
+from whodunnet.model.flow_owners import FlowOwners
 from whodunnet.model.sample import Moment
 from whodunnet.model.sockets import AGE_BOUNDS_SECONDS, Endpoint, Sockets
 from whodunnet.rules.catalogue import Entry
@@ -68,7 +69,9 @@ class Silences(msgspec.Struct, frozen=True, kw_only=True):
     merged: int
 
 
-def find_silences(series: Sequence[tuple[Moment, Conntrack]], sockets: Sequence[Sockets], entry: Entry) -> Silences:
+def find_silences(
+    series: Sequence[tuple[Moment, Conntrack]], sockets: Sequence[Sockets], owners: FlowOwners, entry: Entry
+) -> Silences:
     """Targets with enough unreplied entries in the newest reading, and no answer in any. series: newest last."""
     scanners = _scanners(series[-1][1].groups, entry)
     moments = [_unreplied(c.groups, scanners) for _, c in series]
@@ -80,7 +83,7 @@ def find_silences(series: Sequence[tuple[Moment, Conntrack]], sockets: Sequence[
     for target, groups in moments[-1].items():
         asked = (target.protocol, target.asked)
         # Sockets that are connected, and not one answer in the table: answers come back by another way.
-        elsewhere = asked in connected and asked not in ever
+        elsewhere = asked not in ever and any(_is_among(g, owners, connected.get(asked, set())) for g in groups)
         alive = (target.protocol, target.answerer) in answering
         if alive or elsewhere or _sum(groups) < entry.limit("min_entries"):
             continue
@@ -165,13 +168,20 @@ def _services(series: Sequence[tuple[Moment, Conntrack]]) -> set[str]:
     }
 
 
-def _connected(sockets: Sequence[Sockets]) -> set[tuple[str, Endpoint]]:
-    return {
-        (g.protocol, g.endpoint)
-        for sample in sockets
-        for g in sample.groups
-        if g.role == "initiated" and g.state == "established" and g.endpoint is not None
-    }
+def _connected(sockets: Sequence[Sockets]) -> dict[tuple[str, Endpoint], set[int | None]]:
+    """Namespaces that have connected sockets, by what these lead to."""
+    found: dict[tuple[str, Endpoint], set[int | None]] = {}
+    for sample in sockets:
+        for g in sample.groups:
+            if g.role == "initiated" and g.state == "established" and g.endpoint is not None:
+                found.setdefault((g.protocol, g.endpoint), set()).add(g.netns)
+    return found
+
+
+def _is_among(g: FlowGroup, owners: FlowOwners, namespaces: set[int | None]) -> bool:
+    """Whether entries come from one of these namespaces, as far as is known: others may have the same addresses."""
+    places = owners.namespaces_of(g.source)
+    return bool(namespaces) if places is None else not namespaces.isdisjoint(places)
 
 
 def _connecting(sample: Sockets, target: Target) -> int:

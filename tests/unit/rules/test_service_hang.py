@@ -208,6 +208,11 @@ def test_sockets_that_are_connected_show_that_answers_take_another_way() -> None
     assert said(node) == []
 
 
+def test_sockets_that_another_namespace_has_to_the_same_address_do_not() -> None:
+    elsewhere = replace(waiting(GONE, 9, "established"), netns=4_026_539_999)
+    assert [shape for shape, *_ in said(hang(connecting(GONE, 9), sockets=[[elsewhere]] * 2))] == ["black-hole"]
+
+
 def test_old_connections_beside_it_do_not() -> None:
     node = hang(connecting(GONE, 9), flow(GONE, 9, idle=300), sockets=[[waiting(GONE, 9, "established")]] * 2)
     assert said(node) == [("black-hole", "warning", "likely")]
@@ -265,7 +270,10 @@ def test_a_table_that_could_not_be_dumped_is_not_checked() -> None:
 
 def place(prefix: int = 32, devices: tuple[str, ...] = ("eth0",), **other: Any) -> Addresses:
     """The pod's namespace with an address on each device."""
-    own = tuple(DeviceAddress(address=a, prefix_length=prefix, device=d) for a, d in zip((POD, "fe80::1"), devices, strict=False))
+    own = tuple(
+        DeviceAddress(address=a, prefix_length=prefix, device=d)
+        for a, d in zip((POD, "fe80::1"), devices, strict=False)
+    )
     return Addresses(by_netns={**PLACES.by_netns, POD_NETNS: own}, **other)
 
 
