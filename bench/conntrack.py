@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.crowd import address_of
+from lab.host import CONNTRACK_MAX, alone
 from whodunnet.kernel.namespaces import inside
 
 NETLINK_NETFILTER = 12
@@ -28,7 +29,6 @@ OWNERS = 500
 DESTINATIONS_EACH = 10
 AT_ONCE = 20
 """Entries in one message to the kernel."""
-MAX_FILE = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 HOST = Path("/proc/2/ns/net")
 """kthreadd is in the initial network namespace, where alone nf_conntrack_max may be written."""
 
@@ -47,16 +47,18 @@ class Entry(NamedTuple):
 
 @contextmanager
 def room_for(entries: int) -> Iterator[None]:
-    """nf_conntrack_max above so many while the block runs. It is one number for the whole kernel."""
-    before = int(MAX_FILE.read_text())
-    if before == 0 or before > entries:
-        yield
-        return
-    try:
-        inside(HOST, None, partial(MAX_FILE.write_text, str(entries * 2)))
-        yield
-    finally:
-        inside(HOST, None, partial(MAX_FILE.write_text, str(before)))
+    """nf_conntrack_max above so many while the block runs. It is one number for the whole kernel: nobody else of bench
+    and lab changes it meanwhile. Raises NotThereError where another run has it for too long."""
+    with alone(CONNTRACK_MAX):
+        before = int(CONNTRACK_MAX.read_text())
+        if before == 0 or before > entries:
+            yield
+            return
+        try:
+            inside(HOST, None, partial(CONNTRACK_MAX.write_text, str(entries * 2)))
+            yield
+        finally:
+            inside(HOST, None, partial(CONNTRACK_MAX.write_text, str(before)))
 
 
 def flows(entries: int) -> Iterator[Entry]:

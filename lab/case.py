@@ -33,6 +33,7 @@ class Expected:
 
     rule: whose finding is wanted; None: no finding of severity warning or above.
     also: further rules which may have a finding here. A rule in `also` alone (rule None) may speak or be silent.
+    cleared: rules that have to say it is not so: not even a finding of severity info.
     inapplicable: rules which may say that what they look for cannot exist here; the others have to have looked.
     severities: any of these is right for the finding of `rule`; empty: not judged.
     shapes: any of these is right; empty: not judged.
@@ -45,6 +46,7 @@ class Expected:
 
     rule: str | None
     also: tuple[str, ...] = ()
+    cleared: tuple[str, ...] = ()
     inapplicable: tuple[str, ...] = ()
     severities: tuple[str, ...] = ()
     shapes: tuple[str, ...] = ()

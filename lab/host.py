@@ -2,28 +2,60 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 
 from lab.look import wait_until
 
 TCP_MEM = Path("/proc/sys/net/ipv4/tcp_mem")
 CONNTRACK_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 RESTORE = 'read _; echo "$2" >"$1"'
+LOCKS = Path("/run/lock")
+LOCK_SECONDS = 600
+"""Longer than one case of the lab or one size of the bench is meant to take."""
+
+
+@contextmanager
+def alone(setting: Path, seconds: float = LOCK_SECONDS) -> Iterator[int]:
+    """No other process of lab or bench changes this setting meanwhile. Gives the descriptor that holds the lock: who
+    inherits it holds it too. Raises NotThereError when another has it for so long."""
+    path = (LOCKS if LOCKS.is_dir() else Path(gettempdir())) / f"whodunnet-lab-{setting.name}.lock"
+    busy = f"the lock of {setting.name}: another run of lab or bench changes it; `lslocks` shows {path}"
+    with path.open("a") as file:
+        wait_until(lambda: taken(file.fileno()), seconds, lambda: busy)
+        yield file.fileno()
+
+
+def taken(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager
 def changed(setting: Path, value: str) -> Iterator[None]:
     """Another value of a setting that is the whole machine's. A guard in a session of its own writes the old one back
-    when our end of its pipe closes: at the end of the block, or when this process dies, by whatever signal."""
+    when our end of its pipe closes: at the end of the block, or when this process dies, by whatever signal. Until then
+    it holds the lock. Raises NotThereError where another run has the setting for too long."""
+    with alone(setting) as lock, guarded(setting, value, lock):
+        yield
+
+
+@contextmanager
+def guarded(setting: Path, value: str, lock: int) -> Iterator[None]:
     namespace = initial_netns()
     before = read(setting, namespace)
     guard = subprocess.Popen(
         ["nsenter", f"--net={namespace}", "sh", "-c", RESTORE, "guard", str(setting), before],
         stdin=subprocess.PIPE,
         start_new_session=True,
+        pass_fds=(lock,),
     )
     try:
         write(setting, value, namespace)

@@ -88,6 +88,15 @@ def run(case: Case, command: list[str], say: Callable[[str], None] = lambda _: N
         return diagnosis, score(case.expected(), diagnosis, case.rules)
 
 
+def show(case: Case) -> None:
+    """Only make it real, and look as long as the tool would."""
+    with made_real(case, print):
+        for seconds, when in ((0, "when the window begins"), (case.window_seconds, "when it ends")):
+            time.sleep(seconds)
+            print(f"{when}: {case.look()}")
+        print(case.expected())
+
+
 def terminated(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
@@ -109,14 +118,10 @@ def main() -> int:
         parser.error(f"{case.name} changes the whole machine: --allow-global")
     signal.signal(signal.SIGTERM, terminated)
     print(f"{case.name} ({case.kind})\n{case.story}\n")
-    if options.no_tool:
-        with made_real(case, print):
-            for seconds, when in ((0, "when the window begins"), (case.window_seconds, "when it ends")):
-                time.sleep(seconds)
-                print(f"{when}: {case.look()}")
-            print(case.expected())
-        return 0
     try:
+        if options.no_tool:
+            show(case)
+            return 0
         diagnosis, result = run(case, options.command, print)
     except (ToolError, NotThereError) as error:
         print(f"not scored: {error}", file=sys.stderr)

@@ -139,6 +139,10 @@ class Stage:
         self.undo.enter_context(host.changed(host.CONNTRACK_MAX, str(entries)))
         self.conntrack_entries = entries
 
+    def keep_conntrack_max(self) -> None:
+        """It stays as it is: whoever would change it waits until the stage closes. Raises NotThereError."""
+        self.undo.enter_context(host.alone(host.CONNTRACK_MAX))
+
     def check_undisturbed(self) -> None:
         """Whoever else changes the machine's limits meanwhile makes another case of this one."""
         self.check_alive()

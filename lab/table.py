@@ -87,6 +87,15 @@ def parse_statistics(text: str) -> Counter[str]:
     return total
 
 
+def parse_counted(text: str) -> Counter[str]:
+    """`conntrack -S`, summed over CPUs."""
+    total: Counter[str] = Counter()
+    for name, value in re.findall(r"(\w+)=(\d+)", text):
+        total[name] += int(value)
+    del total["cpu"]
+    return total
+
+
 class Table:
     """The table of one namespace, as it can be seen from inside of it."""
 
@@ -102,12 +111,19 @@ class Table:
         return parse_statistics(self._say("cat", STATISTICS))
 
     @property
+    def counted(self) -> Counter[str]:
+        """The statistics by another way: ctnetlink, with its own names (clash_resolve is clashres in the file)."""
+        return parse_counted(self._say("conntrack", "-S"))
+
+    @property
     def entries(self) -> Entries:
         return entries(self.netns)
 
     def __str__(self) -> str:
         counters = self.statistics
-        wanted = {name: counters[name] for name in ("drop", "early_drop", "insert_failed") if counters[name]}
+        wanted = {
+            name: counters[name] for name in ("drop", "early_drop", "insert_failed", "clashres") if counters[name]
+        }
         return f"count {self.count}, {wanted or 'no drops'}"
 
     def _say(self, *command: str) -> str:

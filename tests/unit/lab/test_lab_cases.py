@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from lab.catalogue import find, names
+from lab.faults.dns_names_in_turn import DnsNamesInTurn
+from lab.faults.dns_race import ENOUGH, DnsRace
+from lab.load import AAAA, question
 from lab.look import parse
-from lab.table import Entries, Entry, parse_entry, parse_statistics
+from lab.table import Entries, Entry, parse_counted, parse_entry, parse_statistics
 
 
 @pytest.mark.parametrize("name", names())
@@ -68,3 +71,25 @@ def test_entries_are_found_by_state_source_destination_port_and_reply() -> None:
 def test_statistics_are_summed_over_cpus_in_hexadecimal() -> None:
     text = "entries  clashres drop\n00000010  00000001 0000000a\n00000010  00000000 00000006\n"
     assert parse_statistics(text) == {"clashres": 1, "drop": 16}
+
+
+def test_what_conntrack_counts_is_summed_over_cpus() -> None:
+    text = "cpu=0   \tinsert_failed=1 clash_resolve=20 \ncpu=1   \tinsert_failed=2 clash_resolve=0 \n"
+    assert parse_counted(text) == {"insert_failed": 3, "clash_resolve": 20}
+
+
+def test_a_question_is_a_dns_message_with_one_name() -> None:
+    asked = "001c 0100 0001 0000 0000 0000 04 73686f70 03 6c6162 00 001c 0001"
+    assert question(AAAA) == bytes.fromhex(asked)
+
+
+@pytest.mark.parametrize(
+    ("races", "names", "fault", "look_alike"),
+    [(0, 10 * ENOUGH, False, True), (ENOUGH, 10 * ENOUGH, True, False), (ENOUGH - 1, 10 * ENOUGH, False, False),
+     (ENOUGH, 0, False, False), (0, 0, False, False)],
+)  # fmt: skip
+def test_a_race_and_its_look_alike_are_never_the_same_sight(
+    races: int, names: int, fault: bool, look_alike: bool
+) -> None:
+    assert DnsRace().there(races, names) == fault
+    assert DnsNamesInTurn().there(races, names) == look_alike

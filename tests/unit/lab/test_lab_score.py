@@ -273,3 +273,10 @@ def test_that_it_cannot_exist_is_an_answer_only_where_that_is_so() -> None:
     rules = ("socket-leak", "tcp-memory", "conntrack-table")
     assert score(HEALTHY, said, rules).missing == ("conntrack-table did not look",)
     assert score(Expected(rule=None, inapplicable=("conntrack-table",)), said, rules).right
+
+
+def test_a_rule_that_has_to_clear_may_not_even_have_an_info_finding() -> None:
+    expected = Expected(rule=None, cleared=("dns-race",))
+    race = leak(HOLDER, rule="dns-race", id="dns-race:1", severity="info")
+    assert score(expected, diagnosis(race)).missing == ("dns-race is not cleared",)
+    assert score(expected, diagnosis(cleared=("socket-leak", "tcp-memory", "dns-race"))).right
