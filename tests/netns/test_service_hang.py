@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from msgspec.structs import replace
 
 from netns.namespace import wait_until
 from netns.test_conntrack import Net, nft, run
@@ -154,6 +155,23 @@ def test_a_dead_endpoint_a_service_without_endpoints_and_a_black_hole_are_told_a
     assert ends(found["black-hole"]) == [Endpoint(EMPTY, 80)]
     assert "in the range of this node's Services (10.96.0.0/16)" in found["black-hole"].title
     assert [f.evidence[0].value for f in found.values()] == [10, 5, 4]
+    assert all(f"{n} connects wait" in f.title for n, f in zip([10, 5, 4], found.values(), strict=True))
+
+
+def test_who_still_waits_is_told_by_sockets_from_who_gave_up_and_without_them_it_is_not_cleared(net: Net) -> None:
+    """A repeated SYN does not renew its entry; who gave up leaves one as well."""
+    gone = call(net, CLIENT, *tcp(DEAD, 443, 5))
+    call(net, CLIENT, *tcp(DEAD, 443, 4), *tcp(ALIVE, 80, 1))
+    gone.communicate(timeout=10)
+    node = watch(net, lambda table: unreplied(table) >= 9)
+    (found,) = judged(node)
+    assert isinstance(found, Finding), found
+    assert (found.confidence, found.evidence[0].value) == ("proven", 9)
+    assert ": 4 connects wait" in found.title
+    without = [replace(s, samples={k: v for k, v in s.samples.items() if k != "sockets"}) for s in node.snapshots]
+    (found,) = judged(replace(node, snapshots=tuple(without)))
+    assert isinstance(found, Finding), found
+    assert ": 9 connects are without an answer" in found.title
 
 
 def test_refusals_datagrams_by_design_and_a_scan_are_no_hang(net: Net) -> None:

@@ -48,7 +48,7 @@ def link(findings: Sequence[Finding]) -> list[Finding]:
 def _evidence(cause: Finding, consequence: Finding) -> Evidence | None:
     """Why a finding stands under its cause, None if nothing shows it."""
     if cause.rule == TABLE:
-        return _drops(cause)
+        return _drops(cause, consequence)
     if cause.confidence == "possible":
         return None
     if consequence.rule == TABLE:
@@ -73,8 +73,13 @@ def _tied_up(cause: Finding, consequence: Finding) -> Evidence | None:
     )
 
 
-def _drops(cause: Finding) -> Evidence | None:
-    """Packets that found no room while it was watched: the first ones of new connections and of name queries."""
+def _drops(cause: Finding, consequence: Finding) -> Evidence | None:
+    """Packets that found no room while it was watched: the first ones of new connections and of name queries.
+
+    What found no room left no entry: connects that have entries hang for another reason.
+    """
+    if consequence.rule == "service-hang" and consequence.shape != "dropped-here":
+        return None
     counted = next((e for e in cause.evidence if e.source == DROPS_SOURCE), None)
     if counted is None or cause.severity != "critical":
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -32,6 +32,12 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     boot_seconds: float | None = None
     repeat: str
+
+
+ASKED_SERVICE: Final = "the Service that was asked for"
+ASKED_NAMES: Final = "is asked for names, translated"
+STANDS_FOR_OTHERS: Final = frozenset({ASKED_SERVICE, ASKED_NAMES})
+"""Effects of an address that was seen translated to another: it is a Service's, and no pod has it."""
 
 
 class Party(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

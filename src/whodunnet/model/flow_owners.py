@@ -8,7 +8,8 @@ destination, and what no socket vouches for stays shared.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Literal
 
 import msgspec
@@ -54,24 +55,37 @@ class FlowOwners:
     """Finds the openers of the groups of one Conntrack sample. Keep it for one reading."""
 
     def __init__(
-        self, conntrack: Conntrack, addresses: Addresses | None, sockets: Sequence[Sockets], workloads: Workloads
+        self,
+        conntrack: Conntrack,
+        addresses: Addresses | None,
+        sockets: Sequence[Sockets],
+        workloads: Workloads,
+        then: Sequence[Workloads | None] = (),
     ) -> None:
-        """sockets: every reading of the window, newest last; short connections are met in some of them only."""
+        """sockets: every reading of the window, newest last; short connections are met in some of them only.
+
+        then: who had which pid at each of them, as another process may have it now; if not given, whoever has it now.
+        """
         self._node = conntrack.netns
         self._addresses_read = addresses is not None
         self._namespaces = addresses.namespaces() if addresses is not None else {}
         self._workloads = workloads
-        self._keys: dict[tuple[int, int], str] = {}
         self._constant: Opened = {}
+        self._representative: dict[str, Workload] = {}
+        self._by_pid: Mapping[int, Workload] = workloads.by_pid
+        self._key_of = _keys(self._by_pid)
         ever: Opened = {}
         for n, sample in enumerate(sockets):
-            now = _opened(sample, self._key_of)
+            named = then[n] if then else None
+            self._by_pid = workloads.by_pid if named is None else workloads.by_pid | named.by_pid
+            key_of = self._key_of = _keys(self._by_pid)
+            self._representative |= _representatives(sample, self._by_pid, key_of)
+            now = _opened(sample, key_of)
             ever |= {opened: count for opened, count in now.items() if count > ever.get(opened, 0)}
             # The same number in every reading: such connections do not come and go. One that opens has not come yet.
-            kept = _opened(sample, self._key_of, opening=False)
+            kept = _opened(sample, key_of, opening=False)
             self._constant = kept if n == 0 else {o: c for o, c in kept.items() if self._constant.get(o) == c}
         self._ever = _by_destination(ever)
-        self._representative = _representatives(sockets, workloads, self._key_of)
         self._connections = _connections(sockets[-1], self._key_of) if sockets else None
         self._listening = _listening(sockets[-1], self._key_of) if sockets else {}
         places = [(g, to) for g in conntrack.groups if (to := self._shared_destination(g)) is not None]
@@ -101,11 +115,13 @@ class FlowOwners:
             return FlowOwner(key=f"netns {group.netns}", kind="workload", workload=pod, netns=group.netns)
         if group.owner_pid is None:
             return None
-        return self._process_owner(self._key_of(group.owner_pid, group.netns), group.netns)
+        key = self._key_of(group.owner_pid, group.netns)
+        self._representative.setdefault(key, _workload(group.owner_pid, group.netns, self._by_pid))
+        return self._process_owner(key, group.netns)
 
     def open_sockets(self, owner: FlowOwner) -> int | None:
-        """TCP sockets, listeners left out, that an owner really has open; None where that is not known."""
-        return self._count(owner, _is_connection)
+        """TCP connections that an owner really has open; None where that is not known."""
+        return self._count(owner, lambda _: True)
 
     def opened_sockets(self, owner: FlowOwner) -> int | None:
         """The same without those it accepted, whose entries are of whoever called."""
@@ -115,12 +131,16 @@ class FlowOwners:
         """Those of them that lead to one destination."""
         return self._count(owner, lambda g: g.endpoint == destination and g.role == "initiated")
 
-    def _count(self, owner: FlowOwner, wanted: Callable[[SocketGroup], bool]) -> int | None:
+    def opening_sockets(self, owner: FlowOwner) -> int | None:
+        """TCP sockets of an owner that nobody has answered yet, which are no connections."""
+        return self._count(owner, lambda _: True, opening=True)
+
+    def _count(self, owner: FlowOwner, wanted: Callable[[SocketGroup], bool], *, opening: bool = False) -> int | None:
         if self._connections is None or owner.kind in ("remote", "ambiguous", "unread"):
             return None
         everybody = owner.kind in ("node", "netns") or owner.key == f"netns {owner.netns}"
         groups = self._connections.get((owner.netns, None if everybody else owner.key), ())
-        return sum(g.sockets for g in groups if wanted(g))
+        return sum(g.sockets for g in groups if (g.state in OPENING) is opening and wanted(g))
 
     def namespaces_of(self, address: str) -> tuple[int, ...] | None:
         """The namespaces on this node that have an address; None where addresses were not read."""
@@ -208,12 +228,6 @@ class FlowOwners:
         candidates = tuple(self._representative[key] for key in seen)
         return FlowOwner(key=f"{kind} {netns}", kind=kind, address=source, netns=netns, candidates=candidates)
 
-    def _key_of(self, pid: int, netns: int) -> str:
-        key = self._keys.get((pid, netns))
-        if key is None:
-            key = self._keys[pid, netns] = f"{owner_key(pid, self._workloads.by_pid.get(pid))} in {netns}"
-        return key
-
 
 def is_loopback(address: str) -> bool:
     """Whether this is an address that every namespace has. Recordings come from strangers: it may be none at all."""
@@ -221,6 +235,7 @@ def is_loopback(address: str) -> bool:
 
 
 def _is_connection(g: SocketGroup) -> bool:
+    """Or will be one, once somebody has answered. Listeners are none."""
     return g.protocol == "tcp" and g.role in ("initiated", "accepted")
 
 
@@ -279,12 +294,24 @@ def _listening(sample: Sockets, key_of: KeyOf) -> dict[tuple[int | None, int | N
     return {} if sample.listeners_cut else {place: tuple(keys) for place, keys in found.items()}
 
 
-def _representatives(samples: Sequence[Sockets], workloads: Workloads, key_of: KeyOf) -> dict[str, Workload]:
+def _keys(by_pid: Mapping[int, Workload]) -> KeyOf:
+    """Keys of owners as these are known; each is made once."""
+
+    @cache
+    def key_of(pid: int, netns: int) -> str:
+        return f"{owner_key(pid, by_pid.get(pid))} in {netns}"
+
+    return key_of
+
+
+def _workload(pid: int, netns: int, by_pid: Mapping[int, Workload]) -> Workload:
+    return by_pid.get(pid) or Workload(process=Process(pid=pid, comm=f"pid {pid}"), netns=netns)
+
+
+def _representatives(sample: Sockets, by_pid: Mapping[int, Workload], key_of: KeyOf) -> dict[str, Workload]:
     """A process for each key."""
-    owners = dict.fromkeys((g.owner_pid, g.netns) for sample in samples for g in sample.groups)
     found: dict[str, Workload] = {}
-    for pid, netns in owners:
+    for pid, netns in dict.fromkeys((g.owner_pid, g.netns) for g in sample.groups):
         if pid is not None and netns is not None:
-            unnamed = Workload(process=Process(pid=pid, comm=f"pid {pid}"), netns=netns)
-            found.setdefault(key_of(pid, netns), workloads.by_pid.get(pid) or unnamed)
+            found.setdefault(key_of(pid, netns), _workload(pid, netns, by_pid))
     return found

@@ -58,6 +58,15 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         """Every sample of one kind, oldest first; failed readings are left out."""
         return [(s.at, x) for s in self.snapshots for x in s.samples.values() if isinstance(x, kind)]
 
+    def owned_sockets(self) -> list[tuple[Moment, Sockets, Workloads | None]]:
+        """Every reading of sockets with who had which pid then, oldest first."""
+        found = []
+        for snapshot in self.snapshots:
+            sockets = [x for x in snapshot.samples.values() if isinstance(x, Sockets)]
+            workloads = [x for x in snapshot.samples.values() if isinstance(x, Workloads)]
+            found += [(snapshot.at, x, workloads[0] if workloads else None) for x in sockets]
+        return found
+
     def last(self, kind: type[S]) -> S | None:
         """The newest sample of one kind, or None."""
         found = self.series(kind)

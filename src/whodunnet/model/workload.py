@@ -59,8 +59,8 @@ class Workloads(msgspec.Struct, frozen=True, tag="workloads", kw_only=True):
     """Who is behind the numbers of the other samples.
 
     by_pid: owners of sockets. by_netns: one container or pod (without process) that lives in that namespace, only where
-    exactly one pod does. sole_by_netns: the oldest process of a namespace in which only one program runs, and in no
-    container. by_cgroup_id: containers by cgroup v2 id. unknown_pids: vanished or unreadable.
+    exactly one pod does. sole_by_netns: the process from which all others of a namespace come, if they run one program
+    and are in no container. by_cgroup_id: containers by cgroup v2 id. unknown_pids: vanished or unreadable.
     """
 
     by_pid: dict[Count, Workload] = {}

@@ -26,7 +26,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     state = state_of(window, entry)
     if state is not None:
         found.append(of_table(window, state, entry))
-    if window.risen(*CHAINS):
+    if window.risen(*CHAINS) >= entry.limit("min_chained"):
         found.append(of_chains(window, entry))
     found += of_namespaces(window, entry)
     return found or [_cleared(window, entry)]

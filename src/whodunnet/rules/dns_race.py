@@ -6,7 +6,17 @@ from collections import Counter
 from collections.abc import Sequence
 
 from whodunnet.model.conntrack import Conntrack
-from whodunnet.model.finding import Answer, Cleared, Confidence, Evidence, Finding, NotApplicable, NotChecked, Party
+from whodunnet.model.finding import (
+    ASKED_NAMES,
+    Answer,
+    Cleared,
+    Confidence,
+    Evidence,
+    Finding,
+    NotApplicable,
+    NotChecked,
+    Party,
+)
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Endpoint
 from whodunnet.model.text import shorten_bytes
@@ -110,7 +120,7 @@ def _parties(recording: Recording, reading: Reading, peers: Counter[Endpoint], e
     ]
     return [
         *victims,
-        *(endpoint_party("peer", peer, None, "is asked for names, translated") for peer, _ in peers.most_common(most)),
+        *(endpoint_party("peer", peer, None, ASKED_NAMES) for peer, _ in peers.most_common(most)),
     ]
 
 

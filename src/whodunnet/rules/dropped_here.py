@@ -85,7 +85,9 @@ def find_dropped(
     places = {w.owner.netns for w in waiting if w.owner.netns is not None}
     sockets = [sample for _, sample in samples]
     passages = {netns: Passage(netns, addresses, series, sockets, owners) for netns in places}
-    whole = not _made_room(series[-1][1]) and not addresses.netns_unread and not addresses.left_out
+    last = series[-1][1]
+    never_full = bool(last.statistics) and not _made_room(last)
+    whole = never_full and not addresses.netns_unread and not addresses.left_out
     found: dict[Endpoint, list[tuple[Waiting, Passage, bool]]] = {}
     for w in waiting:
         passage = passages.get(w.owner.netns or 0)

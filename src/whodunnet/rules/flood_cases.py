@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
 import msgspec
@@ -20,10 +20,10 @@ ALIKE: Final = 0.5
 
 
 class Flood(msgspec.Struct, frozen=True, kw_only=True):
-    """The fewest openers that make up the excess, most first; `culprits` are those of them that can be named.
+    """The fewest openers that make up the excess, and their equals, most first; `culprits`: that can be named.
 
     charge: wasteful entries they answer for together. needed: how many that had to be more than. of_one_workload:
-    they are pods of one workload, and count as one.
+    they are pods of one workload, and count as one. unseen: why somebody else may be the one, in words.
     """
 
     shape: Kind
@@ -33,6 +33,7 @@ class Flood(msgspec.Struct, frozen=True, kw_only=True):
     needed: float
     of_one_workload: bool
     confidence: Confidence
+    unseen: str | None = None
 
 
 def flood_of(now: Openers, before: Openers | None, growing: bool, calm: float, entry: Entry) -> Flood | None:
@@ -47,7 +48,8 @@ def flood_of(now: Openers, before: Openers | None, growing: bool, calm: float, e
         needed = (now.total - before.total) / 2
     if needed <= 0:
         return None
-    chosen = _fewest(amounts, needed, entry)
+    excused = frozenset(key for key, opener in now.by_key.items() if opener.excuse is not None)
+    chosen = _fewest(amounts, needed, excused, entry)
     pods = _of_one_workload([now.by_key[key] for key in chosen])
     if not chosen:
         chosen, pods = _pods_of_one_workload(now, amounts, needed), True
@@ -71,15 +73,19 @@ def _charge(openers: Openers, key: str) -> float:
     return opener.charge if opener is not None else 0.0
 
 
-def _fewest(amounts: Mapping[str, float], needed: float, entry: Entry) -> list[str]:
-    """Keys of as few as possible, each with a share worth naming; nobody where equals would have to be left out."""
+def _fewest(amounts: Mapping[str, float], needed: float, excused: Set[str], entry: Entry) -> list[str]:
+    """Keys of as few as possible, each with a share worth naming, and of those that have about as much as the last of
+    them; nobody where equals would have to be left out."""
     least = entry.limit("min_opener_share") * sum(amounts.values())
     ranked = sorted((key for key, n in amounts.items() if n > 0 and n >= least), key=lambda key: -amounts[key])
     most = int(entry.limit("named_openers"))
     for n in range(1, min(most, len(ranked)) + 1):
         if sum(amounts[key] for key in ranked[:n]) > needed:
-            equals = [key for key in ranked[n:] if amounts[key] == amounts[ranked[n - 1]]]
-            return ranked[:n] + equals if n + len(equals) <= most else []
+            last = amounts[ranked[n - 1]]
+            chosen = [key for key in ranked if amounts[key] >= last]
+            if excused.isdisjoint(chosen):  # the equal of one that cannot be named is not named in its place
+                chosen = [key for key in ranked if amounts[key] >= entry.limit("equal_share") * last]
+            return chosen if len(chosen) <= most else []
     return []
 
 
@@ -135,12 +141,22 @@ def _sureness(opener: Opener, now: Openers, before: Openers) -> int:
     addresses = now.reading.addresses
     if opener.owner.kind == "remote" and (addresses is None or addresses.netns_unread or addresses.left_out):
         return 0
-    if not _seen(opener, earlier, now, before):
+    if not _seen(opener, earlier, now, before) and 2 * opener.inferred <= opener.wasteful:
         return 1 if earlier is not None and earlier.kinds[opener.kind] else 0
+    if 2 * opener.inferred > opener.wasteful:
+        return 0  # by exclusion only
+    if opener.kind == "idle-established" and _left_over(opener, now):
+        return 1
     unsure = opener.inferred
     if opener.owner.kind == "remote":  # a source that may be invented, or that may be gone
         unsure += opener.unproven + opener.kinds["idle-established"]
-    return 1 if 2 * unsure > opener.wasteful else 2
+    return 1 if opener.doubt is not None or 2 * unsure > opener.wasteful else 2
+
+
+def _left_over(opener: Opener, now: Openers) -> bool:
+    """Whether most of its idle entries have no socket any more."""
+    opened = now.owners.opened_sockets(opener.owner)
+    return opened is not None and 2 * opened < opener.kinds["idle-established"]
 
 
 def _seen(opener: Opener, earlier: Opener | None, now: Openers, before: Openers) -> bool:

@@ -78,6 +78,15 @@ def _may_be_turned_round(group: FlowGroup, port: int | None) -> bool:
     return group.merged or (port is not None and port >= EPHEMERAL_PORT and group.entries <= 2)
 
 
+def timeout_name(group: FlowGroup) -> str:
+    """The timeout that a packet gives such entries, by its name in Conntrack.timeouts."""
+    if group.protocol in ("tcp", "sctp", "dccp"):
+        return f"{group.protocol}_timeout_{group.state.replace('-', '_')}"
+    if group.protocol in DATAGRAMS:
+        return "udp_timeout_stream" if group.assured else "udp_timeout"
+    return f"{group.protocol}_timeout"
+
+
 def younger_than(group: FlowGroup, seconds: int) -> int:
     """Number of entries with a packet within `seconds`, which must be one of AGE_BOUNDS_SECONDS."""
     return sum(group.ages[: AGE_BOUNDS_SECONDS.index(seconds) + 1])

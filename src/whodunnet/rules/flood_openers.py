@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from whodunnet.model.conntrack import FlowGroup
 from whodunnet.model.flow_owners import FlowOwner, FlowOwners
-from whodunnet.model.sockets import Endpoint
+from whodunnet.model.sockets import AGE_BOUNDS_SECONDS, Endpoint
 from whodunnet.model.workload import Workload
-from whodunnet.rules.flood_kinds import DATAGRAMS, WASTEFUL, YOUNG_SECONDS, Kind, Part, parts_of
+from whodunnet.rules.flood_kinds import DATAGRAMS, WASTEFUL, YOUNG_SECONDS, Kind, Part, parts_of, timeout_name
 from whodunnet.rules.table_window import TableReading, TableWindow
 
 
@@ -31,19 +32,25 @@ class Opener(msgspec.Struct):
     young: by kind, without a packet for less than YOUNG_SECONDS. inferred: wasteful ones whose socket is gone.
     unproven: wasteful ones whose sender never had to show that it has its address. in_use: busy TCP ones by
     destination. charge: wasteful entries that it answers for: its own, with what relays opened for it, without what it
-    opened for others. excuse: why it is not the one although it has the entries.
+    opened for others. excuse: why it is not the one although it has the entries. doubt: which of the programs behind
+    its address it is, in words, where that is not known. older: wasteful ones that were idle before it was started.
+    sources: wasteful entries by source address. timeouts: of each wasteful kind, entries by the name of their timeout.
     """
 
     owner: FlowOwner
     entries: int = 0
     inferred: int = 0
     unproven: int = 0
+    older: int = 0
     kinds: Counter[Kind] = msgspec.field(default_factory=Counter)
     young: Counter[Kind] = msgspec.field(default_factory=Counter)
     flows: Counter[Flow] = msgspec.field(default_factory=Counter)
     in_use: Counter[Endpoint | None] = msgspec.field(default_factory=Counter)
     charge: float = 0.0
     excuse: str | None = None
+    doubt: str | None = None
+    sources: Counter[str] = msgspec.field(default_factory=Counter)
+    timeouts: Counter[tuple[Kind, str]] = msgspec.field(default_factory=Counter)
 
     @property
     def wasteful(self) -> int:
@@ -83,6 +90,7 @@ class Openers(msgspec.Struct, kw_only=True):
 
     inbound: wasteful entries that lead to an owner of this node, by its key and that of the opener.
     taken: entries that lead to a pod or container with a namespace of its own, by inode number.
+    sent: wasteful entries that lead into a namespace from elsewhere, by inode number.
     """
 
     reading: TableReading
@@ -90,6 +98,7 @@ class Openers(msgspec.Struct, kw_only=True):
     by_key: dict[str, Opener]
     inbound: dict[str, Counter[str]]
     taken: dict[int, tuple[Workload, int]]
+    sent: Counter[int]
 
     @property
     def total(self) -> int:
@@ -103,26 +112,31 @@ class Openers(msgspec.Struct, kw_only=True):
 
     @property
     def attributed(self) -> float:
-        """Share of all entries whose opener is known by name, or by an address elsewhere."""
-        known = sum(o.entries for o in self.by_key.values() if o.owner.kind in ("workload", "remote"))
+        """Share of all entries whose opener is known by name, or by an address that is its alone."""
+        known = sum(o.entries for o in self.by_key.values() if o.owner.kind in ("workload", "remote") or o.doubt)
         return min(known / self.total, 1.0)
 
 
 def openers_of(reading: TableReading, window: TableWindow, idle_age: int) -> Openers:
     """Split every group of a reading by owner and kind. Charges are of their own entries only."""
-    owners = FlowOwners(reading.table, reading.addresses, window.sockets_at(reading.at), reading.workloads)
-    found = Openers(reading=reading, owners=owners, by_key={}, inbound={}, taken={})
+    sockets, then = window.sockets_at(reading.at)
+    owners = FlowOwners(reading.table, reading.addresses, sockets, reading.workloads, then)
+    found = Openers(reading=reading, owners=owners, by_key={}, inbound={}, taken={}, sent=Counter())
     for group in reading.table.groups:
         parts = parts_of(group, idle_age)
-        answering = _answering(group, owners)
+        answering, into = _answering(group, owners)
         for owner, n in owners.split(group):
             opener = found.by_key.setdefault(owner.key, Opener(owner))
             wasteful = _add(opener, group, _part_of(parts, n, group.entries), owner)
+            opener.older += min(_older(group, owner, reading) * n // max(group.entries, 1), wasteful)
             if answering is not None and wasteful:
                 found.inbound.setdefault(answering, Counter())[owner.key] += wasteful
+            if into is not None and into != owner.netns:
+                found.sent[into] += wasteful
         _count_taken(found.taken, group, owners)
     for opener in found.by_key.values():
         opener.charge = opener.wasteful
+        _choose_address(opener)
     return found
 
 
@@ -149,18 +163,44 @@ def _add(opener: Opener, group: FlowGroup, parts: Iterator[Part], owner: FlowOwn
             opener.in_use[group.destination] += part.entries if group.protocol == "tcp" else 0
             continue
         wasteful += part.entries
+        opener.timeouts[part.kind, timeout_name(group)] += part.entries
         opener.flows[Flow(part.kind, group.protocol, group.destination, group.answered_by, translated)] += part.entries
+    opener.sources[group.source] += wasteful
     opener.inferred += wasteful if owner.inferred else 0
     opener.unproven += wasteful if group.protocol in DATAGRAMS or not group.replied else 0
     return wasteful
 
 
-def _answering(group: FlowGroup, owners: FlowOwners) -> str | None:
-    """Key of whoever on this node answers a group."""
+def _older(group: FlowGroup, owner: FlowOwner, reading: TableReading) -> int:
+    """Entries without a packet for longer than a named owner has been there: it cannot have sent their last one."""
+    known = owner.workload
+    starts = (
+        [known.container.started if known.container else None, known.process.started if known.process else None]
+        if known
+        else []
+    )
+    started = min((at for at in starts if at is not None), default=None)
+    if started is None:
+        return 0
+    age = (reading.at.wall - started).total_seconds()
+    bound = next((bound for bound in AGE_BOUNDS_SECONDS if bound >= age), None)
+    return group.idle_for(bound) if bound is not None else 0
+
+
+def _choose_address(opener: Opener) -> None:
+    """Of several addresses of one owner, that with most; none of equals, of which none is the one."""
+    if opener.owner.address is not None:
+        (first, most), *others = opener.sources.most_common(2)
+        alone = all(n < most for _, n in others)
+        opener.owner = replace(opener.owner, address=first if alone else None)
+
+
+def _answering(group: FlowGroup, owners: FlowOwners) -> tuple[str | None, int | None]:
+    """Key of whoever on this node answers a group, and the namespace it leads to."""
     for endpoint in (group.answered_by, group.destination):
         if endpoint is not None and endpoint.address is not None:
-            return owners.answering(endpoint)
-    return None
+            return owners.answering(endpoint), owners.namespace_of(endpoint.address)
+    return None, None
 
 
 def _count_taken(taken: dict[int, tuple[Workload, int]], group: FlowGroup, owners: FlowOwners) -> None:

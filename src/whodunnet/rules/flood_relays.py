@@ -42,13 +42,15 @@ def _relays(openers: Openers, relay_share: float) -> dict[str, Counter[str]]:
     return found
 
 
-def excuse(openers: Openers) -> None:
-    """Say of each opener why it is not the one although the entries are its own, if so."""
+def excuse(openers: Openers, relay_share: float) -> None:
+    """Say of each opener why it is not the one although the entries are its own, if so, and what is not known of it."""
     for opener in openers.by_key.values():
-        opener.excuse = _excuse(opener, openers)
+        opener.excuse = _excuse(opener, openers, relay_share)
+        if opener.owner.kind == "netns" and opener.excuse is None:
+            opener.doubt = _programs(opener, openers)
 
 
-def _excuse(opener: Opener, openers: Openers) -> str | None:
+def _excuse(opener: Opener, openers: Openers, relay_share: float) -> str | None:
     owner, reading = opener.owner, openers.reading
     if owner.kind == "ambiguous":
         return "several network namespaces of this node have its address"
@@ -56,13 +58,33 @@ def _excuse(opener: Opener, openers: Openers) -> str | None:
         return "addresses were not read, so that nobody knows whose it is"
     if owner.kind == "workload" and not _has_a_name(owner.workload):
         return "nothing is known of it but its network namespace"
-    if owner.kind in ("node", "netns"):
+    if owner.kind == "node" or (owner.kind == "netns" and reading.table.netns is None):
         return "several programs share its address, and no socket tells these entries apart"
+    if owner.kind == "netns" and any(openers.owners.namespace_of(a) != owner.netns for a in _addresses(opener)):
+        return "another network namespace of this node has its address too"
+    if owner.kind == "netns" and openers.sent[owner.netns or 0] >= relay_share * opener.wasteful:
+        return "about as many lead into that namespace, so somebody in it may only pass them on"
+    if 2 * opener.older > opener.wasteful:
+        return "most of these entries were quiet before it was started: somebody before it may have had the address"
     if owner.kind == "remote" and owner.address in reading.seen_local:
         return "the address was on this node within this window, and is gone"
     if opener.kind == "dns" and openers.owners.listens(owner, DNS_PORT):
         return "it answers name queries itself, so it asks for others, whose own queries may not be tracked"
     return None
+
+
+def _addresses(opener: Opener) -> list[str]:
+    """By which it is named, or all it has if that is none of them."""
+    return [opener.owner.address] if opener.owner.address is not None else list(opener.sources)
+
+
+def _programs(opener: Opener, openers: Openers) -> str:
+    """What is known of whoever is in the namespace of an opener that has its address alone."""
+    owner = opener.owner
+    seen = owner.candidates or any(w.netns == owner.netns for w in openers.reading.workloads.by_pid.values())
+    if seen or openers.owners.open_sockets(owner) is None:
+        return "programs of that namespace, not told apart"
+    return "a namespace without a process in sight"
 
 
 def _has_a_name(workload: Workload | None) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from whodunnet.model.flow_owners import FlowOwner
 from whodunnet.model.sockets import Endpoint
 from whodunnet.model.text import clean
+from whodunnet.model.workload import Workload
 from whodunnet.rules.flood_kinds import YOUNG_SECONDS
 from whodunnet.rules.flood_openers import Opener
 from whodunnet.rules.identity import endpoint_text, short_name
@@ -19,17 +20,44 @@ def label(owner: FlowOwner) -> str:
         return short_name(owner.workload)
     if owner.kind == "node":
         return "the node itself"
-    if owner.kind == "netns":
+    if owner.address is None and owner.netns is not None:
         return f"network namespace {owner.netns}"
     return clean(owner.address or "an unknown address", 60)
 
 
+def exact_label(owner: FlowOwner) -> str:
+    """The same, with what tells it from another one of that name."""
+    workload = owner.workload
+    if workload is not None and workload.process is not None and _is_program(workload):
+        return f"{label(owner)} (pid {workload.process.pid})"
+    return f"{label(owner)} (network namespace {owner.netns})" if owner.kind == "netns" else label(owner)
+
+
 def label_all(openers: Sequence[Opener], of_one_workload: bool) -> str:
     """One name, several, or the first of many pods of one workload."""
-    names = [label(opener.owner) for opener in openers]
-    if of_one_workload and len(names) > 1:
-        return f"{len(names)} pods of one workload ({names[0]} and others)"
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    names = Counter(label(opener.owner) for opener in openers)
+    if of_one_workload and len(openers) > 1:
+        return f"{len(openers)} pods of one workload ({next(iter(names))} and others)"
+    programs = {label(opener.owner) for opener in openers if _is_program(opener.owner.workload)}
+    parts = [_times(one, n, one in programs) for one, n in names.items()]
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def _times(one: str, n: int, program: bool) -> str:
+    """A name that n of them have."""
+    if n == 1:
+        return one
+    return f"{n} {one} processes" if program else f"{n} owners called {one}"
+
+
+def _is_program(workload: Workload | None) -> bool:
+    """Whether its name is that of a process alone."""
+    return workload is not None and workload.process is not None and not (workload.container or workload.pod)
+
+
+def verbs(openers: Sequence[Opener]) -> dict[str, str]:
+    """Of a title, by number."""
+    return {"fills": "fill", "has": "have"} if len(openers) > 1 else {"fills": "fills", "has": "has"}
 
 
 def place(destination: Endpoint | None) -> str:
@@ -37,9 +65,11 @@ def place(destination: Endpoint | None) -> str:
     return clean(endpoint_text(destination), 60) if destination is not None else "many destinations"
 
 
-def peer_text(opener: Opener) -> str:
+def peer_text(openers: Sequence[Opener]) -> str:
     """Where most of it leads, with a word about the rest."""
-    flow = opener.main
+    opener, flow = openers[0], openers[0].main
+    if any(other.main is None or flow is None or other.main.destination != flow.destination for other in openers[1:]):
+        return " to several destinations"
     if flow is None or flow.destination is None:
         return " to many destinations"
     rest = opener.destinations - 1
@@ -59,7 +89,7 @@ def effect(opener: Opener) -> str:
         "unreplied": f"opens what nobody answers{rate}: {many}",
         "dns": f"asks for names{rate}: {many}",
     }
-    return texts[opener.kind]
+    return f"{texts[opener.kind]} ({opener.doubt})" if opener.doubt is not None else texts[opener.kind]
 
 
 def reuse(opener: Opener) -> str | None:
@@ -69,8 +99,8 @@ def reuse(opener: Opener) -> str | None:
         return None
     at_once = max(opener.in_use[flow.destination], 1)
     return (
-        f"It opens {opener.rate:,.1f} a second (those of the last {YOUNG_SECONDS} s), and has {at_once:,} open at one "
-        "time: kept open and used again, that many entries would do."
+        f"{exact_label(opener.owner)} opens {opener.rate:,.1f} a second (those of the last {YOUNG_SECONDS} s), and has "
+        f"{at_once:,} open at one time: kept open and used again, that many entries would do."
     )
 
 
@@ -80,7 +110,7 @@ def shared(opener: Opener) -> str | None:
         return None
     names = [short_name(workload) for workload in opener.owner.candidates[:3]]
     maybe = f"; it may be {', '.join(dict.fromkeys(names))}" if names else ""
-    return f"{opener.wasteful:,} entries of {label(opener.owner)} are nobody's for sure: {opener.excuse}{maybe}."
+    return f"{opener.wasteful:,} entries of {exact_label(opener.owner)} are nobody's for sure: {opener.excuse}{maybe}."
 
 
 def half_open(states: Counter[str]) -> str | None:

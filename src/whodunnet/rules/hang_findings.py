@@ -7,7 +7,7 @@ import ipaddress
 
 import msgspec
 
-from whodunnet.model.finding import Confidence, Evidence, Finding, Party, Remedy
+from whodunnet.model.finding import ASKED_SERVICE, Confidence, Evidence, Finding, Party, Remedy
 from whodunnet.model.flow_owners import FlowOwner
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
@@ -15,6 +15,7 @@ from whodunnet.model.text import shell_quote, shorten_bytes
 from whodunnet.model.workload import Workload
 from whodunnet.rules import remedies
 from whodunnet.rules.catalogue import Entry
+from whodunnet.rules.hang_sight import Waiters
 from whodunnet.rules.identity import endpoint_text
 from whodunnet.rules.openers import endpoint_party, opener_party
 from whodunnet.rules.silent_targets import Silence, Target
@@ -22,12 +23,17 @@ from whodunnet.rules.silent_targets import Silence, Target
 RULE = "service-hang"
 DROPPED = "dropped-here"
 UNREPLIED = "conntrack -L -p tcp --state SYN_SENT"
+UNSEEN = (
+    "The sockets of who opened these connects are not all in sight from here. Whoever gave up leaves an entry for up "
+    "to {seconds} s, so it may be over as well as go on."
+)
 
 
 class Hang(msgspec.Struct, frozen=True, kw_only=True):
     """One target that passed the test. peer: who has its address, if that is somebody on this node.
 
-    control: targets that answer meanwhile. services: addresses known to be those of Services.
+    control: targets that answer meanwhile. services: addresses known to be those of Services. waiters: by sockets; None
+    where these do not tell. seen: whether all sockets of the openers are. kept_seconds: for how long an entry is kept.
     """
 
     silence: Silence
@@ -37,19 +43,23 @@ class Hang(msgspec.Struct, frozen=True, kw_only=True):
     peer: Workload | None
     control: int
     services: tuple[str, ...]
+    waiters: Waiters | None = None
+    seen: bool = True
+    kept_seconds: int = 0
 
 
 def compose(hang: Hang, recording: Recording, at: Moment, entry: Entry, more: int) -> Finding:
     """The finding. more: hangs that are not listed."""
     shape, target = entry.shapes[hang.shape], hang.silence.target
     words = {
-        "entries": hang.silence.now,
+        "waits": _waits(hang),
         "sockets": hang.silence.connecting or 0,
         "peer": endpoint_text(target.answerer),
         "service": endpoint_text(target.asked),
         "near": _near(hang, entry),
     }
     title = shape.title.format(**words)
+    unseen = () if hang.seen else (UNSEEN.format(seconds=hang.kept_seconds),)
     left_out = (f"{more:,} more addresses are as silent; the largest are listed.",) if more > 0 else ()
     return Finding(
         id=f"{RULE}:{_digest(hang.shape, target)}",
@@ -65,7 +75,7 @@ def compose(hang: Hang, recording: Recording, at: Moment, entry: Entry, more: in
         parties=tuple(_parties(hang, recording.node.hostname, entry)),
         evidence=tuple(_evidence(hang, at, entry)),
         remedies=(remedies.CAPTURE, *_remedies(hang), remedies.fix(shape.fix)),
-        explanation=tuple(line.format(**words) for line in shape.explanation) + left_out,
+        explanation=tuple(line.format(**words) for line in shape.explanation) + unseen + left_out,
     )
 
 
@@ -73,14 +83,15 @@ def _parties(hang: Hang, hostname: str, entry: Entry) -> list[Party]:
     """Who waits, and for whom. Silence has no culprit: the far end, or whatever drops on the way to it or back."""
     target = hang.silence.target
     most, dropped = int(entry.limit("listed_openers")), hang.shape == DROPPED
-    unit = "sockets" if dropped else "entries"
+    waiting = hang.waiters.owners if hang.waiters else []
+    unit = "sockets" if dropped or waiting else "entries"
     found = [
         opener_party("victim", owner, hostname, f"waits for an answer ({n:,} {unit})")
-        for owner, n in hang.openers[:most]
+        for owner, n in (waiting or hang.openers)[:most]
     ]
     found.append(endpoint_party("peer", target.answerer, hang.peer, "is not reached" if dropped else "does not answer"))
     if target.translated:
-        found.append(Party(role="peer", endpoint=target.asked, effect="the Service that was asked for"))
+        found.append(Party(role="peer", endpoint=target.asked, effect=ASKED_SERVICE))
     return found
 
 
@@ -93,7 +104,7 @@ def _dropped(hang: Hang, at: Moment, entry: Entry) -> list[Evidence]:
     silence, floor = hang.silence, int(entry.limit("min_entries"))
     list_all, command = _commands(silence.target)[0], _sockets_command(silence.target)
     waits = "Sockets of this node that wait to be connected to it"
-    lasts = f"For so long there have been {floor} or more, in {silence.readings} readings"
+    lasts = f"In {silence.readings} readings, waiting without an entry for"
     return [
         _reading(at, waits, silence.connecting or 0, command, unit="sockets", limit=floor, comparison=">="),
         _reading(at, "Entries of the whole window from them to it", silence.now, list_all),
@@ -110,24 +121,35 @@ def _unreplied(hang: Hang, at: Moment, entry: Entry) -> list[Evidence]:
     silence, floor = hang.silence, int(entry.limit("min_entries"))
     list_all, list_open = _commands(silence.target)
     found = [
-        _reading(at, "Entries that wait for an answer", silence.now, list_open, limit=floor, comparison=">="),
+        _reading(at, _without_answer(hang), silence.now, list_open, limit=floor, comparison=">="),
         _reading(at, "Entries of the whole window that it answered of late", 0, list_all),
         _reading(
-            at, f"Of those that wait, idle for {entry.limit('min_age'):.0f} s or more: given up, or tried rarely",
-            silence.old, list_open,
+            at, f"Of those without an answer, as old as {entry.limit('min_age'):.0f} s or older", silence.old, list_open
         ),
         _reading(at, "Other addresses that answer meanwhile", hang.control, "conntrack -L", unit="addresses"),
     ]  # fmt: skip
     if silence.readings > 1:
-        statement = f"Of those that wait, tried again within {silence.lasts_seconds:.1f} s"
-        found.append(_reading(at, statement, silence.tried, f"{list_open}  # twice: the time left rises again"))
-        statement = f"For so long there have been {floor} or more, in {silence.readings} readings"
+        statement = f"In {silence.readings} readings, without any answer for"
         found.append(_reading(at, statement, round(silence.lasts_seconds, 1), list_open, unit="seconds"))
     if silence.connecting is not None and silence.target.protocol == "tcp":
         command = _sockets_command(silence.target)
         statement = "Sockets of this node that wait to be connected to it"
         found.append(_reading(at, statement, silence.connecting, command, unit="sockets"))
     return found
+
+
+def _without_answer(hang: Hang) -> str:
+    if hang.silence.target.protocol != "tcp":
+        return "Entries without an answer"
+    return f"Entries without an answer, also of attempts given up within the last {hang.kept_seconds} s"
+
+
+def _waits(hang: Hang) -> str:
+    """How many wait, where sockets tell; else how many entries there are, some of which may be given up."""
+    if hang.waiters is not None:
+        return f"{hang.waiters.sockets:,} connects wait"
+    kind = "connects" if hang.silence.target.protocol == "tcp" else "questions"
+    return f"{hang.silence.now:,} {kind} are without an answer"
 
 
 def _reading(
@@ -151,7 +173,8 @@ def _commands(target: Target) -> tuple[str, str]:
 
 
 def _sockets_command(target: Target) -> str:
-    return f"ss -tn state syn-sent dst {shell_quote(endpoint_text(target.asked))}  # in each namespace"
+    place = shell_quote(endpoint_text(target.asked))
+    return f"ss -tno state syn-sent dst {place}  # in each namespace; timer: how often it was tried"
 
 
 def _remedies(hang: Hang) -> list[Remedy]:

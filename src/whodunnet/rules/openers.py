@@ -12,7 +12,7 @@ from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.finding import Party, PartyRole
 from whodunnet.model.flow_owners import FlowOwner, FlowOwners
 from whodunnet.model.snapshot import Recording
-from whodunnet.model.sockets import Endpoint, Sockets
+from whodunnet.model.sockets import Endpoint
 from whodunnet.model.workload import Workload, Workloads
 from whodunnet.rules.identity import party
 
@@ -22,11 +22,13 @@ HERE = frozenset({"workload", "node", "netns", "ambiguous"})
 
 def owners_of(recording: Recording) -> FlowOwners:
     """By the newest reading of everything; sockets of the whole window."""
+    readings = recording.owned_sockets()
     return FlowOwners(
         recording.last(Conntrack) or Conntrack(loaded=False),
         recording.last(Addresses),
-        [sample for _, sample in recording.series(Sockets)],
+        [sockets for _, sockets, _ in readings],
         recording.last(Workloads) or Workloads(),
+        [then for *_, then in readings],
     )
 
 

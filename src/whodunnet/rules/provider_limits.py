@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -50,12 +51,12 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     """One finding for each limit that was exceeded within the window."""
     series = recording.series(Devices)
     assert series  # the collector is required
-    (begin, first), (at, last) = series[0], series[-1]
+    (begin, _), (at, last) = series[0], series[-1]
     counting = {name: d for name, d in last.by_name.items() if d.allowances}
     if not counting:
         return [_none_here(last)]
     seconds = at.boot_seconds - begin.boot_seconds
-    rises = [_rise(counter, first, last) for counter in SHAPES]
+    rises = [_rise(counter, [sample for _, sample in series]) for counter in SHAPES]
     if len(series) < 2:
         return [_one_reading(at, rises)]
     found = [r for r in rises if r.packets >= _floor(r.counter, entry)]
@@ -64,7 +65,8 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
         reach = (
             f"{few:.0f} packets over the limits of connections and local services, {many:.0f} over rate or bandwidth"
         )
-        return [_cleared(at, rises, f"{reach}, within {seconds:.1f} s, of {len(counting)} devices")]
+        unread = f"; {last.unread} more did not say what they count" if last.unread else ""
+        return [_cleared(at, rises, f"{reach}, within {seconds:.1f} s, of {len(counting)} devices{unread}")]
     return [_finding(rise, recording, (at, seconds, counting), entry) for rise in found]
 
 
@@ -85,14 +87,15 @@ def _floor(counter: str, entry: Entry) -> float:
     return entry.limit("min_dropped" if dropped else "min_shaped")
 
 
-def _rise(counter: str, first: Devices, last: Devices) -> Rise:
-    """Devices that are in both readings with the same driver; a device that was reset begins anew."""
+def _rise(counter: str, series: Sequence[Devices]) -> Rise:
+    """From reading to reading of a device; one that was reset between two begins anew."""
     found = []
-    for name, device in last.by_name.items():
-        total = device.allowances.get(counter)
-        before = first.by_name.get(name, Device(driver="")).allowances.get(counter)
-        if total is not None:
-            found.append((name, max(total - before, 0) if before is not None else 0, total))
+    for name, device in series[-1].by_name.items():
+        readings = [d.by_name[name].allowances.get(counter) for d in series if name in d.by_name]
+        totals = [total for total in readings if total is not None]
+        if counter in device.allowances:
+            risen = sum(max(then - before, 0) for before, then in pairwise(totals))
+            found.append((name, risen, device.allowances[counter]))
     return Rise(counter=counter, by_device=tuple(found))
 
 

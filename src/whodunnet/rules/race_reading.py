@@ -72,10 +72,11 @@ def read(series: Sequence[tuple[Moment, Conntrack]], rule: str) -> Reading:
 
 
 def _rises(first: dict[str, int], last: dict[str, int], solves: bool) -> Rises:
-    """From the first to the last reading; since the beginning where first is empty."""
+    """From the first to the last reading, of columns that both have; since the beginning where first is empty."""
 
     def risen(name: str) -> int:
-        return max(last.get(name, 0) - first.get(name, 0), 0)
+        before = first.get(name) if first else 0
+        return max(last.get(name, 0) - before, 0) if before is not None else 0
 
     failed = max(risen("insert_failed") - risen("chainlength"), 0)
     lost = min(failed, risen("drop"))

@@ -14,8 +14,13 @@ from whodunnet.model.sockets import Sockets
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.dropped_here import find_dropped
 from whodunnet.rules.hang_findings import RULE, UNREPLIED, Hang, compose
+from whodunnet.rules.hang_sight import are_here, sees_all, waiters
 from whodunnet.rules.openers import HERE, openers, owners_of
 from whodunnet.rules.silent_targets import Silence, Silences, Target, find_silences
+
+Series = Sequence[tuple[Moment, Conntrack]]
+KEPT_SECONDS = 120
+"""tcp_timeout_syn_sent, unless the administrator changed it."""
 
 
 def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
@@ -31,7 +36,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     owners = owners_of(recording)
     silences = find_silences(series, [s for _, s in recording.series(Sockets)], owners, entry)
     services = silences.services | _service_addresses(recording)
-    hangs = _hangs(owners, services, silences, len(series), entry)
+    hangs = _hangs(recording, owners, services, silences, series, entry)
     hangs += find_dropped(recording, series, owners, services, entry)
     hangs.sort(key=lambda hang: ("proven", "likely", "possible").index(hang.confidence))
     if not hangs:
@@ -40,22 +45,32 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     return [compose(hang, recording, series[-1][0], entry, len(hangs) - most) for hang in hangs[:most]]
 
 
-def _hangs(owners: FlowOwners, services: frozenset[str], silences: Silences, readings: int, entry: Entry) -> list[Hang]:
+def _hangs(
+    recording: Recording, owners: FlowOwners, services: frozenset[str], silences: Silences, series: Series,
+    entry: Entry,
+) -> list[Hang]:  # fmt: skip
     """Silences that pass the test."""
-    found = []
+    found, all_seen = [], sees_all(recording)
     for silence in silences.silent:
         who = openers(owners, silence.groups)
         here = sum(n for owner, n in who if owner.kind in HERE) >= entry.limit("min_entries")
         control = _control(silence, silences)
-        confidence = _confidence(silence, readings, here or bool(silence.connecting), bool(control), entry)
+        seen = all_seen and are_here(who)
+        confidence = _confidence(silence, len(series), here or bool(silence.connecting), bool(control), entry)
+        if confidence is None and not seen and _may_go_on(silence, entry):
+            confidence = "possible"
         if confidence is None:
             continue
+        confidence = "possible" if silences.unkept else confidence
         found.append(
             Hang(
                 silence=silence,
                 shape=_shape(silence.target, services),
                 confidence=confidence,
                 openers=who,
+                waiters=waiters(recording, owners, silence, silences) if seen else None,
+                seen=seen,
+                kept_seconds=series[-1][1].timeouts.get("tcp_timeout_syn_sent", KEPT_SECONDS),
                 peer=owners.answerer(silence.target.answerer.address or ""),
                 control=len(control),
                 services=tuple(sorted(services)),
@@ -71,12 +86,18 @@ def _confidence(silence: Silence, readings: int, here: bool, control: bool, entr
         return None
     if readings < 2:
         return "possible"
-    trying = silence.tried > 0 or silence.growing or bool(silence.connecting)
+    trying = silence.recent > 0 or silence.growing or bool(silence.connecting)
     if silence.readings < 2 or not trying:
         return None
     if not here:
         return "possible"  # answers to others than this node may pass by another way
     return "proven" if control else "likely"
+
+
+def _may_go_on(silence: Silence, entry: Entry) -> bool:
+    """Whether somebody unseen may still wait: of TCP a try again shows in no entry; a question anew renews its own."""
+    lasted = silence.lasts_seconds >= entry.limit("min_age") or silence.old >= entry.limit("min_entries")
+    return silence.target.protocol == "tcp" and lasted
 
 
 def _control(silence: Silence, silences: Silences) -> list[Target]:
@@ -101,9 +122,7 @@ def _service_addresses(recording: Recording) -> frozenset[str]:
     return frozenset(a.address for every in addresses.by_netns.values() for a in every if a.of_service)
 
 
-def _cleared(
-    recording: Recording, silences: Silences, series: Sequence[tuple[Moment, Conntrack]], entry: Entry
-) -> Cleared:
+def _cleared(recording: Recording, silences: Silences, series: Series, entry: Entry) -> Cleared:
     at, table = series[-1]
     seconds = at.boot_seconds - series[0][0].boot_seconds
     floor, age = int(entry.limit("min_entries")), entry.limit("min_age")

@@ -34,8 +34,10 @@ class Silence(msgspec.Struct, kw_only=True):
     """What is unreplied towards one target.
 
     groups: of the newest reading. entries: at each reading. lasts_seconds: from when on there were always enough.
-    tried: entries of the newest reading with a packet within that time. growing: more than at its begin. old: entries
-    idle for `min_age`. connecting: sockets of this node that wait to be connected to it now; None: sockets not read.
+    recent: entries of the newest reading that are younger than that. growing: more than at its begin. old: entries
+    without an answer for `min_age`. connecting: sockets of this node that wait to be connected to it now; None: sockets
+    not read. Since Linux 5.19 a repeated SYN does not renew its entry: that none is young does not say that nobody
+    tries any more.
     """
 
     target: Target
@@ -43,7 +45,7 @@ class Silence(msgspec.Struct, kw_only=True):
     entries: list[int]
     lasts_seconds: float = 0.0
     readings: int = 1
-    tried: int = 0
+    recent: int = 0
     growing: bool = False
     old: int = 0
     connecting: int | None = None
@@ -58,7 +60,8 @@ class Silences(msgspec.Struct, frozen=True, kw_only=True):
     """silent: by number of entries, most first. answered: targets that answered, anywhere in the window.
 
     services: addresses that were seen translated. unreplied: all such entries of the newest reading. scanners: sources
-    that try many targets, which are not judged. merged: unreplied entries whose destination is not known.
+    that try many targets, which are not judged. merged: unreplied entries whose destination is not known. unkept: nor
+    is that of some which were answered, so that an answer may be among them.
     """
 
     silent: tuple[Silence, ...]
@@ -67,6 +70,7 @@ class Silences(msgspec.Struct, frozen=True, kw_only=True):
     unreplied: int
     scanners: int
     merged: int
+    unkept: bool
 
 
 def find_silences(
@@ -79,12 +83,13 @@ def find_silences(
     answering = {(t.protocol, t.answerer) for t in answered}
     ever = {(t.protocol, t.asked) for _, c in series for g in c.groups if g.replied and (t := _target(g))}
     connected = _connected(sockets)
+    merged = _answered_without_port(series, entry)
     found = []
     for target, groups in moments[-1].items():
         asked = (target.protocol, target.asked)
         # Sockets that are connected, and not one answer in the table: answers come back by another way.
         elsewhere = asked not in ever and any(_is_among(g, owners, connected.get(asked, set())) for g in groups)
-        alive = (target.protocol, target.answerer) in answering
+        alive = (target.protocol, target.answerer) in answering or target.asked.address in merged
         if alive or elsewhere or _sum(groups) < entry.limit("min_entries"):
             continue
         counts = [_sum(moment.get(target, ())) for moment in moments]
@@ -96,6 +101,10 @@ def find_silences(
         unreplied=sum(g.entries for g in series[-1][1].groups if _is_open(g)),
         scanners=len(scanners),
         merged=sum(g.entries for g in series[-1][1].groups if g.merged and not g.replied),
+        unkept=any(
+            c.other_entries or any(g.merged and g.destination is None and g.replied for g in c.groups)
+            for _, c in series
+        ),
     )
 
 
@@ -111,7 +120,7 @@ def _silence(
         entries=counts,
         lasts_seconds=seconds,
         readings=lasting,
-        tried=sum(_tried(g, seconds) for g in groups),
+        recent=sum(_recent(g, seconds) for g in groups),
         growing=counts[-1] > counts[-lasting],
         old=sum(g.idle_for(int(entry.limit("min_age"))) for g in groups),
         connecting=_connecting(sockets[-1], target) if sockets else None,
@@ -168,6 +177,16 @@ def _services(series: Sequence[tuple[Moment, Conntrack]]) -> set[str]:
     }
 
 
+def _answered_without_port(series: Sequence[tuple[Moment, Conntrack]], entry: Entry) -> set[str | None]:
+    """Addresses that answered, of entries whose port was not kept: it may be the very one that is asked."""
+    return {
+        g.destination.address
+        for _, c in series
+        for g in c.groups
+        if g.merged and g.destination is not None and _is_answer(g, entry)
+    }
+
+
 def _connected(sockets: Sequence[Sockets]) -> dict[tuple[str, Endpoint], set[int | None]]:
     """Namespaces that have connected sockets, by what these lead to."""
     found: dict[tuple[str, Endpoint], set[int | None]] = {}
@@ -187,11 +206,11 @@ def _is_among(g: FlowGroup, owners: FlowOwners, namespaces: set[int | None]) -> 
 def _connecting(sample: Sockets, target: Target) -> int:
     if target.protocol != "tcp":
         return 0
-    return sum(g.sockets for g in sample.groups if g.state == "syn-sent" and g.endpoint == target.asked)
+    return sum(g.sockets for g in sample.groups if g.state in CONNECTING and g.endpoint == target.asked)
 
 
-def _tried(g: FlowGroup, seconds: float) -> int:
-    """Entries with a packet in the last so many seconds, as far as the classes of age tell."""
+def _recent(g: FlowGroup, seconds: float) -> int:
+    """Entries begun in the last so many seconds, or renewed by a packet, as far as the classes of age tell."""
     bounds = [bound for bound in AGE_BOUNDS_SECONDS if bound <= seconds]
     return sum(g.ages) - g.idle_for(bounds[-1]) if bounds and g.ages else 0
 

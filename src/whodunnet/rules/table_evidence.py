@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -11,9 +12,9 @@ from whodunnet.model.flow_owners import FlowOwner
 from whodunnet.model.sockets import Endpoint
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.flood_cases import Flood
-from whodunnet.rules.flood_kinds import YOUNG_SECONDS
+from whodunnet.rules.flood_kinds import WASTEFUL, YOUNG_SECONDS, Kind
 from whodunnet.rules.flood_openers import Opener, Openers
-from whodunnet.rules.flood_texts import label, place
+from whodunnet.rules.flood_texts import exact_label, place
 from whodunnet.rules.identity import short_name
 from whodunnet.rules.table_window import CHAINS, TableReading, TableWindow
 
@@ -118,19 +119,37 @@ def culprits(flood: Flood, now: Openers, calm: float, entry: Entry) -> Iterator[
 
 
 def _of_opener(opener: Opener, now: Openers) -> Iterator[Evidence]:
-    who, flow = label(opener.owner), opener.main
+    who, flow = exact_label(opener.owner), opener.main
     where = f" to {place(flow.destination)}" if flow is not None and flow.destination is not None else ""
     number = opener.to(flow.destination) if flow is not None else opener.kinds[opener.kind]
     yield _counted(now.reading, f"{MEANINGS[opener.kind]} that {who} opened{where}", number)
     if opener.kind != "idle-established" and opener.young[opener.kind]:
         statement = f"Of these, less than {YOUNG_SECONDS} s without a packet, each second of that time"
         yield replace(_counted(now.reading, statement, round(opener.rate, 1)), unit="entries/s")
-    if number < opener.wasteful:
-        yield _counted(now.reading, f"All of that kind or like it that {who} opened", opener.wasteful)
+    if number < opener.kinds[opener.kind]:
+        yield _counted(now.reading, f"Of that kind, to every destination, that {who} opened", opener.kinds[opener.kind])
+    if opener.kinds[opener.kind] < opener.wasteful:
+        yield _counted(now.reading, _sum_of(opener, now.total), opener.wasteful)
     passed = round(opener.charge) - opener.wasteful
     if passed > 0:
         yield _counted(now.reading, f"Further entries that others on this node opened on behalf of {who}", passed)
     yield from _sockets(opener, flow.destination if flow is not None else None, now)
+
+
+def _sum_of(opener: Opener, total: int) -> str:
+    """What the number of a party is made of: all kinds of entries of which fewer would do."""
+    kinds = sorted((kind for kind in WASTEFUL if opener.kinds[kind]), key=lambda kind: -opener.kinds[kind])
+    parts = " + ".join(f"{opener.kinds[kind]:,} {NAMES[kind]}" for kind in kinds)
+    share = min(opener.wasteful / total, 1.0)
+    return f"In all that {exact_label(opener.owner)} opened ({parts}), {100 * share:.0f} % of all tracked connections"
+
+
+NAMES: Final[dict[Kind, str]] = {
+    "churn": "of short connections",
+    "idle-established": "of idle ones",
+    "unreplied": "without an answer",
+    "dns": "of name queries",
+}
 
 
 def _sockets(opener: Opener, destination: Endpoint | None, now: Openers) -> Iterator[Evidence]:
@@ -142,7 +161,7 @@ def _sockets(opener: Opener, destination: Endpoint | None, now: Openers) -> Iter
     if opened is not None:
         where = f" to {place(destination)}" if destination is not None else ""
         yield replace(
-            _counted(now.reading, f"TCP sockets that {label(opener.owner)} really has open{where}", opened),
+            _counted(now.reading, f"TCP sockets that {exact_label(opener.owner)} really has open{where}", opened),
             unit="sockets", source="sockets collector", repeat="whodunnet sockets",
         )  # fmt: skip
 

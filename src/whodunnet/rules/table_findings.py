@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from whodunnet.model.finding import Confidence, Evidence, Finding
+from whodunnet.model.finding import Confidence, Evidence, Finding, Remedy
 from whodunnet.model.text import shorten_bytes
 from whodunnet.model.workload import Workload
 from whodunnet.rules import remedies, table_evidence, table_remedies
@@ -15,7 +15,8 @@ from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.flood_cases import Flood, flood_of
 from whodunnet.rules.flood_openers import Openers, openers_of
 from whodunnet.rules.flood_relays import charge_senders, excuse
-from whodunnet.rules.flood_texts import label_all, peer_text
+from whodunnet.rules.flood_texts import label_all, peer_text, verbs
+from whodunnet.rules.flood_unseen import doubted
 from whodunnet.rules.identity import party, short_name
 from whodunnet.rules.table_parties import parties_of, victim
 from whodunnet.rules.table_pods import Meeting, meeting_of
@@ -80,13 +81,15 @@ def _judged(window: TableWindow, state: State, entry: Entry) -> Judged:
     now, relays = _read(fullest, window, entry)
     before = _read(other, window, entry)[0] if other is not None else None
     flood = flood_of(now, before, state.growing, entry.limit("calm_fill") * fullest.limit, entry)
+    if flood is not None and state.dropped:
+        flood = doubted(flood, now, window, entry.limit("unseen_drops"))
     return Judged(now=now, flood=flood, meeting=meeting_of(now), relays=relays)
 
 
 def _read(reading: TableReading, window: TableWindow, entry: Entry) -> tuple[Openers, dict[str, Counter[str]]]:
     openers = openers_of(reading, window, int(entry.limit("idle_age")))
     relays = charge_senders(openers, entry.limit("relay_share"))
-    excuse(openers)
+    excuse(openers, entry.limit("relay_share"))
     return openers, relays
 
 
@@ -106,7 +109,8 @@ def _title(judged: Judged, shape: str | None, state: State, entry: Entry) -> str
     words = {
         "who": _who(flood),
         "entries": round(sum(opener.kinds[flood.shape] for opener in flood.culprits or flood.openers)),
-        "peer": peer_text((flood.culprits or flood.openers)[0]),
+        "peer": peer_text(flood.culprits or flood.openers),
+        **verbs(flood.culprits),
     }
     return f"{entry.shapes[flood.shape].title.format(**words)}; the table is {state.words}"
 
@@ -120,7 +124,8 @@ def _who(flood: Flood) -> str:
 
 def _summary(judged: Judged, state: State, window: TableWindow) -> str:
     if judged.flood is not None and judged.flood.culprits:
-        return shorten_bytes(f"{_who(judged.flood)} fills the conntrack table, {state.words}", 80)
+        fills = verbs(judged.flood.culprits)["fills"]
+        return shorten_bytes(f"{_who(judged.flood)} {fills} the conntrack table, {state.words}", 80)
     highest = window.highest
     return shorten_bytes(f"conntrack table {state.words}: {highest.count} of {highest.limit} entries", 80)
 
@@ -208,11 +213,19 @@ def _of_namespace(netns: int, reading: TableReading, count: int, window: TableWi
         last_seen=window.last.at.wall,
         parties=(holder,),
         evidence=(table_evidence.child(reading, netns, count), *lines),
-        remedies=tuple(
-            table_remedies.steps(None, shape.fix, None, _sized(reading, count), entry.limit("calm_fill"))
-        ),
+        remedies=tuple(_namespace_steps(netns, shape.fix, _sized(reading, count), entry)),
         explanation=shape.explanation,
     )  # fmt: skip
+
+
+def _namespace_steps(netns: int, fix: str, reading: TableReading, entry: Entry) -> Iterator[Remedy]:
+    """The usual steps, and whom to ask behind the first."""
+    first, *others = table_remedies.steps(None, fix, None, reading, entry.limit("calm_fill"))
+    yield first
+    look = table_remedies.look_inside(netns, reading.workloads)
+    if look is not None:
+        yield look
+    yield from others
 
 
 def _sized(reading: TableReading, count: int) -> TableReading:

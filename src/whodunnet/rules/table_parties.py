@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
-from whodunnet.model.finding import Party, PartyRole
+from whodunnet.model.finding import ASKED_SERVICE, Party, PartyRole
 from whodunnet.model.sockets import Endpoint
 from whodunnet.model.workload import Workload
 from whodunnet.rules.catalogue import Entry
@@ -81,19 +82,21 @@ def _peers(flood: Flood | None, now: Openers) -> Iterator[Party]:
     """What was asked for, and who answered where that is somebody else and not a pod here, which is a party anyway."""
     if flood is None:
         return
-    found: dict[Endpoint, None] = {}
+    found: dict[Endpoint, bool] = {}
     for opener in flood.openers:
         flow = opener.main
         same = [
             f for f in opener.flows if flow is not None and (f.kind, f.destination) == (flow.kind, flow.destination)
         ]
         asked = flow.destination if flow is not None else None
-        for endpoint in (asked, *(f.answered_by for f in same)):
+        others = [f.answered_by for f in same if f.answered_by is not None and f.answered_by != asked]
+        for endpoint in (asked, *others):
             if endpoint is None or endpoint.address is None:
                 continue
             if endpoint == asked or now.owners.answerer(endpoint.address) is None:
-                found[endpoint] = None
-    yield from (Party(role="peer", endpoint=endpoint) for endpoint in list(found)[:PEERS_LISTED])
+                found[endpoint] = found.get(endpoint, False) or (endpoint == asked and bool(others))
+    for endpoint in list(found)[:PEERS_LISTED]:
+        yield Party(role="peer", endpoint=endpoint, effect=ASKED_SERVICE if found[endpoint] else UNSET)
 
 
 def _party(role: PartyRole, opener: Opener, entries: int, now: Openers, does: str | None) -> Party:
@@ -101,7 +104,10 @@ def _party(role: PartyRole, opener: Opener, entries: int, now: Openers, does: st
     share, owner = min(entries / now.total, 1.0), opener.owner
     if owner.workload is not None or owner.netns is not None:
         workload = owner.workload or Workload(netns=owner.netns)
-        return party(role, workload, share=share, share_of=TRACKED, entries=entries, effect=does)
+        found = party(role, workload, share=share, share_of=TRACKED, entries=entries, effect=does)
+        return (
+            replace(found, endpoint=Endpoint(owner.address, None)) if owner.kind == "netns" and owner.address else found
+        )
     return Party(
         role=role,
         share=round(share, 4),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
 from whodunnet.model.finding import Remedy
 from whodunnet.model.text import shell_quote
+from whodunnet.model.workload import Workloads
 from whodunnet.rules import remedies
 from whodunnet.rules.flood_cases import Flood
-from whodunnet.rules.flood_kinds import Kind
 from whodunnet.rules.table_pods import ANTI_AFFINITY, Meeting
 from whodunnet.rules.table_window import TableReading
 
@@ -20,20 +21,28 @@ ENTRIES_PER_BUCKET: Final = 4
 """As kube-proxy sets it; each entry is in two buckets."""
 HASHSIZE: Final = "/sys/module/nf_conntrack/parameters/hashsize"
 
-SHORTER: Final[dict[Kind, tuple[str, int, str]]] = {
-    "churn": (
-        "tcp_timeout_time_wait", 30,
+SHORTER: Final[dict[str, tuple[int, str]]] = {
+    "tcp_timeout_time_wait": (
+        30,
         "a packet that comes later than that belongs to no connection: behind NAT it is dropped or answered by a reset",
     ),
-    "idle-established": (
-        "tcp_timeout_established", 86_400,
+    "tcp_timeout_fin_wait": (
+        30, "a connection that one side has closed, and over which the other is silent for longer, is lost"
+    ),
+    "tcp_timeout_established": (
+        86_400,
         "a connection that is silent for longer and is translated or filtered by state hangs without a word to its "
         "ends; entries there are keep their old time until their next packet",
     ),
-    "unreplied": ("tcp_timeout_syn_sent", 30, "a server that takes longer to answer is not reached"),
-    "dns": ("udp_timeout", 10, "an answer that takes longer is lost, of every other protocol over UDP as well"),
+    "tcp_timeout_syn_sent": (30, "a server that takes longer to answer is not reached"),
+    "udp_timeout": (10, "an answer that takes longer is lost, of every protocol over UDP"),
+    "udp_timeout_stream": (60, "an exchange over UDP that is silent for longer is lost, of every protocol"),
+    "icmp_timeout": (10, "an answer that takes longer is lost"),
+    "icmpv6_timeout": (10, "an answer that takes longer is lost"),
 }  # fmt: skip
-"""Timeout of the entries of a kind, a shorter one in seconds, and its price."""
+"""A shorter timeout in seconds, and its price, where that is worth while."""
+FITS: Final = 0.5
+"""A timeout is shortened that more than this share of the wasteful entries have."""
 
 
 def enlarge(reading: TableReading, calm: float) -> Remedy | None:
@@ -43,15 +52,17 @@ def enlarge(reading: TableReading, calm: float) -> Remedy | None:
     entries = 2 * reading.limit
     while entries * calm < reading.count:
         entries *= 2
-    buckets = max(entries // ENTRIES_PER_BUCKET, reading.table.buckets or 0)
+    there, wanted = reading.table.buckets or 0, entries // ENTRIES_PER_BUCKET
+    buckets, more = max(wanted, there), there < wanted
     memory = (entries * ENTRY_BYTES + buckets * BUCKET_BYTES) / 2**20
     return Remedy(
         action="tune",
-        do="Enlarge the table, with its buckets",
-        command=f"sysctl -w net.netfilter.nf_conntrack_max={entries} && echo {buckets} > {HASHSIZE}",
+        do="Enlarge the table, with its buckets" if more else "Enlarge the table; it has enough buckets",
+        command=f"sysctl -w net.netfilter.nf_conntrack_max={entries}" + (f" && echo {buckets} > {HASHSIZE}" * more),
         effect=f"room for {entries:,} entries in {buckets:,} buckets, at once, for every network namespace",
-        risk=f"up to {memory:,.0f} MiB of kernel memory that is charged to no container when it is full; new buckets "
-        "stop packets for some milliseconds; kube-proxy (conntrack.maxPerCore) or a reboot may set it back",
+        risk=f"up to {memory:,.0f} MiB of kernel memory that is charged to no container when it is full; "
+        + ("new buckets stop packets for some milliseconds; " if more else "")
+        + "kube-proxy (conntrack.maxPerCore) or a reboot may set it back",
     )
 
 
@@ -67,17 +78,24 @@ def enlarge_buckets(reading: TableReading) -> Remedy:
     )
 
 
-def shorten(kind: Kind, reading: TableReading) -> Remedy | None:
-    """A shorter timeout for entries of a kind; None where it is that short already, or not known."""
-    name, seconds, price = SHORTER[kind]
+def shorten(flood: Flood, reading: TableReading) -> Remedy | None:
+    """A shorter timeout for the entries of the flood; None where they have several, or it is short or not known."""
+    entries: Counter[str] = Counter()
+    for opener in flood.culprits or flood.openers:
+        for (kind, name), n in opener.timeouts.items():
+            entries[name] += n if kind == flood.shape else 0
+    (name, most), total = max(entries.items(), key=lambda item: item[1], default=("", 0)), entries.total()
     now = reading.table.timeouts.get(name)
-    if now is None or now <= seconds:
+    if name not in SHORTER or most <= FITS * total or now is None:
+        return None
+    seconds, price = SHORTER[name]
+    if now <= seconds:
         return None
     return Remedy(
         action="tune",
         do=f"Let such entries go earlier: nf_conntrack_{name}, from {now:,} to {seconds:,} s",
         command=f"sysctl -w net.netfilter.nf_conntrack_{name}={seconds}",
-        effect=f"entries of this kind stay {now / seconds:,.0f} times shorter",
+        effect=f"{most:,} of these {total:,} entries would stay {now / seconds:,.1f} times shorter",
         risk=price,
     )
 
@@ -111,6 +129,22 @@ def spread(meeting: Meeting) -> Remedy:
     )
 
 
+def look_inside(netns: int, workloads: Workloads) -> Remedy | None:
+    """Our own question, asked in another namespace; None where no process of it is known."""
+    inside = [w.process for w in (workloads.sole_by_netns.get(netns), *workloads.by_pid.values())
+              if w is not None and w.netns == netns and w.process is not None]  # fmt: skip
+    alive = [process.pid for process in inside if process.state not in remedies.GONE]
+    if not alive:
+        return None
+    return Remedy(
+        action="capture",
+        do="Ask in that namespace, whose entries are not read from here",
+        command=f"nsenter -t {shell_quote(str(min(alive)))} -n whodunnet diagnose",
+        effect="who opens its entries",
+        risk="none",
+    )
+
+
 def steps(flood: Flood | None, fix: str, meeting: Meeting | None, reading: TableReading, calm: float) -> list[Remedy]:
     """Evidence first, then what buys time, then what ends it."""
     return [
@@ -124,5 +158,5 @@ def steps(flood: Flood | None, fix: str, meeting: Meeting | None, reading: Table
 def _stopgaps(flood: Flood | None, reading: TableReading, calm: float) -> Iterator[Remedy]:
     found = [enlarge(reading, calm)]
     if flood is not None:
-        found += [shorten(flood.shape, reading), do_not_track(flood)]
+        found += [shorten(flood, reading), do_not_track(flood)]
     yield from (remedy for remedy in found if remedy is not None)

@@ -58,7 +58,7 @@ class TableWindow(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     boot_id: str
     readings: tuple[TableReading, ...]
-    sockets: tuple[tuple[Moment, Sockets], ...]
+    sockets: tuple[tuple[Moment, Sockets, Workloads | None], ...]
     begin: float
     end: float
     log: KernelLog | None
@@ -82,18 +82,28 @@ class TableWindow(msgspec.Struct, frozen=True, kw_only=True):
 
     def risen(self, *columns: str) -> int:
         """By how much counters of the node's namespace rose, from reading to reading of the same namespace."""
-        pairs = [(a.table, b.table) for a, b in pairwise(self.readings) if a.table.netns == b.table.netns]
+        return sum(self._risen(name) for name in columns)
+
+    def _risen(self, column: str) -> int:
+        counted = [r.table for r in self.readings if column in r.table.statistics]
         return sum(
-            max(b.statistics[name] - a.statistics[name], 0)
-            for a, b in pairs
-            for name in columns
-            if name in a.statistics and name in b.statistics
+            max(b.statistics[column] - a.statistics[column], 0) for a, b in pairwise(counted) if a.netns == b.netns
         )
 
-    def sockets_at(self, moment: Moment) -> list[Sockets]:
-        """Every reading of sockets, the one nearest to a moment last."""
+    def others_full(self, share: float) -> bool:
+        """Whether another namespace had so large a share of the limit in any reading."""
+        return any(
+            n >= share * r.limit
+            for r in self.readings
+            if r.limit is not None
+            for netns, n in r.table.counts.items()
+            if netns != r.table.netns
+        )
+
+    def sockets_at(self, moment: Moment) -> tuple[list[Sockets], list[Workloads | None]]:
+        """Every reading of sockets, the one nearest to a moment last, and who had which pid then."""
         far_first = sorted(self.sockets, key=lambda s: -abs(s[0].boot_seconds - moment.boot_seconds))
-        return [sockets for _, sockets in far_first]
+        return [sockets for _, sockets, _ in far_first], [then for *_, then in far_first]
 
     @property
     def counted(self) -> bool:
@@ -123,7 +133,7 @@ def table_window(recording: Recording) -> TableWindow | None:
         node=recording.node.hostname,
         boot_id=recording.node.boot_id,
         readings=readings,
-        sockets=tuple(recording.series(Sockets)),
+        sockets=tuple(recording.owned_sockets()),
         begin=recording.snapshots[0].at.boot_seconds,
         end=recording.snapshots[-1].at.boot_seconds,
         log=recording.last(KernelLog),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.flood_cases import Flood
 from whodunnet.rules.flood_openers import Opener, Openers
-from whodunnet.rules.flood_texts import half_open, label, reuse, shared
+from whodunnet.rules.flood_texts import exact_label, half_open, label, reuse, shared
 from whodunnet.rules.identity import short_name
 from whodunnet.rules.table_pods import Meeting
 from whodunnet.rules.table_state import State
@@ -31,6 +31,7 @@ def explanation_of(
     if flood is not None:
         for opener in flood.openers:
             lines += _of_opener(opener)
+        lines += [flood.unseen] if flood.unseen is not None else []
     if meeting is not None and now is not None:
         lines.append(_meeting(meeting))
     if shape == "spread" and now is not None:
@@ -53,10 +54,15 @@ def _of_opener(opener: Opener) -> Iterator[str]:
         )
         if 2 * opener.unproven > opener.wasteful:
             yield "A sender that completes no handshake can invent its address."
+    if opener.doubt is not None:
+        yield (
+            f"Only network namespace {opener.owner.netns} has the address {label(opener.owner)}, so these entries were "
+            f"opened in it or behind it, whoever did it: {opener.doubt}."
+        )
     if 2 * opener.inferred > opener.wasteful:
         yield (
-            f"That these entries are of {label(opener.owner)} is inferred: their sockets are gone, and it is the only "
-            "one that was seen with sockets to that destination."
+            f"That these entries are of {exact_label(opener.owner)} is inferred: their sockets are gone, and it is the "
+            "only one that was seen with sockets to that destination."
         )
 
 

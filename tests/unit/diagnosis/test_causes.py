@@ -123,12 +123,14 @@ def kept(*, sockets: int = 900, pod: Pod = POD, peer: Party = PEER, **other: Any
     return leak(**{"parties": (party, peer), "would_explain": explains, "shape": "held-open", **other})
 
 
-HANG = finding("hang", "service-hang", severity="warning")
+HANG = finding("hang", "service-hang", severity="warning", shape="dropped-here")
+DEAD = finding("dead", "service-hang", severity="warning", shape="dead-endpoint")
 RACE = finding("race", "dns-race", severity="warning")
 
 
 def test_what_a_full_table_drops_is_the_cause_of_names_that_fail_and_connects_that_hang() -> None:
     assert causes(full_table(dropped=5), HANG, RACE) == {"table": (), "hang": ("table",), "race": ("table",)}
+    assert causes(full_table(dropped=5), DEAD)["dead"] == (), "its connects have entries"
     (_, hang) = link([full_table(dropped=5), HANG])
     assert (hang.evidence[0].value, hang.evidence[0].source) == (5, DROPS_SOURCE)
 

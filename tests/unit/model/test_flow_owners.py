@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hypothesis import given
@@ -13,6 +14,8 @@ from whodunnet.model.flow_owners import FlowOwner, FlowOwners
 from whodunnet.model.sockets import AcceptQueue, Endpoint, SocketGroup, Sockets
 from whodunnet.model.workload import Container, Pod, Process, Workload, Workloads
 
+BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+LATER = BEGIN + timedelta(minutes=5)
 NODE, WEB, TOOLS, OTHER = 1, 2, 3, 4
 SERVICE, ENDPOINTS = Endpoint("10.96.0.1", 80), [Endpoint(f"10.2.0.{n}", 8080) for n in (7, 8, 9)]
 POD = Workload(pod=Pod(namespace="shop", name="web-0"), netns=WEB)
@@ -118,6 +121,11 @@ def test_an_address_in_two_namespaces_is_ambiguous_unless_only_one_has_such_sock
     assert split(group, both) == {"ambiguous 172.17.0.2": 5}
 
 
+def test_an_address_leads_to_a_namespace_only_if_one_alone_has_it() -> None:
+    found = [owners().namespace_of(address) for address in ("10.1.0.2", "172.17.0.2", "10.9.9.9")]
+    assert found == [WEB, None, None]
+
+
 def test_loopback_is_the_nodes_own_although_every_namespace_has_it() -> None:
     assert split(flow("127.0.0.1")) == {f"node {NODE}": 5}
     assert split(flow("::1", family=6)) == {f"node {NODE}": 5}
@@ -203,6 +211,16 @@ def test_open_sockets_are_those_of_the_newest_reading() -> None:
     assert all_owners.open_sockets(elsewhere) is None
 
 
+def test_sockets_that_nobody_has_answered_yet_are_counted_by_themselves() -> None:
+    pod_flow = flow("10.1.0.2")
+    waiting = held(None, 3, netns=WEB, state="syn-sent"), held(None, 2, netns=WEB), held(11, 4, state="syn-sent")
+    all_owners = owners(reading(*waiting), groups=(pod_flow,))
+    ((pod, _),) = all_owners.split(pod_flow)
+    assert (all_owners.opening_sockets(pod), all_owners.opened_sockets(pod)) == (3, 2)
+    ((elsewhere, _),) = all_owners.split(flow("10.9.9.9"))
+    assert all_owners.opening_sockets(elsewhere) is None
+
+
 def test_who_answers_is_whoever_alone_has_the_address_or_listens_there() -> None:
     listening = AcceptQueue(owner_pid=11, netns=NODE, local=Endpoint("10.0.0.1", 80), waiting=0, limit=9)
     all_owners = owners(reading(accept_queues=(listening,)))
@@ -263,3 +281,17 @@ def test_who_listens_on_a_port_is_told_of_a_program_and_of_a_whole_namespace() -
     assert not all_owners.listens(program, 54)
     assert not all_owners.listens(FlowOwner(key=B, kind="workload", netns=NODE), 53)
     assert not owners(reading(accept_queues=queues, listeners_cut=True)).listens(program, 53)
+
+
+def test_a_process_that_inherited_a_pid_is_not_the_one_whose_sockets_were_seen() -> None:
+    gone = Workloads(by_pid={77: Workload(process=Process(pid=77, comm="crawler", started=BEGIN), netns=NODE)})
+    heir = Workloads(by_pid={77: Workload(process=Process(pid=77, comm="innocent", started=LATER), netns=NODE)})
+    group = flow(state="time-wait")
+    all_owners = FlowOwners(
+        Conntrack(loaded=True, netns=NODE, groups=(group,)), ADDRESSES, [reading(held(77, 3)), reading(held(77, 4)),
+        reading()], heir, [gone, gone, heir],
+    )  # fmt: skip
+    ((owner, _),) = all_owners.split(group)
+    assert owner.workload is not None
+    assert owner.workload.process is not None
+    assert owner.workload.process.comm == "crawler"

@@ -125,6 +125,7 @@ def node(
     pods: Sequence[PodAt] = (),
     addresses: Addresses | None = None,
     by_pid: Mapping[int, Workload] | None = None,
+    sole: Mapping[int, Workload] | None = None,
     sockets: Sequence[SocketGroup] | None = None,
     queues: Sequence[AcceptQueue] = (),
     log: KernelLog | None = None,
@@ -133,7 +134,9 @@ def node(
     step = seconds / max(len(tables) - 1, 1)
     always: dict[str, AnySample] = {
         "addresses": addresses if addresses is not None else addresses_of(*pods),
-        "workloads": Workloads(by_pid=dict(by_pid or {}), by_netns={p.netns: p.workload for p in pods}),
+        "workloads": Workloads(
+            by_pid=dict(by_pid or {}), by_netns={p.netns: p.workload for p in pods}, sole_by_netns=dict(sole or {})
+        ),
     }
     if sockets is not None:
         always["sockets"] = Sockets(method="bpf", groups=tuple(sockets), accept_queues=tuple(queues))
@@ -149,7 +152,7 @@ def node(
 
 def twice(*groups: FlowGroup, dropped: int = 0, pods: Sequence[PodAt] = (), **how: Any) -> Recording:
     """The same entries at two moments, and so many packets dropped between them."""
-    whole = {k: how.pop(k) for k in ("seconds", "addresses", "by_pid", "sockets", "queues", "log") if k in how}
+    whole = {k: how.pop(k) for k in ("seconds", "addresses", "by_pid", "sole", "sockets", "queues", "log") if k in how}
     found = table(*groups, **how)
     return node(found, dropping(found, dropped), pods=pods, **whole)
 
@@ -165,8 +168,8 @@ def logged(*seconds: float, text: str = FULL_LINE) -> KernelLog:
 def opened(pid: int, to: Endpoint, n: int, *, netns: int = HOST, **other: Any) -> SocketGroup:
     """Sockets of a process, connected to an endpoint."""
     return SocketGroup(
-        owner_pid=pid, netns=netns, protocol="tcp", family=4, state="established", role="initiated",
-        holding="descriptor", endpoint=to, sockets=n, **other,
+        owner_pid=pid, netns=netns, protocol="tcp", family=4, role="initiated", holding="descriptor", endpoint=to,
+        sockets=n, **{"state": "established", **other},
     )  # fmt: skip
 
 

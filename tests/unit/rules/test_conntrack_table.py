@@ -9,6 +9,7 @@ from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.finding import Cleared, Evidence, Finding, NotApplicable, NotChecked
 from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Recording
+from whodunnet.model.workload import Workload
 from whodunnet.rules.rule import judge
 
 from .flows import (
@@ -34,7 +35,7 @@ from .flows import (
     told,
     twice,
 )
-from .nodes import moment
+from .nodes import moment, process
 
 CHILD = 4_026_532_700
 BUSY = crowd(100, each=90)
@@ -194,6 +195,19 @@ def test_a_burst_between_two_readings_is_critical_and_accuses_nobody() -> None:
     assert (found.severity, found.shape, in_role(found, "culprit")) == ("critical", None, [])
 
 
+def test_drops_and_a_line_are_not_the_nodes_where_another_namespace_is_full_or_races_are_lost() -> None:
+    """Before Linux 6.18 the line is the same for all, and a race that is lost raises both counters."""
+    there = {"counts": {CHILD: SIZE}}
+    found = node(of(500, **there), dropping(of(500, **there), 40), log=logged(5.0))
+    assert only(found).shape == "other-namespace"
+    raced = dropping(dropping(of(9_600), 3), 3, "insert_failed")
+    assert told(node(of(9_600), raced)) == "warning"
+
+
+def test_drops_are_counted_over_a_reading_without_counters() -> None:
+    assert told(node(of(9_800), of(9_800, statistics={}), dropping(of(9_800), 500))) == "critical"
+
+
 def test_an_old_line_is_context() -> None:
     found = only(node(of(9_000), of(9_000), log=logged(-600.0)))
     assert found.severity == "warning"
@@ -268,7 +282,8 @@ def test_whoever_only_was_there_is_not_accused_of_growth() -> None:
 @pytest.mark.parametrize("column", ["chainlength", "chaintoolong"])
 def test_chains_that_are_too_long_are_a_finding_of_their_own(column: str) -> None:
     thin = of(500, buckets=16, statistics={column: 0})
-    found = only(node(thin, dropping(thin, 4, column)))
+    assert is_cleared(node(thin, dropping(thin, 9, column)))
+    found = only(node(thin, dropping(thin, 10, column)))
     assert (found.shape, found.severity, in_role(found, "culprit")) == ("chains", "warning", [])
     assert [r.command for r in found.remedies if r.action == "tune"] == [
         "echo 4096 > /sys/module/nf_conntrack/parameters/hashsize"
@@ -289,6 +304,24 @@ def test_the_tenant_of_a_full_namespace_has_it_and_is_not_accused() -> None:
     assert (found.claim, found.confidence, found.shape) == ("holds", "proven", "other-namespace")
     assert (in_role(found, "holder"), in_role(found, "culprit")) == (["web-1"], [])
     assert found.title.startswith("shop/web-1 has 9,000 tracked connections in a network namespace of its own")
+
+
+@pytest.mark.parametrize(("states", "pid"), [
+    ({40: None, 9: None}, 9), ({40: "sleeping", 9: "zombie"}, 40), ({9: "gone"}, None), ({}, None),
+])  # fmt: skip
+def test_another_namespace_is_asked_by_way_of_a_process_in_it(states: dict[int, str | None], pid: int | None) -> None:
+    tenant = of(100, counts={HOST: 100, CHILD: 9_000})
+    by_pid = {n: Workload(process=replace(process(n), state=state), netns=CHILD) for n, state in states.items()}
+    elsewhere = {3: Workload(process=process(3), netns=HOST)}
+    found = only(node(tenant, tenant, by_pid={**by_pid, **elsewhere}))
+    commands = [r.command for r in found.remedies if "nsenter" in (r.command or "")]
+    assert commands == ([f"nsenter -t {pid} -n whodunnet diagnose"] if pid is not None else [])
+
+
+def test_the_sole_program_of_another_namespace_is_one_by_which_to_ask() -> None:
+    tenant = of(100, counts={HOST: 100, CHILD: 9_000})
+    found = only(node(tenant, tenant, sole={CHILD: Workload(process=process(12), netns=CHILD)}))
+    assert found.remedies[1].command == "nsenter -t 12 -n whodunnet diagnose"
 
 
 def test_a_line_that_names_a_namespace_makes_its_table_critical() -> None:

@@ -173,3 +173,8 @@ def test_the_order_of_groups_does_not_matter() -> None:
     groups = [DNS, question(30, source=OTHER_POD), question(2, answered_by=Endpoint("10.244.9.9", 53)), flow(ALIVE, 4)]
     given, turned = (rising(OLD, *g, insert_failed=5, drop=5) for g in (groups, list(reversed(groups))))
     assert findings(given, RULE) == findings(turned, RULE)
+
+
+def test_a_counter_that_only_the_last_reading_has_has_not_risen() -> None:
+    node = tables(table(DNS, statistics={"found": 1}), table(DNS, statistics=OLD | {"insert_failed": 900, "drop": 900}))
+    assert findings(node, RULE) == []

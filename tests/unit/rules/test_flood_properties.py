@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from whodunnet.model.addresses import Addresses
 from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.finding import Finding, Party
 from whodunnet.model.snapshot import Recording
@@ -54,12 +55,25 @@ def test_nobody_is_named_without_wasteful_entries(found: Recording) -> None:
 
 @quick
 @given(recordings())
-def test_a_culprit_is_somebody_and_never_all_of_a_namespace(found: Recording) -> None:
+def test_a_culprit_has_a_name_or_an_address(found: Recording) -> None:
     for finding in findings(found):
         for p in finding.parties:
             if p.role == "culprit":
                 known = (p.process, p.container, p.pod, p.unit, p.endpoint)
                 assert any(part is not UNSET and part is not None for part in known)
+
+
+@quick
+@given(recordings())
+def test_a_namespace_is_named_by_an_address_that_it_alone_has_and_never_proven(found: Recording) -> None:
+    own = {t.netns for _, t in found.series(Conntrack)}
+    for finding in findings(found):
+        for p in finding.parties:
+            if p.role == "culprit" and isinstance(p.endpoint, Endpoint) and p.netns is not UNSET:
+                assert finding.confidence != "proven"
+                address, samples = p.endpoint.address or "", [a for _, a in found.series(Addresses)]
+                assert (p.netns,) in [sample.namespaces().get(address) for sample in samples]
+                assert own != {p.netns}
 
 
 @quick

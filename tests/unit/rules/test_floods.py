@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
 
 import pytest
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from whodunnet.diagnosis.engine import diagnose
 from whodunnet.model.addresses import Addresses
 from whodunnet.model.conntrack import FlowGroup
 from whodunnet.model.finding import Evidence, Finding
-from whodunnet.model.sockets import Endpoint, Sockets
+from whodunnet.model.sockets import Endpoint, SocketGroup, Sockets
 from whodunnet.model.workload import Process, Workload, Workloads
 
 from .flows import (
@@ -41,10 +44,11 @@ from .flows import (
     twice,
     unanswered,
 )
-from .nodes import ages, in_container, process
+from .nodes import BEGIN, ages, in_container, process
 
 POD = PodAt(1)
 OTHER = PodAt(2, "api")
+DNS = Endpoint("10.96.0.10", 53)
 CROWD = crowd(100, each=44)
 """4,400 busy entries of a hundred clients: a table of 10,000 that is calm without the rest."""
 
@@ -196,12 +200,67 @@ def test_of_equals_none_is_left_out() -> None:
     assert len(in_role(three, "culprit")) == 3
 
 
+@pytest.mark.parametrize(("other", "named"), [(2_399, ["app1-1", "app2-2"]), (2_400, ["app1-1", "app2-2", "app3-3"])])
+def test_whoever_has_about_as_much_as_the_last_one_named_is_named_too(other: int, named: list[str]) -> None:
+    pods = [PodAt(n, f"app{n}") for n in range(1, 4)]
+    found = only(twice(*(churn(p.address, SERVICE, n) for p, n in zip(pods, (3_500, 3_000, other), strict=True)),
+                       busy(CLIENT, FAR, 9_900 - 6_500 - other), pods=pods))  # fmt: skip
+    assert in_role(found, "culprit") == named
+
+
+def test_whoever_has_about_as_much_as_one_that_cannot_be_named_is_not_named_instead() -> None:
+    found = only(twice(*CROWD[:20], churn(HOST_ADDRESS, SERVICE, 4_400), churn(POD.address, SERVICE, 3_700), pods=[POD],
+                       size=9_000, dropped=9))  # fmt: skip
+    assert (found.claim, in_role(found, "culprit")) == ("holds", [])
+    assert found.title.startswith("Somebody behind the node itself fills the")
+
+
+def test_of_four_that_are_about_equal_nobody_is_named() -> None:
+    pods = [PodAt(n, f"app{n}") for n in range(1, 5)]
+    entries = (2_600, 2_500, 2_400, 2_300)
+    found = only(twice(*(churn(p.address, SERVICE, n) for p, n in zip(pods, entries, strict=True)), pods=pods))
+    assert (found.shape, in_role(found, "culprit")) == ("spread", [])
+
+
+def programs(*pids: int, comm: str = "gateway") -> tuple[dict[str, Any], list[PodAt]]:
+    """Programs of one name, each alone in a namespace with an address, of no container."""
+    places = [PodAt(pid) for pid in pids]
+    sole = {p.netns: Workload(process=process(pid, comm=comm), netns=p.netns)
+            for pid, p in zip(pids, places, strict=True)}  # fmt: skip
+    return {"sole": sole, "addresses": addresses_of(*places)}, places
+
+
+def test_several_of_one_name_are_counted_and_told_apart_by_their_pids() -> None:
+    how, places = programs(3, 4, 5)
+    found = only(twice(*(churn(p.address, SERVICE, n) for p, n in zip(places, (3_180, 3_140, 3_130), strict=True)),
+                       busy(CLIENT, FAR, 550), dropped=9, **how))  # fmt: skip
+    assert sorted(p.process.pid for p in found.parties if p.role == "culprit" and p.process) == [3, 4, 5]
+    assert found.title.startswith("3 gateway processes fill the connection tracking table with 9,450 short connections")
+    assert found.summary.startswith("3 gateway processes fill the conntrack table")
+    for pid in (3, 4, 5):
+        assert said_of(found, f"that gateway (pid {pid}) opened") is not None
+        assert f"gateway (pid {pid}) opens " in " ".join(found.explanation)
+
+
+def test_of_several_the_same_names_are_counted_beside_others() -> None:
+    how, places = programs(3, 4)
+    groups = [churn(p.address, SERVICE, 3_200) for p in places]
+    found = only(twice(*groups, idle(CLIENT, SERVICE, 3_100), **how))
+    assert found.title.startswith(f"2 gateway processes and {CLIENT} fill the")
+
+
+def test_the_title_names_a_destination_only_if_it_is_that_of_all() -> None:
+    found = filled_by(churn(POD.address, SERVICE, 2_700), churn(OTHER.address, FAR, 2_600))
+    assert found.title.startswith("shop/web-1 and shop/api-2 fill the")
+    assert "to several destinations" in found.title
+
+
 def test_pods_of_one_workload_are_one_culprit() -> None:
     pods = [PodAt(n, "job") for n in range(1, 11)]
     found = only(twice(*(churn(p.address, SERVICE, 970) for p in pods), pods=pods))
     assert sorted(in_role(found, "culprit")) == sorted(f"job-{n}" for n in range(1, 11))
     assert (found.confidence, found.shape) == ("proven", "churn")
-    assert found.title.startswith("10 pods of one workload (shop/job-1 and others) fills")
+    assert found.title.startswith("10 pods of one workload (shop/job-1 and others) fill the")
 
 
 def test_a_pod_of_that_workload_that_does_not_do_the_same_is_not_named() -> None:
@@ -341,13 +400,13 @@ def test_of_programs_that_share_an_address_those_seen_there_are_candidates() -> 
     assert "it may be app7, app8" in " ".join(found.explanation)
 
 
-def test_what_is_inferred_from_sockets_that_are_gone_is_likely_at_most() -> None:
+def test_what_is_inferred_from_sockets_that_are_gone_is_possible_at_most() -> None:
     by_pid = {7: Workload(process=process(7), netns=HOST)}
     some = twice(*CROWD, churn(HOST_ADDRESS, SERVICE, 5_300), by_pid=by_pid, sockets=[opened(7, SERVICE, 3)])
     first, second = some.snapshots
     more = replace(second.samples["sockets"], groups=(opened(7, SERVICE, 9),))  # type: ignore[type-var]
     found = only(replace(some, snapshots=(first, replace(second, samples={**second.samples, "sockets": more}))))
-    assert (in_role(found, "culprit"), found.confidence) == (["app7"], "likely")
+    assert (in_role(found, "culprit"), found.confidence) == (["app7"], "possible")
 
 
 def test_a_sender_without_handshake_can_invent_its_address() -> None:
@@ -422,7 +481,81 @@ def test_entries_that_were_not_read_lower_the_share_that_is_known() -> None:
     assert found.confidence == "likely"
 
 
+# --- Who tries and is dropped ------------------------------------------------------------------------------------
+
+
+def beside(drops: int, group: FlowGroup, sockets: Sequence[SocketGroup] = ()) -> Finding:
+    """The finding where so many packets were dropped within ten seconds."""
+    return only(twice(*CROWD, group, pods=[POD], dropped=drops, sockets=[opened(9, FAR, 1), *sockets]))
+
+
+CHURN = churn(POD.address, SERVICE, 5_300)
+"""440 of the last ten seconds."""
+
+
+@pytest.mark.parametrize(("drops", "sure"), [(4_400, "proven"), (4_500, "possible")])
+def test_where_far_more_is_dropped_than_the_one_named_opens_somebody_else_may_be_the_one(drops: int, sure: str) -> None:
+    found = beside(drops, CHURN)
+    assert (in_role(found, "culprit"), found.confidence) == (["web-1"], sure)
+    assert ("somebody else may try to open far more" in " ".join(found.explanation)) is (sure == "possible")
+
+
+@pytest.mark.parametrize(("waiting", "sure"), [(455, "possible"), (456, "proven")])
+def test_whoever_is_seen_to_wait_for_an_answer_is_dropped_itself(waiting: int, sure: str) -> None:
+    """5,000 a second; 44 entries a second are new."""
+    sockets = [opened(7, SERVICE, waiting, netns=POD.netns, state="syn-sent")]
+    assert beside(50_000, CHURN, sockets).confidence == sure
+    established = [opened(7, SERVICE, waiting, netns=POD.netns)]
+    assert beside(50_000, CHURN, established).confidence == "possible"
+
+
+def test_few_drops_say_nothing_of_a_burst_that_is_over() -> None:
+    assert beside(100, replace(CHURN, ages=ages(5_300, 70))).confidence == "likely"
+    assert beside(101, replace(CHURN, ages=ages(5_300, 70))).confidence == "possible"
+
+
+def test_whoever_keeps_idle_connections_need_not_open_any() -> None:
+    sockets = [opened(7, SERVICE, 5_300, netns=POD.netns)]
+    found = beside(50_000, idle(POD.address, SERVICE, 5_300), sockets)
+    assert (found.confidence, found.shape) == ("proven", "idle-established")
+
+
+@pytest.mark.parametrize(("open_ones", "sure"), [(2_649, "likely"), (2_650, "proven")])
+def test_idle_entries_without_sockets_may_be_of_somebody_before(open_ones: int, sure: str) -> None:
+    sockets = [opened(7, SERVICE, open_ones, netns=POD.netns)]
+    assert filled_by(idle(POD.address, SERVICE, 5_300), sockets=sockets).confidence == sure
+
+
+@pytest.mark.parametrize(("minutes", "named"), [(20, ["web-1"]), (2, [])])
+def test_entries_that_were_quiet_before_it_was_started_are_not_held_against_it(minutes: int, named: list[str]) -> None:
+    late = PodAt(1)
+    container = replace(late.workload.container, started=BEGIN - timedelta(minutes=minutes))
+    late.workload = replace(late.workload, container=container)
+    found = only(twice(*CROWD, idle(late.address, SERVICE, 5_300, age=900), pods=[late]))
+    assert in_role(found, "culprit") == named
+
+
 # --- What is said of it ------------------------------------------------------------------------------------------
+
+
+def test_every_number_of_a_finding_is_explained_where_they_differ() -> None:
+    """The title has one kind, a line one destination, the party all kinds."""
+    groups = [churn(POD.address, SERVICE, 4_000), churn(POD.address, FAR, 700), unanswered(POD.address, FAR, 600)]
+    found = filled_by(*groups)
+    assert "with 4,700 short connections" in found.title
+    (culprit,) = [p for p in found.parties if p.role == "culprit"]
+    said = [(e.statement, e.value) for e in found.evidence if "that shop/web-1 opened" in e.statement]
+    assert said == [
+        ("Entries of short connections that are over that shop/web-1 opened to 10.96.0.20:443", 4_000),
+        ("Of that kind, to every destination, that shop/web-1 opened", 4_700),
+        ("In all that shop/web-1 opened (4,700 of short connections + 600 without an answer), "
+         "55 % of all tracked connections", culprit.entries),
+    ]  # fmt: skip
+
+
+def test_a_number_that_is_all_there_is_is_said_once() -> None:
+    found = filled_by(churn(POD.address, SERVICE, 5_300))
+    assert [e.value for e in found.evidence if "that shop/web-1 opened" in e.statement] == [5_300]
 
 
 def test_reuse_would_need_only_what_is_open_at_one_time() -> None:
@@ -470,32 +603,65 @@ def test_pods_of_different_workloads_need_not_be_spread() -> None:
 def test_both_addresses_of_a_service_are_shown() -> None:
     answered = Endpoint("10.244.3.3", 8443)
     found = filled_by(churn(POD.address, SERVICE, 5_300, answered_by=answered))
-    assert [p.endpoint for p in found.parties if p.role == "peer"] == [SERVICE, answered]
+    peers = [(p.endpoint, p.effect) for p in found.parties if p.role == "peer"]
+    assert peers == [(SERVICE, "the Service that was asked for"), (answered, UNSET)]
+    as_it_is = filled_by(churn(POD.address, SERVICE, 5_300))
+    assert [(p.endpoint, p.effect) for p in as_it_is.parties if p.role == "peer"] == [(SERVICE, UNSET)]
 
 
 def test_a_larger_table_is_one_in_which_the_present_number_is_calm() -> None:
     (enlarge,) = [r.command for r in filled_by(busy(POD.address, SERVICE, 5_300)).remedies if r.action == "tune"]
-    assert enlarge == (
-        "sysctl -w net.netfilter.nf_conntrack_max=20000 && echo 10000 > /sys/module/nf_conntrack/parameters/hashsize"
-    )
+    assert enlarge == "sysctl -w net.netfilter.nf_conntrack_max=20000"
+
+
+@pytest.mark.parametrize(("buckets", "more"), [
+    (4_999, " && echo 5000 > /sys/module/nf_conntrack/parameters/hashsize"), (5_000, ""), (65_536, ""),
+])  # fmt: skip
+def test_buckets_are_only_made_where_there_are_too_few(buckets: int, more: str) -> None:
+    found = filled_by(busy(POD.address, SERVICE, 5_300), buckets=buckets)
+    (enlarge,) = [r for r in found.remedies if "nf_conntrack_max" in (r.command or "")]
+    assert enlarge.command == f"sysctl -w net.netfilter.nf_conntrack_max=20000{more}"
+    assert ("new buckets stop packets" in enlarge.risk) is bool(more)
 
 
 @pytest.mark.parametrize(("group", "setting"), [
     (churn(POD.address, SERVICE, 5_300), "tcp_timeout_time_wait=30"),
     (idle(POD.address, SERVICE, 5_300), "tcp_timeout_established=86400"),
     (unanswered(POD.address, SERVICE, 5_300), "tcp_timeout_syn_sent=30"),
-    (names(POD.address, SERVICE, 5_300, protocol="udp"), "udp_timeout=10"),
+    (names(POD.address, DNS, 5_300), "udp_timeout=10"),
+    (names(POD.address, DNS, 5_300, assured=True), "udp_timeout_stream=60"),
+    (churn(POD.address, DNS, 5_300), "tcp_timeout_time_wait=30"),
+    (names(POD.address, FAR, 5_300), "udp_timeout=10"),
+    (churn(POD.address, SERVICE, 5_300, state="fin-wait"), "tcp_timeout_fin_wait=30"),
+    (unanswered(POD.address, FAR, 5_300, protocol="udp", state="none"), "udp_timeout=10"),
+    (unanswered(POD.address, FAR, 5_300, protocol="icmp", state="none"), "icmp_timeout=10"),
 ])  # fmt: skip
-def test_a_shorter_timeout_is_that_of_the_kind(group: FlowGroup, setting: str) -> None:
-    to_dns = replace(group, destination=Endpoint("10.96.0.10", 53)) if group.protocol == "udp" else group
-    commands = [r.command for r in filled_by(to_dns).remedies]
-    assert f"sysctl -w net.netfilter.nf_conntrack_{setting}" in commands
+def test_a_shorter_timeout_is_that_of_protocol_and_state(group: FlowGroup, setting: str) -> None:
+    commands = [r.command for r in filled_by(group).remedies if "timeout" in (r.command or "")]
+    assert commands == [f"sysctl -w net.netfilter.nf_conntrack_{setting}"]
 
 
-def test_a_timeout_that_is_short_already_is_not_shortened() -> None:
-    short = {"tcp_timeout_time_wait": 30}
-    found = filled_by(churn(POD.address, SERVICE, 5_300), timeouts=short)
+@pytest.mark.parametrize(("closing", "fits"), [(2_650, False), (2_649, True)])
+def test_where_no_single_timeout_fits_none_is_shortened(closing: int, fits: bool) -> None:
+    groups = [churn(POD.address, SERVICE, 5_300 - closing), churn(POD.address, SERVICE, closing, state="fin-wait")]
+    found = [r for r in filled_by(*groups).remedies if "timeout" in (r.command or "")]
+    assert [r.command for r in found] == ["sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=30"] * fits
+    assert [r.effect for r in found] == ["2,651 of these 5,300 entries would stay 4.0 times shorter"] * fits
+
+
+def test_a_state_that_ends_soon_anyway_has_no_shorter_timeout() -> None:
+    found = filled_by(churn(POD.address, SERVICE, 5_300, state="close", ages=over(5_300, 10)))
     assert not [r for r in found.remedies if "timeout" in (r.command or "")]
+
+
+@pytest.mark.parametrize(("timeouts", "shortened"), [
+    ({"tcp_timeout_time_wait": 30}, False), ({"tcp_timeout_time_wait": 31}, True), ({}, False),
+])  # fmt: skip
+def test_a_timeout_that_is_short_already_or_not_known_is_not_shortened(
+    timeouts: dict[str, int], shortened: bool
+) -> None:
+    found = filled_by(churn(POD.address, SERVICE, 5_300), timeouts=timeouts)
+    assert any("timeout" in (r.command or "") for r in found.remedies) is shortened
 
 
 def test_tracking_is_only_given_up_where_nothing_is_translated() -> None:

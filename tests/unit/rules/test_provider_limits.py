@@ -78,6 +78,23 @@ def test_a_device_that_comes_or_was_reset_has_no_rise() -> None:
     assert findings(node(ena(pps_allowance_exceeded=90), ena()), RULE) == []
 
 
+def test_what_rose_after_a_reset_counts() -> None:
+    found = finding(node(ena(), ena(pps_allowance_exceeded=-900), ena(pps_allowance_exceeded=-900 + MANY)), RULE)
+    assert f"{MANY} packets" in found.title
+
+
+def test_a_device_that_is_missing_in_one_reading_is_compared_over_it() -> None:
+    found = finding(node(ena(), Devices(unread=1), ena(pps_allowance_exceeded=MANY)), RULE)
+    assert f"{MANY} packets" in found.title
+
+
+def test_devices_that_did_not_answer_are_said_where_the_others_are_cleared() -> None:
+    silent = Devices(by_name=ena().by_name, unread=2)
+    (answer,) = answers(node(silent, silent), RULE)
+    assert isinstance(answer, Cleared)
+    assert answer.sensitivity.endswith("of 1 devices; 2 more did not say what they count")
+
+
 def test_old_totals_are_cleared_with_each_reading() -> None:
     (answer,) = answers(rose(), RULE)
     assert isinstance(answer, Cleared)

@@ -13,10 +13,10 @@ from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.finding import Cleared, Finding, NotApplicable, NotChecked, Party
 from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Recording
-from whodunnet.model.sockets import Endpoint, SocketGroup
+from whodunnet.model.sockets import Endpoint, SocketGroup, Sockets
 from whodunnet.rules.catalogue import catalogue
 
-from .nodes import answers, finding, findings, parties
+from .nodes import ages, answers, finding, findings, parties
 from .tracking import (
     ALIVE,
     DEAD,
@@ -42,6 +42,7 @@ RULE = "service-hang"
 ENTRY = catalogue()[RULE]
 GONE = Endpoint("203.0.113.77", 443)
 ELSEWHERE = Endpoint("203.0.113.5", 443)
+ALL_SOCKETS = Sockets(method="bpf", groups=())
 FLOOR, SCAN = int(ENTRY.limit("min_entries")), int(ENTRY.limit("scan_targets"))
 
 
@@ -129,7 +130,8 @@ def test_fewer_connects_than_the_floor_are_none() -> None:
 
 
 def test_the_floor_has_to_be_reached_at_both_ends() -> None:
-    node = tables(table(connecting(GONE, FLOOR - 1)), table(connecting(GONE, FLOOR, idle=10)))
+    few = connecting(GONE, FLOOR - 1)
+    node = tables(table(few), table(replace(few, ages=ages(FLOOR - 1, 10)), connecting(GONE, 1, source=OTHER_POD)))
     assert said(node) == []
 
 
@@ -147,8 +149,95 @@ def test_a_client_that_starts_before_its_server_is_none() -> None:
 
 
 def test_what_nobody_tries_any_more_is_of_the_past() -> None:
-    node = hang(connecting(GONE, 9, idle=60))
-    assert said(node) == []
+    assert said(hang(connecting(GONE, 9, idle=60), sockets=[[], []])) == []
+
+
+UNSEEN: dict[str, dict[str, Any]] = {
+    "no sockets": {},
+    "namespaces": {"sockets": Sockets(method="sock_diag", groups=(), netns_unread=1)},
+    "processes": {"sockets": Sockets(method="sock_diag", groups=(), all_processes=False)},
+    "rights": {"sockets": Sockets(method="sock_diag", groups=(), missing_capability="CAP_BPF")},
+    "too many": {"sockets": Sockets(method="bpf", groups=(), other_sockets=1)},
+    "addresses": {"sockets": ALL_SOCKETS, "addresses": replace(PLACES, netns_unread=1)},
+    "more addresses": {"sockets": ALL_SOCKETS, "addresses": replace(PLACES, left_out=1)},
+    "no addresses": {"sockets": ALL_SOCKETS, "addresses": None},
+}
+
+
+def held(*groups: FlowGroup, sockets: Sockets | None = None, **other: Any) -> Recording:
+    """The same at two moments; sockets as they are given."""
+    node = hang(*groups, **other)
+    more = {} if sockets is None else {"sockets": sockets}
+    return replace(node, snapshots=tuple(replace(s, samples={**s.samples, **more}) for s in node.snapshots))
+
+
+@pytest.mark.parametrize("unseen", UNSEEN)
+def test_what_nobody_is_seen_to_try_is_possible_while_not_everybody_is_in_sight(unseen: str) -> None:
+    node = held(connecting(GONE, 9, idle=60), flow(ELSEWHERE, 1), **UNSEEN[unseen])
+    assert said(node) == [("black-hole", "info", "possible")]
+    assert "not all in sight" in finding(node, RULE).explanation[-1]
+    assert said(held(connecting(GONE, FLOOR - 1, idle=60), **UNSEEN[unseen])) == []
+
+
+def test_the_sockets_of_openers_elsewhere_are_never_in_sight() -> None:
+    node = held(connecting(GONE, 9, idle=60, source=REMOTE), sockets=ALL_SOCKETS)
+    assert said(node) == [("black-hole", "info", "possible")]
+
+
+def test_a_name_server_that_nobody_asks_any_more_is_of_the_past() -> None:
+    """A question anew does renew its entry."""
+    assert said(hang(question(9, replied=False, ages=ages(9, 15)))) == []
+
+
+def test_sockets_are_counted_and_not_what_was_given_up() -> None:
+    node = hang(connecting(GONE, 16), sockets=[[waiting(GONE, 8)]] * 2)
+    found = finding(node, RULE)
+    assert found.title.endswith(": 8 connects wait")
+    (who,) = parties(found, "victim")
+    assert (who.effect, pods([who])) == ("waits for an answer (8 sockets)", ["web"])
+    assert (found.evidence[0].value, found.evidence[0].unit) == (16, "entries")
+    assert "also of attempts given up within the last 120 s" in found.evidence[0].statement
+
+
+def test_only_who_still_waits_is_a_victim_where_sockets_tell() -> None:
+    other = connecting(GONE, 16, source=OTHER_POD)
+    node = hang(other, connecting(GONE, 4), sockets=[[waiting(GONE, 4)]] * 2)
+    assert pods(parties(finding(node, RULE), "victim")) == ["web"]
+
+
+@pytest.mark.parametrize(
+    "other", [{"source": REMOTE}, {"addresses": replace(PLACES, netns_unread=1)}, {"sockets": [[], []]}]
+)
+def test_entries_are_counted_where_sockets_do_not_tell(other: dict[str, Any]) -> None:
+    source = {"source": other["source"]} if "source" in other else {}
+    given = {"sockets": [[waiting(GONE, 8)]] * 2, **{k: v for k, v in other.items() if k != "source"}}
+    found = finding(hang(connecting(GONE, 16, **source), **given), RULE)
+    assert found.title.endswith(": 16 connects are without an answer")
+    assert [p.effect for p in parties(found, "victim") if "16 entries" in str(p.effect)]
+
+
+def test_sockets_that_wait_for_one_of_two_dead_endpoints_are_not_counted_for_either() -> None:
+    dead = [connecting(SERVICE, n, answered_by=by) for n, by in ((6, DEAD), (5, ALIVE))]
+    titles = [f.title for f in findings(hang(*dead, sockets=[[waiting(SERVICE, 4)]] * 2), RULE)]
+    assert [t.rsplit(": ", 1)[1] for t in titles] == [
+        "6 connects are without an answer",
+        "5 connects are without an answer",
+    ]
+
+
+def test_nothing_is_said_of_tries_by_the_age_of_entries() -> None:
+    """Since Linux 5.19 a repeated SYN does not renew its entry."""
+    found = finding(hang(connecting(GONE, 9, idle=60), sockets=[[waiting(GONE, 9)]] * 2), RULE)
+    said_so = " ".join(f"{e.statement} {e.repeat}" for e in found.evidence)
+    assert not any(word in said_so for word in ("tried again", "given up, or tried rarely", "twice", "idle"))
+    assert "ss -tno state syn-sent" in said_so
+
+
+def test_the_time_without_an_answer_is_said_in_words_that_can_be_understood() -> None:
+    (lasts,) = (e for e in finding(hang(connecting(GONE, 9), moments=3), RULE).evidence if e.unit == "seconds")
+    assert (lasts.statement, lasts.value) == ("In 3 readings, without any answer for", 10.0)
+    (lasts,) = (e for e in finding(dropped(), RULE).evidence if e.unit == "seconds")
+    assert lasts.statement == "In 2 readings, waiting without an entry for"
 
 
 def test_sockets_that_wait_show_that_it_is_still_tried() -> None:
@@ -409,6 +498,11 @@ def test_a_table_without_room_drops_by_itself(name: str) -> None:
     assert said(statistics(0, 1, name=name)) == []
     assert said(statistics(5, 5, name=name)) == POSSIBLE
     assert said(statistics(0, 0, name=name)) == LIKELY
+
+
+def test_where_drops_are_not_counted_the_table_may_have_been_full() -> None:
+    uncounted = table(flow(ELSEWHERE, 1), statistics={})
+    assert said(tables(uncounted, uncounted, addresses=place(), sockets=[[waiting(GONE, 9)]] * 2)) == POSSIBLE
 
 
 def test_entries_that_are_not_known_may_be_the_ones() -> None:
