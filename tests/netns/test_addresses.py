@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from netns.namespace import wait_until
+from whodunnet.collectors import addresses
 from whodunnet.collectors.addresses import AddressesCollector
 from whodunnet.collectors.snapshots import COLLECTORS, SnapshotTaker
 from whodunnet.kernel import namespaces
@@ -167,6 +168,19 @@ def test_a_namespace_that_only_a_process_keeps_is_read(kept: ExitStack) -> None:
     assert holder.stdout.readline() == b"ready\n"
     number = Path(f"/proc/{holder.pid}/ns/net").stat().st_ino
     assert [a.address for a in collect().by_netns[number]] == ["192.0.2.7"]
+
+
+def test_more_addresses_than_are_kept_are_counted_and_the_others_kept(
+    kept: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel answers in several parts, of which only the first ones are read."""
+    place = Place(kept)
+    many = "".join(f"addr add 10.7.{n >> 8}.{n & 255}/32 dev lo\n" for n in range(1000))
+    run(f"ip -n {place.name} -batch -", many)
+    monkeypatch.setattr(addresses, "ADDRESSES_PER_NETNS", 5)
+    reading = collect()
+    assert [a.device for a in reading.by_netns[place.number]] == ["lo"] * 5
+    assert reading.left_out >= 1
 
 
 def test_namespaces_that_come_and_go_meanwhile_do_no_harm(kept: ExitStack) -> None:

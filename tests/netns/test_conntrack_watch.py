@@ -380,6 +380,7 @@ def test_it_ends_by_itself_after_its_time(plain_net: OwnNet) -> None:
 def test_without_the_right_it_says_which(plain_net: OwnNet) -> None:
     done = in_namespace(plain_net.router, "--for", "1s", rights=nobody_with())
     assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("whodunnet: tracked connections cannot be watched: ")
     assert "CAP_NET_ADMIN" in done.stderr
     assert "Traceback" not in done.stderr
 

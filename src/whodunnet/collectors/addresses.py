@@ -80,10 +80,16 @@ def read_here(room: int) -> tuple[tuple[DeviceAddress, ...], int]:
     at_most = min(room, ADDRESSES_PER_NETNS)
     with RouteSocket() as netlink:
         found = netlink.addresses(ADDRESSES_PER_NETNS)
-        kept = [address for address in found if not _is_everywhere(address.packed)]
-        left_out = max(0, len(kept) - at_most)
-        links = netlink.links(ADDRESSES_PER_NETNS) if kept[:at_most] else {}
+    kept = [address for address in found if not _is_everywhere(address.packed)]
+    left_out = max(0, len(kept) - at_most, len(found) - ADDRESSES_PER_NETNS)
+    links = _links() if kept[:at_most] else {}
     return tuple(_device_address(address, links) for address in kept[:at_most]), left_out
+
+
+def _links() -> dict[int, Link]:
+    """By a socket of its own: that of a dump which was not read to its end takes no other request."""
+    with RouteSocket() as netlink:
+        return netlink.links(ADDRESSES_PER_NETNS)
 
 
 def _is_everywhere(packed: bytes) -> bool:

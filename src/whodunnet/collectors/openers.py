@@ -23,7 +23,7 @@ from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.flow_event import FlowEvent
 from whodunnet.model.flow_owners import FlowOwner, FlowOwners, is_loopback
 from whodunnet.model.sockets import Endpoint
-from whodunnet.model.workload import Workload, Workloads
+from whodunnet.model.workload import Pod, Workload, Workloads
 
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -45,12 +45,13 @@ class Openers:
     """Use it in a `with` block, from one thread.
 
     failure: why addresses or workloads could not be read the last time. readings: how often they were.
-    unasked: idle times not asked for, because there were too many at once.
+    unasked: idle times not asked for, because there were too many at once. addresses: None if they were not read.
     """
 
     def __init__(self, roots: Roots, node: int, clock: Clock = time.monotonic, cpu: Clock = time.process_time) -> None:
         """node: inode number of the network namespace that is watched."""
         self.failure: str | None = None
+        self.addresses: Addresses | None = None
         self.readings = 0
         self.unasked = 0
         self._roots, self._node, self._clock, self._cpu = roots, node, clock, cpu
@@ -71,6 +72,11 @@ class Openers:
         """Read again if it is time."""
         if self._due(REFRESH_SECONDS):
             self._read()
+
+    @property
+    def pods(self) -> tuple[Pod, ...]:
+        """Those with an address of their own that were met here."""
+        return tuple(workload.pod for workload in self._known.by_netns.values() if workload.pod is not None)
 
     def of(self, event: FlowEvent) -> FlowOwner:
         """Whoever opened the entry; kind "unread" where nobody has looked since that address was first met."""
@@ -122,6 +128,7 @@ class Openers:
                 workloads = self._workloads.attribute((), netns=addresses.by_netns, shared_netns={self._node})
             except UnreadableError as error:
                 self.failure = str(error)
+        self.addresses, self._known = addresses, workloads
         self._owners = FlowOwners(Conntrack(loaded=True, netns=self._node), addresses, (), workloads)
         self._places = addresses.namespaces() if addresses is not None else {}
         self._found: dict[str, FlowOwner] = {}

@@ -164,25 +164,27 @@ class _Reading:
         return _merge(workloads)
 
     def _only_program(self, pids: list[int], netns: int, known: Mapping[int, _Attributed]) -> _Attributed | None:
-        """The oldest of these processes if they all are of one program, and none of a container."""
+        """The process that the others come from, if all run one program, and none in a container."""
         if len(pids) > MAX_PROCESSES_PER_NETNS or not _FIRST_PROCESSES.isdisjoint(pids):
             return None
         programs: set[str | None] = set()
-        started: dict[int, int] = {}
+        parents: dict[int, int] = {}
         for pid in pids:
             try:
-                started[pid] = read_stat(self._roots, pid).started_ticks
+                parents[pid] = read_stat(self._roots, pid).parent
                 contained = self._workload_of(read_cgroup(self._roots, pid), pid).container is not None
             except UnreadableError:
                 continue  # it ended meanwhile
             programs.add(read_executable(self._roots, pid))
             if contained or len(programs) > 1:
                 return None
+        first = [pid for pid, parent in parents.items() if parent not in parents]
+        if len(first) != 1:
+            return None  # none is left; or several were started apart, perhaps two scripts of one interpreter
         try:
-            oldest = min(started, key=lambda pid: (started[pid], pid))
-            found = self.attribute(oldest, None, known.get(oldest))
-        except (ValueError, UnreadableError):
-            return None  # none is left
+            found = self.attribute(first[0], None, known.get(first[0]))
+        except UnreadableError:
+            return None
         return found if found.workload.netns == netns else None
 
     def _workload_of(self, cgroups: tuple[CgroupLine, ...], pid: int | None) -> Workload:

@@ -86,6 +86,15 @@ def test_beyond_the_room_there_is_addresses_are_counted(play: Play, monkeypatch:
     assert [(len(found), left_out) for found, left_out in map(read_here, (0, 3, 50))] == [(0, 6), (3, 3), (5, 1)]
 
 
+def test_addresses_that_were_not_read_are_counted_whatever_those_before_them_are(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(addresses, "ADDRESSES_PER_NETNS", 5)
+    play([InterfaceAddress(1, b"\x7f\0\0\1", 8), *map(four, range(100))])
+    found, left_out = read_here(50)
+    assert (len(found), left_out) == (5, 1)
+
+
 def test_all_namespaces_share_one_bound(play: Play, roots: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses, "ADDRESSES_LIMIT", 3)
     play([four(n) for n in range(4)])

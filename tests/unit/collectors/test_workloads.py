@@ -180,13 +180,13 @@ def test_a_namespace_of_two_pods_is_nobodys(node: Path) -> None:
     assert WorkloadsCollector(Roots.below(node)).attribute([], netns=[netns]).by_netns == {}
 
 
-def programs(node: Path, *paths: str) -> list[int]:
-    """Processes of the machine in a namespace of their own, the youngest first."""
+def programs(node: Path, *paths: str, apart: bool = False) -> list[int]:
+    """Processes of the machine in a namespace of their own; the last has forked the others, or they began apart."""
     pids = list(range(7000, 7000 + len(paths)))
     for pid, path in zip(pids, paths, strict=True):
         place = shutil.copytree(node / f"proc/{SSHD}", node / f"proc/{pid}", symlinks=True)
         stat = (place / "stat").read_text().replace(f"{SSHD} (sshd)", f"{pid} (tool)").split()
-        stat[21] = str(9000 - pid)
+        stat[3] = "1" if apart or pid == pids[-1] else str(pids[-1])
         (place / "stat").write_text(" ".join(stat))
         for name, target in (("exe", path), ("ns/net", str(node / "netns/tools"))):
             (place / name).unlink()
@@ -208,20 +208,25 @@ def sole(node: Path, tools: int) -> Callable[..., Workloads]:
     return lambda **more: collector.attribute([], netns=[tools], **more)
 
 
-def test_the_one_program_of_a_namespace_is_its_oldest_process(
+def test_the_one_program_of_a_namespace_is_the_process_that_forked_the_others(
     node: Path, tools: int, sole: Callable[..., Workloads]
 ) -> None:
-    *_, oldest = programs(node, "/usr/bin/proxy", "/usr/bin/proxy", "/usr/bin/proxy")
+    *_, first = programs(node, "/usr/bin/proxy", "/usr/bin/proxy", "/usr/bin/proxy")
     found = sole()
     assert found.by_netns == {}
     (workload,) = found.sole_by_netns.values()
     assert workload.process is not None
     assert (workload.process.pid, workload.process.comm, workload.process.exe, workload.process.state) == (
-        oldest, "tool", "/usr/bin/proxy", "sleeping",
+        first, "tool", "/usr/bin/proxy", "sleeping",
     )  # fmt: skip
     assert workload.process.started is not None
     assert (workload.netns, workload.unit) == (tools, "ssh.service")
     assert sole() == found
+
+
+def test_two_scripts_of_one_interpreter_are_two_programs(node: Path, sole: Callable[..., Workloads]) -> None:
+    programs(node, "/usr/bin/python3", "/usr/bin/python3", apart=True)
+    assert sole().sole_by_netns == {}
 
 
 def test_a_namespace_of_two_programs_is_nobodys_alone(node: Path, sole: Callable[..., Workloads]) -> None:
