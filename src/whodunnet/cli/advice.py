@@ -22,13 +22,19 @@ _BUNDLE = "WHODUNNET_BUNDLE"
 
 
 def advice(
-    place: Place, support: Support, argv: Sequence[str], environment: Mapping[str, str], refused: str | None = None
+    place: Place,
+    support: Support,
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    refused: str | None = None,
+    also: Sequence[str] = (),
 ) -> list[str]:
     """The command line with everything whodunnet can use, and what is missing without it; empty if nothing is.
 
-    argv, environment: as we were started. refused: why BPF did not load, if it was tried.
+    argv, environment: as we were started. refused: why BPF did not load, if it was tried. also: capabilities that this
+    command needs beyond NEEDED.
     """
-    missing = missing_rights(place, support, refused)
+    missing = missing_rights(place, support, refused, also)
     if not missing:
         return []
     lacking = f"Missing here: {_listed(missing)}."
@@ -39,11 +45,11 @@ def advice(
     return [f"{begin} would be seen with: {command}", *placeholders, lacking]
 
 
-def missing_rights(place: Place, support: Support, refused: str | None = None) -> list[str]:
+def missing_rights(place: Place, support: Support, refused: str | None = None, also: Sequence[str] = ()) -> list[str]:
     """What we lack, in the words of capabilities(7) and of container runtimes."""
     held = support.capabilities if place.host_user else frozenset[str]()
     held = held | _ADMIN_STANDS_FOR if "CAP_SYS_ADMIN" in held else held
-    missing = [name for name in NEEDED if name not in held]
+    missing = [name for name in (*also, *NEEDED) if name not in held]
     if not place.host_user:
         missing.append("rights outside of our user namespace")
     if not place.host_pids:
@@ -64,9 +70,9 @@ def refusal(recording: Recording) -> str | None:
     return None if sockets is None or sockets.missing_capability is not None else sockets.fallback_reason
 
 
-def show_advice(place: Place, support: Support, refused: str | None = None) -> list[str]:
+def show_advice(place: Place, support: Support, refused: str | None = None, also: Sequence[str] = ()) -> list[str]:
     """Advice for this very command."""
-    return advice(place, support, [_program(), *sys.argv[1:]], os.environ, refused)
+    return advice(place, support, [_program(), *sys.argv[1:]], os.environ, refused, also)
 
 
 def _command(

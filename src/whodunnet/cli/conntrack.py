@@ -5,10 +5,13 @@ from __future__ import annotations
 import click
 from click.core import ParameterSource
 
+from whodunnet.cli.advice import show_advice
 from whodunnet.cli.duration import Duration
 from whodunnet.cli.pods import PODS_HELP, PodsFile
 from whodunnet.cli.watch import Watch
 from whodunnet.errors import UnreadableError, UsageError
+from whodunnet.kernel.host import Place
+from whodunnet.kernel.support import Support
 from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Recording
 from whodunnet.report.pod_names import PodNames
@@ -18,6 +21,8 @@ SORTS = ("entries", "growth", "unreplied")
 GROWTH_SECONDS = 3.0
 COLLECTORS = ("conntrack", "addresses", "sockets")
 EXIT_UNREAD = 2
+NEEDED = ("CAP_NET_ADMIN",)
+"""Beyond what other commands need."""
 
 
 @click.command()
@@ -62,7 +67,7 @@ def command(
     with Watch(COLLECTORS, bpf=not no_bpf) as watch:
         watch.watch(window)
         recording = watch.recording
-    require_table(recording)
+    require_table(recording, watch)
     table = tabulate_flows(recording, by=by, sort=sort, top=top, pods=pods)  # type: ignore[arg-type]
     if form == "json":
         from whodunnet.report.flow_table import render_flow_json
@@ -73,6 +78,9 @@ def command(
         from whodunnet.report.flow_table import render_flow_table
 
         render_flow_table(table, make_console())
+    if not table.answers or (table.attribution is not None and table.attribution.not_seen):
+        for line in show_advice(watch.place, watch.support, also=NEEDED):
+            click.echo(line, err=True)
     context.exit(0 if table.answers else EXIT_UNREAD)
 
 
@@ -86,10 +94,19 @@ def refuse_beside_watch(context: click.Context) -> None:
             )
 
 
-def require_table(recording: Recording) -> None:
-    """Raises UnreadableError with the collector's reason if its newest reading failed."""
+def require_table(recording: Recording, watch: Watch) -> None:
+    """Raises click.ClickException with the collector's reason, and what would help, if its newest reading failed."""
     failure = recording.failure("conntrack")
     if failure is None:
         return
     assert isinstance(failure, Failure)
-    raise UnreadableError(failure.reason, failure.code, failure.missing_capability)
+    error = UnreadableError(failure.reason, failure.code, failure.missing_capability)
+    raise refused("the table of tracked connections cannot be read", error, watch.place, watch.support)
+
+
+def refused(what: str, error: UnreadableError, place: Place, support: Support) -> click.ClickException:
+    """The sentence for what cannot be had; below it, if a right is missing, the command line that has it."""
+    needed = error.missing_capability
+    lines = show_advice(place, support, also=NEEDED) if needed is not None else []
+    reason = str(error) if needed is None or needed in str(error) else f"{error} (needs {needed})"
+    return click.ClickException("\n".join([f"{what}: {reason}", *lines]))

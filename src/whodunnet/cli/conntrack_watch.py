@@ -11,6 +11,7 @@ from functools import partial
 
 import click
 
+from whodunnet.cli.conntrack import refused
 from whodunnet.cli.ending import Ended, ending_signals, interruptible
 from whodunnet.cli.output import Output
 from whodunnet.cli.pace import LineLimit, Rest
@@ -21,7 +22,9 @@ from whodunnet.kernel.host import find_place
 from whodunnet.kernel.netlink.conntrack_events import ConntrackEvents, Setting, read_setting
 from whodunnet.kernel.procfs.conntrack import read_size
 from whodunnet.kernel.roots import Roots
+from whodunnet.kernel.support import read_support
 from whodunnet.model.flow_event import FlowEvent
+from whodunnet.model.text import clean
 from whodunnet.report.console import make_console
 from whodunnet.report.flow_events import (
     FlowLine,
@@ -36,7 +39,7 @@ from whodunnet.report.flow_events import (
     render_summary,
 )
 from whodunnet.report.flow_filter import FlowFilter
-from whodunnet.report.flow_subject import opener
+from whodunnet.report.flow_subject import address_gaps, doubted, opener
 from whodunnet.report.pod_names import PodNames
 
 LINES_A_SECOND = {"text": 100, "json": 2000}
@@ -50,18 +53,24 @@ LAST_BATCHES = 32
 def watch(filters: tuple[str, ...], pods: PodNames | None, seconds: float | None, form: str) -> None:
     """Print changes until the time is over or a signal ends it, then a summary.
 
-    seconds: None is without end. form: "text" or "json". Raises UsageError for a filter, UnreadableError.
+    seconds: None is without end. form: "text" or "json". Raises UsageError for a filter, click.ClickException where
+    there is nothing to watch.
     """
     chosen = FlowFilter(filters)
     place = find_place()
     if place.container is not None and place.host is not None:
         namespaces.join_cgroups(place.roots)
-    with subscribe(place.roots) as (events, setting, node), Openers(place.roots, node) as openers:
-        watching = Watching(events, openers, chosen, pods or PodNames(), form)
-        with ending_signals(), suppress(Ended):
-            click.echo(preface(setting), err=True)  # from here on a signal ends it well
-            watching.run(seconds)
-        summary = watching.finish()
+    try:
+        with subscribe(place.roots) as (events, setting, node), Openers(place.roots, node) as openers:
+            watching = Watching(events, openers, chosen, pods or PodNames(), form)
+            with ending_signals(), suppress(Ended):
+                click.echo(preface(setting), err=True)  # from here on a signal ends it well
+                for pod in chosen.strangers((*openers.pods, *(pods or ()))):
+                    click.echo(f"No pod {clean(pod)} is known here now.", err=True)
+                watching.run(seconds)
+            summary = watching.finish()
+    except UnreadableError as error:
+        raise refused("tracked connections cannot be watched", error, place, read_support(place.roots)) from error
     if form == "json":
         click.echo(render_json_line(summary))
     else:
@@ -141,6 +150,7 @@ class Watching:
             malformed=self._events.malformed,
             unasked=self._openers.unasked,
             names_failure=self._openers.failure,
+            not_read=address_gaps(self._openers.addresses),
             openers=self._by_opener.rows(),
             other_events=self._by_opener.other_events,
         )
@@ -158,7 +168,8 @@ class Watching:
     def _line(self, event: FlowEvent, at: datetime) -> FlowLine | None:
         """With names, and counted; None if a pod is asked for and it is another one."""
         owner, answerer = self._openers.of(event), self._openers.answerer(event)
-        subject, named = opener(owner, self._pods), self._pods.of(event.answered_by.address or "")
+        subject = doubted(opener(owner, self._pods), address_gaps(self._openers.addresses))
+        named = self._pods.of(event.answered_by.address or "")
         at_ends = (*subject.pods, *named, *(w.pod for w in (owner.workload, answerer) if w and w.pod))
         if not self._chosen.matches_pods(at_ends):
             return None

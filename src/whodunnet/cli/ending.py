@@ -10,6 +10,12 @@ from typing import NoReturn
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+def ending_now() -> list[signal.Signals]:
+    """All of them, without SIGHUP under nohup, which has it ignored so that we outlive the terminal."""
+    outlives = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in ENDING if not (outlives and number is signal.SIGHUP)]
+
+
 class Ended(BaseException):
     """A signal has come; the command ends as if its time were over."""
 
@@ -18,14 +24,14 @@ class Ended(BaseException):
 def ending_signals() -> Iterator[None]:
     """Within it, one of these signals raises Ended, and that only inside of `interruptible`; one that comes later than
     that finds nothing left to end."""
-    before = {number: signal.getsignal(number) for number in ENDING}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    before = {number: signal.getsignal(number) for number in ending_now()}
+    signal.pthread_sigmask(signal.SIG_BLOCK, before)
     try:
-        for number in ENDING:
+        for number in before:
             signal.signal(number, _end)
         yield
     finally:
-        while signal.sigtimedwait(ENDING, 0) is not None:
+        while signal.sigtimedwait(before, 0) is not None:
             pass
         for number, handler in before.items():
             signal.signal(number, handler)

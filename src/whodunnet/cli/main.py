@@ -31,8 +31,18 @@ TRACEBACK = "WHODUNNET_TRACEBACK"
 """In the environment as 1: an error of whodunnet itself is raised as it is, for who mends it."""
 
 
+class ReaderGoneError(Exception):
+    """Whoever reads our output has seen enough."""
+
+
 class Verbs(click.Group):
     """Imports a verb's module only when that verb is called, so that --version costs nothing."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # click would end with 1, which means a finding
+            raise ReaderGoneError from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(VERBS)
@@ -84,7 +94,7 @@ def run() -> None:
         _stop(f"there is no option {error.option_name}; there are: {', '.join([*options, '--help'])}")
     except click.ClickException as error:
         _stop(error.format_message())
-    except BrokenPipeError:  # the reader has seen enough; do not let the interpreter complain at exit
+    except ReaderGoneError:  # do not let the interpreter complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(EXIT_UNJUDGED) from None
     except (UsageError, RecordingError) as error:

@@ -11,6 +11,7 @@ import msgspec
 
 from whodunnet.cli.advice import show_advice
 from whodunnet.cli.duration import Duration
+from whodunnet.cli.ending import ending_now
 from whodunnet.cli.size import Size
 from whodunnet.cli.watch import BUSY_SHARE, Watch
 from whodunnet.collectors.snapshots import COLLECTORS, boot_seconds
@@ -24,7 +25,6 @@ from whodunnet.recording.recorder import Recorder
 from whodunnet.recording.redact import Redactor
 from whodunnet.report.quantity import count, duration, size
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LEAST_EVERY_SECONDS = 0.1
 
 
@@ -48,16 +48,16 @@ def command(file: Path, every: float, seconds: float, max_size: int, redact: boo
     try:
         with Recorder(file, max_size) as recorder, Watch(COLLECTORS, bpf=not no_bpf) as watch:
             # Held back until between two snapshots: whatever ends the recording, the last snapshot is whole.
-            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+            signal.pthread_sigmask(signal.SIG_BLOCK, ending_now())
             length = f"every {duration(every)} for {duration(seconds)}"
             click.echo(f"Recording to {file} {length}; Ctrl-C ends it.", err=True)
             kept = keep(recorder, watch, every, seconds, Redactor() if redact else None)
             lines = (*summary(recorder, kept), *show_advice(watch.place, watch.support))
     finally:
         # One that comes with the last snapshot finds nothing left to end.
-        while signal.sigtimedwait(ENDING, 0) is not None:
+        while signal.sigtimedwait(ending_now(), 0) is not None:
             pass
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ending_now())
     for line in lines:
         click.echo(line, err=True)
 
@@ -77,7 +77,7 @@ def keep(recorder: Recorder, watch: Watch, every: float, seconds: float, redacto
         apart = max(every, (now - started) / BUSY_SHARE)
         is_last = due >= seconds
         due = min(seconds, due + apart * max(1, math.ceil((now - begin - due) / apart)))
-        if is_last or signal.sigtimedwait(ENDING, max(0.0, begin + due - now)) is not None:
+        if is_last or signal.sigtimedwait(ending_now(), max(0.0, begin + due - now)) is not None:
             return kept
 
 

@@ -6,6 +6,15 @@ from whodunnet.model.kernel_log import KernelLog
 from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Snapshot
 from whodunnet.model.tcp_memory import TcpMemory
+from whodunnet.report.quantity import duration
+
+SUBJECTS = {
+    "tcp-out-of-memory": "TCP out of memory",
+    "too-many-orphans": "too many orphaned sockets",
+    "conntrack-table-full": "a full conntrack table",
+    "conntrack-table-full-netns": "a full conntrack table of another network namespace",
+}
+"""Kinds of lines in plain words."""
 
 
 def standing_lines(snapshot: Snapshot, seconds: float) -> list[str]:
@@ -36,11 +45,12 @@ def _memory(m: TcpMemory) -> list[str]:
 
 def _log(log: KernelLog, snapshot: Snapshot) -> list[str]:
     return [
-        f"Kernel log: {count:,} line(s) {kind}, the newest {_age(log, kind, snapshot)}"
+        f"Kernel log: {count:,} {'line' if count == 1 else 'lines'} about {SUBJECTS.get(kind, kind)}, "
+        f"the newest {_age(log, kind, snapshot)}"
         for kind, count in sorted(log.counts.items())
     ]
 
 
 def _age(log: KernelLog, kind: str, snapshot: Snapshot) -> str:
     times = [line.boot_seconds for line in log.lines if line.kind == kind and line.boot_seconds is not None]
-    return f"{snapshot.at.boot_seconds - times[-1]:,.0f} s ago" if times else "at an unknown time"
+    return f"{duration(snapshot.at.boot_seconds - times[-1])} ago" if times else "at an unknown time"

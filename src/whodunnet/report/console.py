@@ -17,10 +17,15 @@ def make_console(file: IO[str] | None = None) -> Console:
     """COLUMNS and NO_COLOR are respected; a terminal that cannot show a character gets a question mark for it."""
     from rich.console import Console
 
+    class PipedConsole(Console):
+        def on_broken_pipe(self) -> None:
+            """Rich would end with 1, which means a finding."""
+            raise BrokenPipeError
+
     file = sys.stdout if file is None else file
     if isinstance(file, io.TextIOWrapper):
         file.reconfigure(errors="replace")
-    console = Console(file=file, markup=False, highlight=False, emoji=False)
+    console = PipedConsole(file=file, markup=False, highlight=False, emoji=False)
     if not console.is_terminal and not os.environ.get("COLUMNS", "").isdecimal():
         console.width = PIPED_WIDTH
     return console

@@ -14,7 +14,7 @@ from whodunnet.report.quantity import clock, duration, reading, utc
 
 BADGES: dict[Severity, tuple[str, str, str]] = {
     "critical": ("CRITICAL", "bold white on red", "Traffic is being hurt now."),
-    "warning": ("WARNING", "bold black on yellow", "It will do harm if it goes on."),
+    "warning": ("WARNING", "bold black on yellow", "It does harm already, or will if it goes on."),
     "info": ("INFO", "bold black on cyan", "Worth knowing; no harm seen."),
 }
 BADGE_HANG = 10

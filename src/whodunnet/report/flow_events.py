@@ -17,6 +17,7 @@ from whodunnet.report.flow_subject import Subject, subject_label
 from whodunnet.report.identity import endpoint_name, pod_name
 from whodunnet.report.json import encode
 from whodunnet.report.owner import workload_label
+from whodunnet.report.protocols import NAMES
 from whodunnet.report.quantity import count, duration, size, utc
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class WatchSummary(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", 
 
     openers: most changes first; other_events: of openers beyond those that are kept. not_shown: matched, no line.
     unasked: idle times not asked for, because there were too many at once. names_failure: why openers have no names.
+    not_read: which addresses of this node are not known, so that whoever has one is not found here.
     """
 
     schema: str = SCHEMA
@@ -91,6 +93,7 @@ class WatchSummary(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", 
     malformed: Count = 0
     unasked: Count = 0
     names_failure: str | None = None
+    not_read: tuple[str, ...] = ()
     openers: tuple[OpenerCount, ...] = ()
     other_events: Count = 0
 
@@ -150,7 +153,15 @@ def render_line(line: FlowLine | NotShown | Lost) -> str:
     event = line.event
     idle = "unknown" if line.idle_seconds is None else duration(round(line.idle_seconds, 1))
     moved = "-" if event.bytes is None else size(event.bytes)
-    cells = (event.kind, event.protocol, _state(event), idle, moved, opener_label(line.opener), _flow(line))
+    cells = (
+        event.kind,
+        NAMES.get(event.protocol, event.protocol),
+        _state(event),
+        idle,
+        moved,
+        opener_label(line.opener),
+        _flow(line),
+    )
     return _COLUMNS.format(_time(line.at), *(clean(cell) for cell in cells)).rstrip()
 
 
@@ -160,6 +171,8 @@ def opener_label(opener: Subject) -> str:
         return workload_label(opener.workload)
     if opener.pods:
         return " or ".join(map(pod_name, opener.pods))
+    if opener.perhaps_here:
+        return "not found here"
     return _SHORT.get(opener.kind or "", f"netns {opener.netns}")
 
 
@@ -200,6 +213,8 @@ def _facts(summary: WatchSummary, filters: tuple[str, ...]) -> Iterable[tuple[st
         yield "Idle", f"{count(summary.unasked, 'connection')} closed too close together to ask all their sockets"
     if summary.names_failure:
         yield "Names", f"not known: {summary.names_failure}"
+    for gap in summary.not_read:
+        yield "Not seen", f"{gap}; whoever has those appears as not found here"
 
 
 def _lost(overruns: int, messages: int | None) -> str:

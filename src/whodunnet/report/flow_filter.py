@@ -11,6 +11,7 @@ from whodunnet.kernel.netlink.conntrack_groups import PROTOCOLS, STATES
 from whodunnet.model.flow_event import FlowEvent
 from whodunnet.model.text import clean
 from whodunnet.model.workload import Pod
+from whodunnet.report.protocols import NAMES
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Test = Callable[[FlowEvent], bool]
@@ -37,6 +38,10 @@ class FlowFilter:
     def needs_pods(self) -> bool:
         """Whether `matches_pods` has something to say."""
         return bool(self._pods)
+
+    def strangers(self, pods: Iterable[Pod]) -> list[str]:
+        """Pods that are asked for, as NAMESPACE/NAME, and are none of these."""
+        return sorted("/".join(pod) for pod in self._pods - {(pod.namespace, pod.name) for pod in pods})
 
     def matches(self, event: FlowEvent) -> bool:
         """What can be told by the event alone."""
@@ -93,9 +98,11 @@ def _protocols(values: list[str]) -> Test:
 def _protocol(value: str) -> str:
     if value in PROTOCOLS.values():
         return value
+    if value in NAMES.values():
+        return next(number for number, name in NAMES.items() if name == value)
     if value.isascii() and value.isdecimal() and len(value) <= 3 and int(value) <= 255:
         return PROTOCOLS.get(int(value)) or str(int(value))
-    possible = ", ".join(sorted(PROTOCOLS.values()))
+    possible = ", ".join(sorted((*PROTOCOLS.values(), *NAMES.values())))
     raise UsageError(f"protocol={clean(value)}: possible are {possible}, or a protocol's number from 0 to 255")
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
 
-from whodunnet.model.addresses import Addresses
 from whodunnet.model.flow_owners import FlowOwner
+from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Sockets
 from whodunnet.report.flow_sums import Reading
 from whodunnet.report.pod_names import PodNames
-from whodunnet.report.quantity import count
 
 Reason = Literal["remote", "node", "netns", "ambiguous", "unread", "other", "malformed"]
 
@@ -54,14 +53,14 @@ def attribution_of(recording: Recording, reading: Reading, pods: PodNames) -> At
             addresses.add(group.source)
     sample = reading.conntrack
     sums["other"], sums["malformed"] = sample.other_entries, sample.malformed
-    whys = _whys(recording, len(addresses))
+    whys = _whys(recording, len(addresses), reading.gaps)
     return Attribution(
         entries=sample.entries_read,
         named=sums["workload"],
         inferred=sums["inferred"],
         by_pods=sums["pods"],
         unnamed=tuple(Unnamed(reason=r, entries=sums[r], why=why) for r, why in whys.items() if sums[r]),
-        not_seen=tuple(_not_seen(recording)),
+        not_seen=tuple(_not_seen(recording, reading.gaps)),
     )
 
 
@@ -70,12 +69,14 @@ def _kind(owner: FlowOwner, pods: PodNames) -> str:
     return "pods" if elsewhere and owner.address is not None and pods.of(owner.address) else owner.kind
 
 
-def _whys(recording: Recording, addresses: int) -> dict[Reason, str]:
+def _whys(recording: Recording, addresses: int, gaps: Sequence[str]) -> dict[Reason, str]:
     failure = recording.failure("addresses")
     window = "" if len(recording.series(Sockets)) > 1 else "; a window (--for 10s) tells more of them"
-    from_where = "address" if addresses == 1 else "addresses"
+    from_where = f"{addresses:,} {'address' if addresses == 1 else 'addresses'}"
+    outside = f"opened from outside of this node, by {from_where}"
+    not_found = f"from {from_where} not found here; {'; '.join(gaps)}"
     return {
-        "remote": f"opened from outside of this node, by {addresses:,} {from_where}; --pods names those of pods",
+        "remote": f"{not_found if gaps else outside}; --pods names those of pods",
         "node": f"from the node's own addresses, and no socket tells by which process or host-network pod{window}",
         "netns": f"from a network namespace with several programs, and no socket tells by which{window}",
         "ambiguous": "from an address that several network namespaces have",
@@ -85,14 +86,17 @@ def _whys(recording: Recording, addresses: int) -> dict[Reason, str]:
     }
 
 
-def _not_seen(recording: Recording) -> Iterator[str]:
-    failure, addresses, sockets = recording.failure("sockets"), recording.last(Addresses), recording.last(Sockets)
+def _not_seen(recording: Recording, gaps: Sequence[str]) -> Iterator[str]:
+    failure, sockets = recording.failure("sockets"), recording.last(Sockets)
     if failure is not None:
-        yield f"sockets, so nobody knows what is really open: {failure.reason}"
+        yield f"sockets, so nobody knows what is really open: {reason_of(failure)}"
     elif sockets is not None and sockets.fallback_reason:
         yield f"sockets of some namespaces, perhaps: {sockets.fallback_reason}"
-    if addresses is not None and addresses.netns_unread:
-        unread = count(addresses.netns_unread, "network namespace")
-        yield f"addresses of {unread}: whoever is in there appears as not on this node"
-    if addresses is not None and addresses.left_out:
-        yield f"{addresses.left_out:,} addresses beyond the collector's limit: they appear as not on this node"
+    for gap in gaps:
+        yield f"{gap}; whoever has those appears as not found here"
+
+
+def reason_of(failure: Failure) -> str:
+    """Why something could not be read, with the capability that would have allowed it."""
+    needed = failure.missing_capability
+    return failure.reason if needed is None or needed in failure.reason else f"{failure.reason} (needs {needed})"

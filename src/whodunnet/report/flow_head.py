@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from whodunnet.report.flow_gaps import reason_of
 from whodunnet.report.flows import Elsewhere, Fill, FlowTable, How
 from whodunnet.report.quantity import count, duration, number, percent
 
@@ -80,10 +81,11 @@ def _elsewhere(elsewhere: Elsewhere) -> str:
 
 def _how(how: How) -> str:
     if how.dump_failure is not None:
-        return f"nothing: the entries could not be read, only counted: {how.dump_failure.reason}"
+        return f"nothing: the entries could not be read, only counted: {reason_of(how.dump_failure)}"
     if how.method is None:
         return "the counter alone: there was nothing to read"
     parts = [f"{how.method}, {entries_text(how.entries)} in {duration(round(how.seconds, 3))}"]
+    parts[0] += _beside_count(how)
     parts += [f"{how.merged:,} of them merged without port or destination"] if how.merged else []
     parts += [f"{how.other:,} left out for lack of room"] if how.other else []
     parts += [f"{how.malformed:,} malformed"] if how.malformed else []
@@ -91,6 +93,15 @@ def _how(how: How) -> str:
     if how.interrupted:
         parts.append(f"the table changed meanwhile ({count(how.interrupted, 'answer')}): some may be missing or twice")
     return "; ".join(parts)
+
+
+def _beside_count(how: How) -> str:
+    """The table lives while it is read, so the dump has not what the counter said before it."""
+    if how.counted is None or how.counted == how.entries:
+        return ""
+    if how.entries < how.counted:
+        return f", {how.counted - how.entries:,} fewer than counted: they expired or ended meanwhile"
+    return f", {how.entries - how.counted:,} more than counted: they came meanwhile"
 
 
 def entries_text(number_of: int) -> str:

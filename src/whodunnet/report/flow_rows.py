@@ -13,6 +13,7 @@ from whodunnet.model.workload import Workload
 from whodunnet.report.flow_subject import FlowView, Subject, subject_label
 from whodunnet.report.flow_sums import Asked, Reading, Sum, sources_by_netns
 from whodunnet.report.pod_names import PodNames, find_command, may_be_pod
+from whodunnet.report.quantity import count
 
 FlowSort = Literal["entries", "growth", "unreplied"]
 FLOW_SORTS: tuple[FlowSort, ...] = ("entries", "growth", "unreplied")
@@ -139,7 +140,7 @@ class Book:
         for key in keys:
             total.add(self._now[key])
         return FlowRow(
-            label=f"{len(keys):,} others",
+            label=count(len(keys), "other"),
             subject=None,
             entries=total.entries,
             states=dict(total.states.most_common()),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
+from whodunnet.model.addresses import Addresses
 from whodunnet.model.conntrack import FlowGroup
 from whodunnet.model.flow_owners import FlowOwner, OwnerKind
 from whodunnet.model.sockets import Endpoint
@@ -14,6 +16,8 @@ from whodunnet.model.workload import Pod, Workload
 from whodunnet.report.identity import endpoint_name, pod_name
 from whodunnet.report.owner import workload_label
 from whodunnet.report.pod_names import PodNames
+from whodunnet.report.protocols import protocol_name
+from whodunnet.report.quantity import count
 
 FlowView = Literal["workload", "pod", "source", "destination", "state", "protocol", "netns"]
 FLOW_VIEWS: tuple[FlowView, ...] = ("workload", "pod", "source", "destination", "state", "protocol", "netns")
@@ -27,6 +31,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     kind: how far the opener is known (FlowOwner.kind). pods: by --pods, whoever has the address; more than one where
     the list was read while it changed hands. candidates: seen with sockets to the same destinations.
+    perhaps_here: "remote", but not all addresses of this node were read.
     """
 
     kind: OwnerKind | None = None
@@ -35,6 +40,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     netns: int | None = None
     pods: tuple[Pod, ...] = ()
     candidates: tuple[Workload, ...] = ()
+    perhaps_here: bool = False
     protocol: str | None = None
     destination: Endpoint | None = None
     state: str | None = None
@@ -99,9 +105,25 @@ def opener(owner: FlowOwner, pods: PodNames) -> Subject:
     )
 
 
-def opener_label(owner: FlowOwner, pods: PodNames) -> str:
-    """The same in words, without who else was seen there."""
-    return subject_label(msgspec.structs.replace(opener(owner, pods), candidates=()))
+def opener_label(owner: FlowOwner, pods: PodNames, gaps: Sequence[str] = ()) -> str:
+    """The same in words, without who else was seen there. gaps: as address_gaps."""
+    return subject_label(msgspec.structs.replace(doubted(opener(owner, pods), gaps), candidates=()))
+
+
+def doubted(subject: Subject, gaps: Sequence[str]) -> Subject:
+    """The same, where it may be on this node after all. gaps: as address_gaps."""
+    doubtful = bool(gaps) and subject.kind == "remote"
+    return msgspec.structs.replace(subject, perhaps_here=True) if doubtful else subject
+
+
+def address_gaps(addresses: Addresses | None) -> tuple[str, ...]:
+    """What is not known of the addresses of this node, though they were read."""
+    if addresses is None:
+        return ()
+    unread = f"addresses of {count(addresses.netns_unread, 'network namespace')} could not be read"
+    left_out = f"addresses beyond the collector's limit were left out: {addresses.left_out:,}"
+    numbers = ((addresses.netns_unread, unread), (addresses.left_out, left_out))
+    return tuple(gap for number_of, gap in numbers if number_of)
 
 
 def state_of(group: FlowGroup) -> str:
@@ -116,7 +138,7 @@ def subject_label(subject: Subject) -> str:
     if subject.workload is not None and subject.kind == "workload":
         return workload_label(subject.workload)
     if subject.address is None:
-        read = ", whose table is the one above" if subject.kind == "node" else ""
+        read = ", this node's own, whose table is the one above" if subject.kind == "node" else ""
         return netns_label(subject.netns, subject.workload) + read
     address, named = clean(subject.address), " or ".join(map(pod_name, subject.pods))
     match subject.kind:
@@ -125,7 +147,8 @@ def subject_label(subject: Subject) -> str:
         case "netns":
             return f"programs of netns {subject.netns}, not told apart" + _seen(subject)
         case "remote":
-            return f"{named} ({address}), not on this node" if named else f"{address}, not on this node"
+            where = "not found here" if subject.perhaps_here else "not on this node"
+            return f"{named} ({address}), {where}" if named else f"{address}, {where}"
         case "ambiguous":
             return f"{named or address}{f' ({address})' if named else ''}, in several network namespaces"
     return f"{named} ({address})" if named else address
@@ -143,7 +166,7 @@ def destination_name(endpoint: Endpoint) -> str:
 
 
 def _flow_label(subject: Subject) -> str:
-    protocol = clean(subject.protocol or "")
+    protocol = protocol_name(subject.protocol or "")
     if subject.state is not None:
         return protocol if subject.state == "none" else f"{protocol} {clean(subject.state)}"
     if subject.destination is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,12 +13,14 @@ from whodunnet.model.addresses import Addresses
 from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.flow_owners import FlowOwner, FlowOwners, OwnerKind
 from whodunnet.model.snapshot import Recording
-from whodunnet.model.sockets import Endpoint, Sockets
+from whodunnet.model.sockets import Endpoint
 from whodunnet.model.workload import Workload, Workloads
 from whodunnet.report.flow_subject import (
     NOT_KEPT,
     FlowView,
     Subject,
+    address_gaps,
+    doubted,
     key_of,
     opener_label,
     state_of,
@@ -88,10 +90,14 @@ class Sum:
 class Reading:
     """One sample of the table with whatever tells who opened what."""
 
-    def __init__(self, conntrack: Conntrack, owners: FlowOwners, workloads: Workloads) -> None:
+    def __init__(
+        self, conntrack: Conntrack, owners: FlowOwners, workloads: Workloads, gaps: Sequence[str] = ()
+    ) -> None:
+        """gaps: as address_gaps."""
         self.conntrack = conntrack
         self.owners = owners
         self.workloads = workloads
+        self.gaps = gaps
 
     @cached_property
     def parts(self) -> list[tuple[FlowGroup, FlowOwner, int]]:
@@ -108,11 +114,11 @@ class Reading:
             key = key_of(by, group, owner, pods)
             row = found.get(key)
             if row is None:
-                row = found[key] = Sum(subject=subject_of(by, group, owner, pods))
+                row = found[key] = Sum(subject=doubted(subject_of(by, group, owner, pods), self.gaps))
             row.count(group, owner, entries)
             if by == "destination":
                 if owner.key not in labels:
-                    labels[owner.key] = opener_label(owner, pods)
+                    labels[owner.key] = opener_label(owner, pods, self.gaps)
                 row.openers[labels[owner.key]] += entries
         return found
 
@@ -145,13 +151,13 @@ class Reading:
             case "destination":
                 return self.opened_to(row, row.subject.protocol, row.subject.destination)
             case "source":
-                (netns, *more) = {owner.netns for owner in row.owners.values()}
+                netns, *more = {owner.netns for owner in row.owners.values()} or {None}  # it has no entry any more
                 if more or netns is None or sources[netns] != 1:
                     return None
                 return self.owners.opened_sockets(FlowOwner(key=f"netns {netns}", kind="netns", netns=netns))
         counts = [self.owners.opened_sockets(owner) for owner in row.owners.values()]
         known = [count for count in counts if count is not None]
-        return sum(known) if len(known) == len(counts) else None
+        return sum(known) if known and len(known) == len(counts) else None
 
     def opened_to(self, row: Sum, protocol: str | None, destination: Endpoint | None) -> int | None:
         """The same, to one destination; of several owners in one namespace all its sockets."""
@@ -178,14 +184,15 @@ class Reading:
 
 def read_at(recording: Recording, conntrack: Conntrack, *, newest: bool) -> Reading:
     """The first or the newest reading of a recording; short connections are looked for in all its readings."""
-    sockets = [sample for _, sample in recording.series(Sockets)]
+    readings = recording.owned_sockets()
     addresses = [sample for _, sample in recording.series(Addresses)]
     if not newest:
-        sockets.reverse()
+        readings.reverse()
         addresses.reverse()
     workloads = all_workloads(sample for _, sample in recording.series(Workloads))
-    owners = FlowOwners(conntrack, addresses[-1] if addresses else None, sockets, workloads)
-    return Reading(conntrack, owners, workloads)
+    known = addresses[-1] if addresses else None
+    sockets, then = [sample for _, sample, _ in readings], [named for *_, named in readings]
+    return Reading(conntrack, FlowOwners(conntrack, known, sockets, workloads, then), workloads, address_gaps(known))
 
 
 def all_workloads(samples: Iterable[Workloads]) -> Workloads:

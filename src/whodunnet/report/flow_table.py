@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from whodunnet.report.flow_gaps import Attribution
 from whodunnet.report.flow_head import entries_text, head_lines
 from whodunnet.report.flow_rows import FlowAnswer, FlowDestination, FlowRow
-from whodunnet.report.flow_subject import FlowView, destination_name
+from whodunnet.report.flow_subject import NOT_KEPT, FlowView, destination_name
 from whodunnet.report.flows import FlowTable
 from whodunnet.report.json import encode
 from whodunnet.report.owner import workload_label
+from whodunnet.report.protocols import protocol_name
 from whodunnet.report.quantity import percent
 
 if TYPE_CHECKING:
@@ -94,7 +95,11 @@ def _ratio(value: float | None) -> str:
 
 def _counts(row: FlowRow, by: FlowView) -> Iterator[str]:
     """ "29,850 time-wait, 150 established; 30 udp"."""
-    parts = [_joined(row.states), _joined(row.others)] if by not in ("state", "protocol") else []
+    parts = (
+        [_joined(row.states), _joined({protocol_name(p): n for p, n in row.others.items()})]
+        if by not in ("state", "protocol")
+        else []
+    )
     if row.inferred:
         parts.append(f"{row.inferred:,} of them inferred")
     if row.destinations_total > len(_shown(row)):
@@ -108,7 +113,7 @@ def _ends(row: FlowRow) -> Iterator[str]:
     """Its largest destinations; of a destination who answers there, and who asks."""
     yield from map(_destination, _shown(row))
     if row.answers_total:
-        yield f"answered by {_answers(row.answers, row.answers_total, row.entries)}"
+        yield _answers(row.answers, row.answers_total, row.entries)
     if row.openers:
         names = [f"{name} ({entries:,})" for name, entries in row.openers.items()]
         yield f"opened by {', '.join(names)}{_more(row.openers_total - len(names))}"
@@ -120,18 +125,23 @@ def _shown(row: FlowRow) -> tuple[FlowDestination, ...]:
 
 
 def _destination(to: FlowDestination) -> str:
-    name = f"{destination_name(to.endpoint)} {to.protocol}"
+    protocol, name = protocol_name(to.protocol), destination_name(to.endpoint)
     named = f" ({workload_label(to.workload)})" if to.workload is not None else ""
     facts = [f"{to.unreplied:,} unreplied"] if to.unreplied and to.unreplied != to.entries else []
     facts += ["all unreplied"] if to.unreplied == to.entries else []
     facts += [f"{to.open_sockets:,} open"] if to.open_sockets is not None else []
-    facts += [f"answered by {_answers(to.answers, to.answers_total, to.entries)}"] if to.answers_total else []
-    return f"{to.entries:,} to {name}{named}{', ' if facts else ''}{', '.join(facts)}"
+    facts += [_answers(to.answers, to.answers_total, to.entries)] if to.answers_total else []
+    what = f"{protocol} to {name}" if to.endpoint == NOT_KEPT else f"to {name} {protocol}"
+    return ", ".join([f"{to.entries:,} {what}{named}", *facts])
 
 
 def _answers(answers: Sequence[FlowAnswer], total: int, entries: int) -> str:
     """entries: of the destination; where one endpoint has them all, their number need not be said again."""
-    return ", ".join(_answer(answer, entries) for answer in answers) + _more(total - len(answers))
+    heard = ", ".join(_answer(answer, entries) for answer in answers if answer.replied)
+    silent = ", ".join(_answer(answer, entries) for answer in answers if not answer.replied)
+    parts = [f"answered by {heard}"] if heard else []
+    parts += [f"sent to {silent}, no reply"] if silent else []
+    return ", ".join(parts) + _more(total - len(answers))
 
 
 def _answer(answer: FlowAnswer, entries: int) -> str:
@@ -139,8 +149,8 @@ def _answer(answer: FlowAnswer, entries: int) -> str:
     parts = [workload_label(answer.workload)] if answer.workload is not None else []
     if answer.entries != entries:
         parts.append(f"{answer.entries:,}")
-    if answer.replied < answer.entries:
-        parts.append("no reply" if not answer.replied else f"{answer.entries - answer.replied:,} without reply")
+    if 0 < answer.replied < answer.entries:
+        parts.append(f"{answer.entries - answer.replied:,} without reply")
     return f"{name} ({', '.join(parts)})" if parts else name
 
 
@@ -156,7 +166,7 @@ def _write_attribution(sheet: Sheet, attribution: Attribution) -> None:
     named = f"{attribution.named:,} of {entries_text(attribution.entries)} by somebody on this node"
     parts = [f"{named} ({percent(attribution.named, attribution.entries)})"]
     parts += [f"{attribution.inferred:,} of them inferred"] if attribution.inferred else []
-    parts += [f"{attribution.by_pods:,} by pods elsewhere"] if attribution.by_pods else []
+    parts += [f"{attribution.by_pods:,} by pods that --pods names"] if attribution.by_pods else []
     sheet.write(", ".join(parts), lead=("Named", "bold"), hang=HANG)
     for sentence in attribution.not_seen:
         sheet.write(sentence, lead=("Not seen", "bold"), hang=HANG)

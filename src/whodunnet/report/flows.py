@@ -33,11 +33,15 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class How(msgspec.Struct, frozen=True, kw_only=True):
-    """How the entries were read, and what is not as it was in the table (see Conntrack)."""
+    """How the entries were read, and what is not as it was in the table (see Conntrack).
+
+    counted: entries just before; fewer were read where some expired or ended meanwhile, more where some came.
+    """
 
     method: str | None
     seconds: float
     entries: int
+    counted: int | None
     merged: int
     other: int
     malformed: int
@@ -134,6 +138,7 @@ def _how(sample: Conntrack) -> How:
         method=sample.method,
         seconds=sample.dump_seconds,
         entries=sample.entries_read,
+        counted=sample.count,
         merged=sum(g.entries for g in sample.groups if g.merged),
         other=sample.other_entries,
         malformed=sample.malformed,

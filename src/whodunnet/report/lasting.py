@@ -37,6 +37,7 @@ class Lasting:
 
     def __init__(self, before: Side, after: Side, *, same_boot: bool) -> None:
         self._same_boot = same_boot
+        self._lasting_pids = _lasting_pids(before, after) if same_boot else frozenset()
         self._containers: dict[str, Key] = {}
         self._pods: dict[str, Key] = {}
         self._netns: dict[int, Key] = {}
@@ -47,7 +48,6 @@ class Lasting:
         for side in (before, after) if same_boot else ():
             for inode, workload in side.workloads.by_netns.items():
                 self._netns[inode] = self._of_workload(workload, 0)
-        self._lasting_pids = _lasting_pids(before, after) if same_boot else frozenset()
 
     def key(self, owner: Owner, side: int) -> Key:
         """side: 0 before, 1 after."""

@@ -13,7 +13,7 @@ from whodunnet.model.text import clean
 from whodunnet.model.workload import Container, Process, Workload
 from whodunnet.report.identity import endpoint_name, workload_name
 from whodunnet.report.layout import Part, Sheet
-from whodunnet.report.pod_names import bare_address, find_command, may_be_pod
+from whodunnet.report.pod_names import bare_address, find_command, may_have_pod
 from whodunnet.report.quantity import clock, count, duration, percent, size, utc
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ def party_name(party: Party) -> str:
         container=known(party.container),
         pod=known(party.pod),
         unit=known(party.unit),
-        netns=known(party.netns),
+        netns=known(party.netns) if party.endpoint is UNSET else None,
     )
     if workload != Workload():
         return workload_name(workload)
@@ -78,7 +78,7 @@ def _write_party(sheet: Sheet, party: Party, lead: Part, now: datetime, verbose:
     for line in filter(None, lines):
         sheet.write(line, hang=HANG)
     address = bare_address(party)
-    if address is not None and may_be_pod(address):
+    if address is not None and may_have_pod(party):
         sheet.write("if that is a pod, this finds its name (--pods tells it here):", hang=HANG)
         sheet.command(find_command(address), HANG)
 

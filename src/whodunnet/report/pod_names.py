@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable, Iterator
 
@@ -11,7 +12,7 @@ from msgspec import UNSET
 
 from whodunnet.errors import UsageError
 from whodunnet.model.diagnosis import Diagnosis
-from whodunnet.model.finding import Party
+from whodunnet.model.finding import STANDS_FOR_OTHERS, Party
 from whodunnet.model.text import clean, shell_quote
 from whodunnet.model.workload import Pod
 
@@ -24,6 +25,11 @@ _POD_NETWORKS = tuple(
     for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "240.0.0.0/4", "fc00::/7")
 )
 """What clusters give to pods: RFC 1918, RFC 6598, class E (GKE), and unique local addresses."""
+
+
+_PATH = re.compile(r" - at `\$\.([^`]+)`")
+_MISSING = re.compile(r"missing required field `([^`]+)`")
+"""Where msgspec's sentences say what they are about."""
 
 
 class _Metadata(msgspec.Struct):
@@ -62,6 +68,10 @@ class _List(msgspec.Struct):
     items: list[msgspec.Raw]
 
 
+class _NoPodError(Exception):
+    """An item that says to be a pod and does not look like one."""
+
+
 class PodNames:
     """Pods that have an address of their own now. Those on the node's network share its address and are left out."""
 
@@ -74,6 +84,10 @@ class PodNames:
     def __len__(self) -> int:
         return len(self._pods)
 
+    def __iter__(self) -> Iterator[Pod]:
+        """Every pod, once for each of its addresses."""
+        return (pod for pods in self._pods.values() for pod in pods)
+
     def of(self, address: str) -> tuple[Pod, ...]:
         """Every pod that has the address; several where the list was read while it changed hands."""
         return tuple(self._pods.get(address, ()))
@@ -83,10 +97,9 @@ def parse_pods(data: bytes, source: str) -> PodNames:
     """kubectl's list of pods. Raises UsageError naming source."""
     try:
         found = msgspec.json.decode(data, type=_List)
-        pods = [pod for raw in found.items if (pod := _pod(raw)) is not None]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        what = clean(str(error), 160)
-        raise UsageError(f"--pods {source} is not the output of {COMMAND}: {what}") from error
+        pods = [pod for n, raw in enumerate(found.items, 1) if (pod := _item(raw, n)) is not None]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NoPodError) as error:
+        raise UsageError(f"--pods {source} is not what `{COMMAND}` prints: {_what(data, error)}") from error
     if not pods:
         raise UsageError(f"--pods {source} has no pods; write it with: {COMMAND}")
     return PodNames(named for pod in pods for named in _addresses(pod))
@@ -122,11 +135,44 @@ def bare_address(party: Party) -> str | None:
     return None if party.endpoint is UNSET else party.endpoint.address
 
 
+def may_have_pod(party: Party) -> bool:
+    """Whether a pod on another node may be behind a party that is an address alone; not behind that of a Service."""
+    address = bare_address(party)
+    return address is not None and may_be_pod(address) and party.effect not in STANDS_FOR_OTHERS
+
+
 def _named(party: Party, pods: PodNames) -> Party:
     """Only where one pod has the address: a party is one."""
     address = bare_address(party)
     found = pods.of(address) if address is not None else ()
     return msgspec.structs.replace(party, pod=found[0]) if len(found) == 1 else party
+
+
+def _what(data: bytes, error: Exception) -> str:
+    """What is the matter with a file, in words of ours."""
+    if not data.strip():
+        return "it is empty"
+    match error:
+        case _NoPodError():
+            return str(error)
+        case msgspec.ValidationError():
+            return "it is JSON, but no list of pods"
+        case RecursionError():
+            return "it is nested too deep"
+        case UnicodeDecodeError():
+            return "it is not UTF-8 text"
+    return "it ends too early" if "truncated" in str(error) else "it is not JSON"
+
+
+def _item(raw: msgspec.Raw, position: int) -> _Pod | None:
+    """The same as _pod. Raises _NoPodError, which says where in the list and what."""
+    try:
+        return _pod(raw)
+    except msgspec.ValidationError as error:
+        path, missing = _PATH.search(str(error)), _MISSING.search(str(error))
+        field = ".".join(part[1] for part in (path, missing) if part is not None)
+        wrong = "is missing" if missing else "is of another type than in Kubernetes"
+        raise _NoPodError(f"{clean(field) or 'all'} of its item {position:,} {wrong}") from error
 
 
 def _pod(raw: msgspec.Raw) -> _Pod | None:

@@ -51,6 +51,14 @@ def test_a_user_is_told_the_same_command_as_root() -> None:
     )
 
 
+def test_what_one_command_needs_beyond_the_others_is_missing_too() -> None:
+    assert advice(HERE, ROOT, ARGV, {}, also=("CAP_NET_ADMIN",)) == [
+        "Missing here: CAP_NET_ADMIN. This is root already: start it where nothing was taken from root, as in a login"
+        " shell."
+    ]
+    assert advice(HERE, SUPPORT, ARGV, {}, also=("CAP_NET_ADMIN",))[-1].startswith("Missing here: CAP_NET_ADMIN, CAP_")
+
+
 def test_root_without_its_rights_is_told_what_was_taken() -> None:
     less = msgspec.structs.replace(ROOT, capabilities=frozenset(NEEDED) - {"CAP_SYS_PTRACE"})
     (line,) = advice(HERE, less, ARGV, {})

@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from whodunnet.cli import conntrack, conntrack_watch, main
+from whodunnet.errors import UnreadableError
+from whodunnet.kernel.host import Place
+from whodunnet.kernel.roots import Roots
 from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Recording
@@ -18,6 +21,7 @@ from whodunnet.report.pod_names import PodNames
 
 from ..report import tracked
 from ..report.tracked import reading, recording
+from .test_advice import SUPPORT
 
 NO_RIGHT = Failure(code="missing-capability", reason="needs CAP_NET_ADMIN", missing_capability="CAP_NET_ADMIN")
 Run = Callable[..., "Result"]
@@ -36,6 +40,8 @@ class Watched:
     seconds: float = -1.0
     wanted: Collection[str] = ()
     bpf = True
+    place = Place(roots=Roots())
+    support = SUPPORT
 
     def __init__(self, wanted: Collection[str], *, bpf: bool = True) -> None:
         type(self).wanted, type(self).bpf = wanted, bpf
@@ -107,11 +113,16 @@ def test_where_nothing_is_tracked_one_sentence_says_so(run: Run, monkeypatch: py
     assert json.loads(run("--format", "json").out)["loaded"] is False
 
 
-def test_a_table_that_cannot_be_read_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_cannot_be_read_is_one_sentence_and_what_would_help(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     find(monkeypatch, NO_RIGHT)
     result = run()
     assert (result.status, result.out) == (2, "")
-    assert result.err == "whodunnet: cannot judge this node: needs CAP_NET_ADMIN\n"
+    first, advised, *_ = result.err.splitlines()
+    assert first == "whodunnet: the table of tracked connections cannot be read: needs CAP_NET_ADMIN"
+    assert advised == "More would be seen with: sudo whodunnet conntrack"
+    assert "Missing here: CAP_NET_ADMIN, " in result.err
 
 
 def test_the_newest_reading_counts(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +137,7 @@ def test_entries_that_cannot_be_read_are_counted_all_the_same_and_are_no_answer(
     result = run()
     assert result.status == 2
     assert "only counted: needs CAP_NET_ADMIN" in result.out
+    assert result.err.startswith("More would be seen with: sudo whodunnet conntrack\nMissing here: CAP_NET_ADMIN, ")
     assert run("--by", "netns").status == 0
 
 
@@ -166,3 +178,21 @@ def test_watching_gets_filters_names_time_and_form(run: Run, monkeypatch: pytest
     assert (filters, seconds, form) == (("udp", "53"), 2.0, "json")
     assert isinstance(pods, PodNames)
     assert len(pods.of("10.0.0.1")) == 1
+
+
+def test_a_watch_without_the_right_to_it_says_which_and_judges_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def subscribe(_: Roots) -> None:
+        raise UnreadableError("Operation not permitted", "missing-capability", "CAP_NET_ADMIN")
+
+    monkeypatch.setattr(conntrack_watch, "find_place", lambda: Place(roots=Roots()))
+    monkeypatch.setattr(conntrack_watch, "read_support", lambda _: SUPPORT)
+    monkeypatch.setattr(conntrack_watch, "subscribe", subscribe)
+    result = run("--watch", "port=53")
+    assert (result.status, result.out) == (2, "")
+    assert result.err.splitlines()[:2] == [
+        "whodunnet: tracked connections cannot be watched: Operation not permitted (needs CAP_NET_ADMIN)",
+        "More would be seen with: sudo whodunnet conntrack --watch port=53",
+    ]
+    assert "judge" not in result.err

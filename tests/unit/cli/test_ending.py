@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from whodunnet.cli.ending import ENDING, Ended, ending_signals, interruptible
+from whodunnet.cli.ending import ENDING, Ended, ending_now, ending_signals, interruptible
 
 
 def to_us(number: int) -> None:
@@ -76,3 +76,15 @@ def test_everything_is_as_before_when_it_is_over() -> None:
     with interruptible():
         pass
     assert ([signal.getsignal(n) for n in ENDING], signal.pthread_sigmask(signal.SIG_BLOCK, ())) == before
+
+
+def test_under_nohup_a_hangup_ends_nothing() -> None:
+    handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert not ended_in(lambda: to_us(signal.SIGHUP))
+        assert ended_in(lambda: to_us(signal.SIGTERM))
+        assert ending_now() == [signal.SIGINT, signal.SIGTERM]
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, handler)
+    assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

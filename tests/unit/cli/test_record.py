@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from whodunnet.cli import main, record
+from whodunnet.cli.ending import ENDING
 from whodunnet.recording.header import header_of
 from whodunnet.recording.reader import load
 from whodunnet.recording.recorder import Recorder
@@ -17,7 +18,7 @@ from whodunnet.recording.recorder import Recorder
 NODE = load(Path(__file__).parents[2] / "fixtures/nodes/incident-1-tcp-memory/recording.jsonl")
 
 
-@pytest.mark.parametrize("ending", record.ENDING)
+@pytest.mark.parametrize("ending", ENDING)
 def test_a_signal_that_comes_with_the_last_snapshot_leaves_a_whole_recording(
     ending: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -37,4 +38,4 @@ def test_a_signal_that_comes_with_the_last_snapshot_leaves_a_whole_recording(
     assert "Recorded 1 snapshot: " in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["case"]
     assert len(load(path).snapshots) == 1
-    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(record.ENDING)
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(ENDING)

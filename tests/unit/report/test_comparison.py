@@ -231,6 +231,12 @@ def test_processes_that_nobody_could_read_are_matched_by_pid_within_a_boot_only(
     assert changes(compare(before, rebooted)) == {"processes that vanished or could not be read": ("grew", 2)}
 
 
+def test_a_namespace_with_a_process_is_compared_too() -> None:
+    """Nobody writes that, but a recording of a stranger may."""
+    snapshot = taken(sockets=of_groups(group(1, 1)), workloads=Workloads(by_netns={1: process(7)}))
+    assert compare(snapshot, snapshot).owners is not None
+
+
 def test_a_namespace_number_that_was_given_to_another_pod_is_another_namespace() -> None:
     orphans = {"holding": "orphan", "netns": 12, "state": "fin-wait-1"}
     one, other = (Workload(container=container(c, name=c), pod=pod(c, c)) for c in "ab")

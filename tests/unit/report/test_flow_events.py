@@ -153,6 +153,22 @@ def test_names_of_any_kind_stay_in_one_printable_line(namespace: str, name: str)
         assert "\n" not in render_json_line(line)
 
 
+def test_who_may_be_here_after_all_is_not_said_to_be_elsewhere() -> None:
+    line = FlowLine(at=AT, event=TCP, opener=Subject(kind="remote", address="10.1.0.2", perhaps_here=True))
+    assert "  not found here  " in render_line(line)
+    gap = "addresses of 1 network namespace could not be read"
+    summary = WatchSummary(at=AT, seconds=1, events={"new": 1}, not_read=(gap,))
+    assert f"Not seen {gap}; whoever has those" in " ".join(
+        printed(lambda console: render_summary(summary, console), 100).split()
+    )
+
+
+def test_a_protocol_is_named_in_its_narrow_column_where_it_has_a_name() -> None:
+    events = [msgspec.structs.replace(TCP, protocol=protocol) for protocol in ("2", "99")]
+    shown = [render_line(FlowLine(at=AT, event=event, opener=FAR)).split()[2] for event in events]
+    assert shown == ["igmp", "99"]
+
+
 def test_openers_are_counted_by_kind_most_first() -> None:
     counts = OpenerCounts()
     for key, who, kind in [("a", FAR, "new"), ("b", FOO, "new"), ("b", FOO, "gone")]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,7 +111,8 @@ def test_a_pod_is_one_of_those_at_the_ends() -> None:
         ("port=-1", "a port is a number"),
         ("port=http", "a port is a number"),
         ("port=\u0665", "a port is a number"),
-        ("protocol=256", "possible are dccp, gre, icmp, icmpv6, sctp, tcp, udp, udplite, or a protocol's number"),
+        ("protocol=igmpx", "possible are ah,"),
+        ("protocol=256", "possible are ah, dccp, esp, gre, icmp, icmpv6, igmp, ipip,"),
         ("protocol=TCP", "possible are"),
         ("state=SYN_SENT", "possible are unreplied, replied, none, syn-sent"),
         ("pod=foo", "a pod is written NAMESPACE/NAME"),
@@ -142,3 +144,15 @@ def test_networks_are_those_of_the_standard_library(address: ipaddress.IPv4Addre
         Endpoint("10.1.0.2", 1)),
     )  # fmt: skip
     assert FlowFilter((f"address={address}/{length}",)).matches(only) == inside
+
+
+def test_pods_that_are_asked_for_and_that_nobody_has_are_told() -> None:
+    chosen = FlowFilter(["pod=shop/web-0", "pod=shop/gone"])
+    assert chosen.strangers([Pod(namespace="shop", name="web-0"), Pod(namespace="other", name="gone")]) == ["shop/gone"]
+    assert FlowFilter(["port=53"]).strangers([]) == []
+
+
+def test_a_protocol_is_asked_for_by_the_name_that_is_printed() -> None:
+    igmp = msgspec.structs.replace(ASKED, protocol="2")
+    assert FlowFilter(["protocol=igmp"]).matches(igmp)
+    assert not FlowFilter(["protocol=esp"]).matches(igmp)

@@ -23,7 +23,7 @@ from whodunnet.report.schema import schema_of
 
 from . import tracked
 from .golden import compare, printed
-from .tracked import PODS, datagrams, flow, one, reading, recording, two
+from .tracked import PODS, datagrams, flow, one, reading, recording, silent, two
 
 ESCAPES = "\x1b[2J[red]pwn\u202eed[/red]\n\u2028OK healthy\x9b31m"
 
@@ -129,11 +129,47 @@ def test_entries_that_could_not_be_read_leave_the_head_and_the_reason() -> None:
         ({"counts": {1: 33_024}, "netns_unread": 5}, "Elsewhere unknown: 5 other network namespaces could not be read"),
         ({"overruns": 1}, "begun again 1 time, for the kernel lost a part"),
         ({"interrupted": 2}, "the table changed meanwhile (2 answers): some may be missing or twice"),
+        ({"count": 33_193}, "33,024 entries in 21 ms, 169 fewer than counted: they expired or ended meanwhile;"),
+        ({"count": 33_023}, "33,024 entries in 21 ms, 1 more than counted: they came meanwhile;"),
         ({"method": "procfs"}, "Read by procfs, 33,024 entries in 21 ms"),
     ],
 )
 def test_the_head_says_what_is_known(fields: dict[str, Any], expected: str) -> None:
     assert expected in words(tabulate_flows(recording(reading(tracked.table(**fields)))))
+
+
+def test_protocols_without_a_name_of_the_kernel_are_named_or_said_to_be_numbers() -> None:
+    groups = (
+        flow(3, "10.244.1.12", Endpoint("224.0.0.22", None), "none", protocol="2", replied=False),
+        flow(2, "10.244.1.12", Endpoint("10.9.9.9", None), "none", protocol="99"),
+        flow(1, "10.244.1.12", None, "none", protocol="udp", merged=True),
+    )
+    table = tabulate_flows(recording(reading(tracked.table(groups=groups))))
+    shown = words(table)
+    assert "3 igmp, 2 protocol 99, 1 udp" in shown
+    assert "- 3 to 224.0.0.22 igmp, all unreplied" in shown
+    assert "- 2 to 10.9.9.9 protocol 99" in shown
+    assert "- 1 udp to destinations that were not kept" in shown
+    assert set(table.rows[0].others) == {"2", "99", "udp"}
+
+
+def test_who_did_not_reply_was_sent_to_and_has_not_answered() -> None:
+    groups = (
+        flow(7, "10.244.1.12", tracked.SERVICE, answered_by=tracked.BACKENDS[1]),
+        silent(3, "10.244.1.12", tracked.SERVICE, answered_by=tracked.BACKENDS[2]),
+        silent(2, "10.244.1.12", Endpoint("10.96.0.9", 80), answered_by=tracked.BACKENDS[2]),
+    )
+    shown = words(tabulate_flows(recording(reading(tracked.table(groups=groups)))))
+    assert "answered by 10.244.3.9:8080 (7), sent to 10.244.3.10:8080 (3), no reply" in shown
+    assert "all unreplied, 0 open, sent to 10.244.3.10:8080, no reply" in shown
+
+
+@pytest.mark.parametrize(("top", "label"), [(8, "1 other"), (7, "2 others")])
+def test_one_row_that_is_not_shown_is_one_other(top: int, label: str) -> None:
+    groups = tuple(flow(9, f"10.7.0.{n}", tracked.SERVICE) for n in range(9))
+    table = tabulate_flows(recording(reading(tracked.table(groups=groups))), top=top)
+    assert table.rest is not None
+    assert table.rest.label == label
 
 
 def test_a_table_at_rest_is_said_to_be() -> None:

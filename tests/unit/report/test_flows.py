@@ -134,6 +134,26 @@ def test_pods_of_other_nodes_are_named_by_the_list_and_need_no_command() -> None
     assert [pod.name for pod in named.subject.pods] == ["prometheus-0"]
 
 
+def test_who_may_be_in_a_namespace_that_was_not_read_is_not_said_to_be_elsewhere() -> None:
+    addresses = msgspec.structs.replace(tracked.ADDRESSES, netns_unread=2)
+    table = tabulate_flows(recording(reading(tracked.table(), addresses=addresses)), top=99, pods=PODS)
+    assert {row.subject.kind for row in table.rows if "not found here" in row.label and row.subject} == {"remote"}
+    assert {row.label for row in table.rows if row.subject and row.subject.perhaps_here} == {
+        "monitoring/prometheus-0 (10.244.3.77), not found here",
+        "203.0.113.50, not found here",
+    }
+    assert "203.0.113.50, not found here" in next(
+        openers
+        for row in by("destination", recording(reading(tracked.table(), addresses=addresses))).values()
+        if (openers := list(row.openers)) and "203.0.113.50" in openers[0]
+    )
+    assert table.attribution is not None
+    whys = {part.reason: part.why for part in table.attribution.unnamed}
+    assert whys["remote"] == (
+        "from 1 address not found here; addresses of 2 network namespaces could not be read; --pods names those of pods"
+    )
+
+
 def test_of_several_pods_with_one_address_all_are_named() -> None:
     twins = PodNames(("10.244.3.77", Pod(namespace="a", name=name)) for name in ("one", "two"))
     assert "a/one or a/two (10.244.3.77), not on this node" in by("workload", pods=twins)
@@ -198,11 +218,12 @@ def test_growth_is_of_each_owner_and_losses_are_of_the_window() -> None:
     assert table.fill.statistics_growth == {"drop": 210, "early_drop": 0, "insert_failed": 0, "found": 0}
 
 
-def test_who_has_no_entry_any_more_has_shrunk() -> None:
-    gone = tracked.table(groups=(flow(4, "10.9.9.9", SERVICE), *tracked.groups()))
-    table = tabulate_flows(recording(reading(gone), reading(tracked.table())))
-    row = next(row for row in table.rows if row.label.startswith("10.9.9.9"))
-    assert (row.entries, row.growth) == (0, -4)
+@pytest.mark.parametrize("view", [view for view in FLOW_VIEWS if view != "netns"])
+def test_who_has_no_entry_any_more_has_shrunk_and_nobody_knows_what_it_has_open(view: FlowView) -> None:
+    gone = tracked.table(groups=(flow(4, "10.9.9.9", Endpoint("10.9.9.8", 7), "99", protocol="99"), *tracked.groups()))
+    table = tabulate_flows(recording(reading(gone), reading(tracked.table())), by=view, top=99)
+    (row,) = [row for row in table.rows if not row.entries]
+    assert (row.growth, row.open_sockets, row.unreplied) == (-4, None, 0)
 
 
 def test_growth_needs_two_readings_of_one_namespace() -> None:
@@ -234,7 +255,7 @@ def test_unreplied_can_lead() -> None:
 def test_all_namespaces_are_shown_with_count_and_name() -> None:
     shown = {row.label: row.entries for row in tabulate_flows(one(), by="netns").rows}
     assert shown == {
-        "netns 1, whose table is the one above": 33_024,
+        "netns 1, this node's own, whose table is the one above": 33_024,
         "netns 99": 1_200,
         f"netns 12 ({WEB_LABEL})": 80,
         f"netns 13 ({API_LABEL})": 0,
@@ -300,4 +321,4 @@ def test_entries_add_up_whatever_is_in_the_table(groups: list[Any], view: FlowVi
 
 def test_a_dead_destination_is_all_unreplied() -> None:
     (row,) = by("workload", of(silent(50, "10.244.1.13", Endpoint("198.51.100.7", 6379)))).values()
-    assert (row.unreplied, row.destinations[0].unreplied, row.open_sockets) == (50, 50, 2_130)
+    assert (row.unreplied, row.destinations[0].unreplied, row.open_sockets) == (50, 50, 30)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from whodunnet.model.finding import Party
+from whodunnet.model.finding import STANDS_FOR_OTHERS, Party
 from whodunnet.model.sockets import Endpoint
 from whodunnet.model.workload import Pod
 from whodunnet.report.layout import Sheet
@@ -44,6 +44,16 @@ def test_an_address_that_is_no_pod_has_no_command(address: str | None) -> None:
 def test_a_pod_that_is_named_needs_no_command() -> None:
     lines = shown(endpoint=Endpoint("10.244.3.9", 80), pod=Pod(namespace="shop", name="web-0"))
     assert lines == ["Far end      pod shop/web-0", "             at 10.244.3.9:80"]
+
+
+@pytest.mark.parametrize("effect", sorted(STANDS_FOR_OTHERS))
+def test_the_address_of_a_service_is_no_pods(effect: str) -> None:
+    assert shown(endpoint=Endpoint("10.96.0.20", 80), effect=effect) == [f"Far end      10.96.0.20:80: {effect}"]
+
+
+def test_a_namespace_of_which_only_the_address_is_known_is_that_address() -> None:
+    lines = shown(endpoint=Endpoint("198.51.100.5", None), netns=4_026_532_315, process=None, pod=None)
+    assert lines == ["Far end      198.51.100.5"]
 
 
 def test_an_address_without_a_port_is_the_address_alone() -> None:
