@@ -128,7 +128,7 @@ def _confidence(
     if before is None:
         return "possible"
     least = min(_sureness(opener, now, before) for opener in named)
-    own = [opener.wasteful for opener in named]
+    own = [opener.wasteful - opener.older for opener in named]
     share = (sum(own) if of_one_workload else min(own)) / max(now.wasteful, 1)
     if least == 2 and share >= entry.limit("proven_share") and now.attributed >= entry.limit("proven_attributed"):
         return "proven"

@@ -135,7 +135,7 @@ def openers_of(reading: TableReading, window: TableWindow, idle_age: int) -> Ope
                 found.sent[into] += wasteful
         _count_taken(found.taken, group, owners)
     for opener in found.by_key.values():
-        opener.charge = opener.wasteful
+        opener.charge = opener.wasteful - (opener.older if 2 * opener.older <= opener.wasteful else 0)
         _choose_address(opener)
     return found
 

@@ -10,7 +10,7 @@ from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.finding import Severity
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.flood_kinds import CLOSING, DATAGRAMS, YOUNG_SECONDS, timeout_name, younger_than
-from whodunnet.rules.table_window import TableReading, TableWindow
+from whodunnet.rules.table_window import CHAINS, TableReading, TableWindow
 
 LATE_SHARE: Final = 0.25
 """Of growth that does not end, at least this share is in the second half of the window."""
@@ -39,8 +39,9 @@ def state_of(window: TableWindow, entry: Entry) -> State | None:
     if highest.limit is None:
         return None
     full = highest.fill >= entry.limit("full_fill")
-    # A lost race for an entry raises both, in any table; before Linux 6.18 a line may be of any namespace.
-    lacking = window.risen("drop") - window.risen("insert_failed")
+    # A lost race for an entry raises both (too long a chain only the second), in any table; a line may be of any
+    # namespace before Linux 6.18.
+    lacking = window.risen("drop") - max(window.risen("insert_failed") - window.risen(*CHAINS), 0)
     burst = bool(lines) and not window.others_full(entry.limit("full_fill"))
     dropped = lacking > 0 and (full or burst)
     refused = not window.counted and bool(lines) and highest.fill >= entry.limit("warn_fill")
