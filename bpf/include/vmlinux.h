@@ -26,6 +26,8 @@ typedef _Bool bool;
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 };
 
 enum {
@@ -144,8 +146,14 @@ struct socket {
 	struct sock *sk;
 };
 
+typedef struct {
+	int owned;
+} socket_lock_t;
+
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
+	int sk_err;
 	struct {
 		atomic_t rmem_alloc;
 	} sk_backlog;
@@ -159,7 +167,12 @@ struct sock {
 	struct sock_cgroup_data sk_cgrp_data;
 };
 
+struct inet_sock {
+	__be16 inet_sport;
+};
+
 struct inet_connection_sock {
+	struct inet_sock icsk_inet;
 	struct {
 		__u32 lrcvtime;
 	} icsk_ack;
@@ -182,6 +195,10 @@ struct tcp_sock {
 	__u32 rcv_tstamp;
 };
 
+struct sk_buff {
+	unsigned int len;
+};
+
 struct upid {
 	int nr;
 	void *ns;
@@ -197,6 +214,7 @@ struct nsproxy {
 };
 
 struct task_struct {
+	unsigned int flags;
 	int tgid;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
