@@ -47,7 +47,8 @@ def score(expected: Expected, diagnosis: Json, rules: Sequence[str] = SOCKET_RUL
 def missing(expected: Expected, diagnosis: Json, rules: Sequence[str]) -> Iterator[str]:
     answered = {answer["rule"] for kind in ("findings", "cleared") for answer in diagnosis[kind]}
     answered |= {answer["rule"] for answer in diagnosis.get("not_applicable", ())} & {*expected.inapplicable}
-    yield from (f"{rule} did not look" for rule in rules if rule not in answered)
+    why = {answer["rule"]: f": {answer['reason']}" for answer in diagnosis.get("not_checked", ())}
+    yield from (f"{rule} did not look{why.get(rule, '')}" for rule in rules if rule not in answered)
     said_not = {answer["rule"] for answer in diagnosis["cleared"]}
     yield from (f"{rule} is not cleared" for rule in expected.cleared if rule not in said_not)
     if expected.rule and not any(finding["rule"] == expected.rule for finding in diagnosis["findings"]):

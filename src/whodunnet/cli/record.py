@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import time
 from pathlib import Path
 
 import click
@@ -66,7 +67,7 @@ def keep(recorder: Recorder, watch: Watch, every: float, seconds: float, redacto
     """Snapshots until the time is over or a signal ends it; how many. Raises RecordingError if the disk refuses."""
     begin, kept, due = boot_seconds(), 0, 0.0
     while True:
-        started = boot_seconds()
+        cpu = time.process_time()
         snapshot, header = watch.take(), header_of(watch.recording)
         if redactor is not None:
             header = msgspec.structs.replace(header, node=redactor.node(header.node), redacted=True)
@@ -74,7 +75,7 @@ def keep(recorder: Recorder, watch: Watch, every: float, seconds: float, redacto
         recorder.append(snapshot, header)
         kept += 1
         now = boot_seconds()
-        apart = max(every, (now - started) / BUSY_SHARE)
+        apart = max(every, (time.process_time() - cpu) / BUSY_SHARE)
         is_last = due >= seconds
         due = min(seconds, due + apart * max(1, math.ceil((now - begin - due) / apart)))
         if is_last or signal.sigtimedwait(ending_now(), max(0.0, begin + due - now)) is not None:

@@ -50,10 +50,11 @@ class Watch:
 
     def watch(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> None:
         """Snapshots over the window, the first at once and the last at its end."""
+        cpu = time.process_time()
         first = self._taker.take()
         self._snapshots.append(first)
         begin = first.at.boot_seconds
-        apart = max(INTERVAL_SECONDS, seconds / (SNAPSHOTS_MAX - 1), (boot_seconds() - begin) / BUSY_SHARE)
+        apart = max(INTERVAL_SECONDS, seconds / (SNAPSHOTS_MAX - 1), (time.process_time() - cpu) / BUSY_SHARE)
         count = max(1, round(seconds / apart)) if seconds > 0 else 0
         for n in range(1, count + 1):
             sleep(max(0.0, begin + n * seconds / count - boot_seconds()))

@@ -13,8 +13,9 @@ import msgspec
 
 from whodunnet.collectors.sockets_diag import collect_by_sock_diag
 from whodunnet.collectors.sockets_diag_groups import Positions
-from whodunnet.errors import UnreadableError
+from whodunnet.errors import MalformedError, UnreadableError
 from whodunnet.kernel.bpf.socket_walk import Owner, Pass, SocketWalk
+from whodunnet.kernel.procfs.sockstat import read_sockstat
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import Support
 from whodunnet.model.sockets import Sockets
@@ -45,6 +46,26 @@ class SocketsCollector:
 
     def collect(self) -> Sockets:
         """One pass. Raises UnreadableError only if sock_diag is refused as well."""
+        before = self._alloc_sockets()
+        sample = self._pass()
+        after = self._alloc_sockets()
+        alloc = None if before is None or after is None else min(before, after)
+        return msgspec.structs.replace(sample, alloc_sockets=alloc)
+
+    def close(self) -> None:
+        """Unloads the BPF programs."""
+        if self._walk is not None:
+            self._walk.close()
+
+    def _alloc_sockets(self) -> int | None:
+        try:
+            return read_sockstat(self._roots, "thread-self").tcp_alloc
+        except MalformedError:
+            raise
+        except UnreadableError:
+            return None
+
+    def _pass(self) -> Sockets:
         if self._walk is None and self._refused is None:
             try:
                 self._walk = SocketWalk(self._support)
@@ -59,11 +80,6 @@ class SocketsCollector:
             fallback_reason=str(refused),
             missing_capability=refused.missing_capability if refused else None,
         )
-
-    def close(self) -> None:
-        """Unloads the BPF programs."""
-        if self._walk is not None:
-            self._walk.close()
 
     def _from_walk(self, found: Pass) -> Sockets:
         self.owners = found.owners

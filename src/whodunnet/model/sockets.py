@@ -118,6 +118,8 @@ class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True, omit_def
 
     method: "bpf" sees every namespace; "sock_diag" only the namespaces it could enter, and no unhashed socket.
     all_processes: False where processes may exist that this pass cannot see (another pid namespace, hidden ones).
+    alloc_sockets: the kernel's own number of TCP sockets (sockstat, global), the smaller of just before and just after:
+        that many at least were there all the time, if none came and went.
     listeners_cut: there were more listeners than accept_queues holds, so nobody knows who else listens on a port.
     time_wait, request_sockets: minisockets, which hold no TCP memory and are not in sockstat's alloc.
     stuck: at most a bounded, evenly drawn sample of `stuck_total` sockets with a symptom.
@@ -143,6 +145,7 @@ class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True, omit_def
     netns_total: Count | None = None
     netns_unread: Count = 0
     all_processes: bool = True
+    alloc_sockets: Count | None = None
     page_size_bytes: PageSize = 4096
     not_seen: tuple[str, ...] = ()
     longest_step_seconds: Seconds = 0.0

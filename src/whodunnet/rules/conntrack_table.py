@@ -10,7 +10,7 @@ from whodunnet.model.snapshot import Recording
 from whodunnet.rules import table_evidence
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.table_findings import RULE, of_chains, of_namespaces, of_table
-from whodunnet.rules.table_state import state_of
+from whodunnet.rules.table_state import READINGS_AT_ENDS, state_of
 from whodunnet.rules.table_window import CHAINS, TableWindow, table_window
 
 
@@ -49,9 +49,10 @@ def _cleared(window: TableWindow, entry: Entry) -> Cleared:
     level = f"{100 * reading.fill:.0f} % at most" if reading.limit is not None else "it has no limit"
     drops = f"drops within {window.seconds:.1f} s" if window.counted else "drops could not be counted"
     unread = f", {last.netns_unread} not readable" if last.netns_unread else ""
+    growth = "" if len(window.readings) > READINGS_AT_ENDS else "; too few to tell growth that goes on from a burst"
     return Cleared(
         rule=RULE,
-        sensitivity=f"fill level at {times} ({level}); {drops}; fill of {max(len(last.counts) - 1, 0)} other "
+        sensitivity=f"fill level at {times} ({level}{growth}); {drops}; fill of {max(len(last.counts) - 1, 0)} other "
         f"namespaces{unread}; a burst between two snapshots shows only by its drops",
         evidence=(table_evidence.fill(window, entry.limit("warn_fill")), *table_evidence.counters(window)),
     )

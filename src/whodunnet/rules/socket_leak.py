@@ -39,12 +39,12 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
 
 def _unseen(window: Window, entry: Entry) -> NotChecked | None:
     """Not checked, if the kernel counts far more than was in sight."""
-    sockets, memory = window.sockets, window.memory
+    sockets, alloc = window.sockets, window.alloc_sockets
     if sockets.netns_unread:
         reason = f"{sockets.netns_unread} network namespaces could not be entered"
-    elif memory is not None and _too_few(sockets, memory.alloc_sockets, entry):
-        reason = f"only {sockets.tcp_sockets:,} of the kernel's {memory.alloc_sockets:,} TCP sockets were in sight"
-    elif memory is None and sockets.method != "bpf":
+    elif alloc is not None and _too_few(sockets, alloc, entry):
+        reason = f"only {sockets.tcp_sockets:,} of the kernel's {alloc:,} TCP sockets were in sight"
+    elif alloc is None and sockets.method != "bpf":
         reason = "the kernel's own number of TCP sockets was not read, and without BPF some are not seen"
     elif not sockets.all_processes and any(g.holding == "no-descriptor" for g in sockets.groups):
         strangers = sum(g.sockets for g in sockets.groups if g.holding == "no-descriptor")

@@ -8,12 +8,15 @@ import msgspec
 
 from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.finding import Severity
+from whodunnet.model.sockets import AGE_BOUNDS_SECONDS
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.flood_kinds import CLOSING, DATAGRAMS, YOUNG_SECONDS, timeout_name, younger_than
 from whodunnet.rules.table_window import CHAINS, TableReading, TableWindow
 
 LATE_SHARE: Final = 0.25
 """Of growth that does not end, at least this share is in the second half of the window."""
+READINGS_AT_ENDS: Final = 2
+"""So many have no middle."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,8 +74,13 @@ def _filling(window: TableWindow, entry: Entry) -> State | None:
 
 
 def pace_of(window: TableWindow) -> float | None:
-    """Entries a second in the second half of the window, if it grew in both halves; a burst that ends has none."""
+    """Entries a second, if it grew in both halves of the window; a burst that ends has none.
+
+    Of the second half. Two readings have no middle: then the youngest entries tell whether it went on until the end.
+    """
     first, last = window.first, window.last
+    if len(window.readings) == READINGS_AT_ENDS:
+        return _pace_by_ages(window)
     middle = (first.at.boot_seconds + last.at.boot_seconds) / 2
     half = min(window.readings, key=lambda r: abs(r.at.boot_seconds - middle))
     early, late = half.count - first.count, last.count - half.count
@@ -80,6 +88,17 @@ def pace_of(window: TableWindow) -> float | None:
     if early <= 0 or late <= 0 or seconds <= 0 or LATE_SHARE * (early + late) > late:
         return None
     return late / seconds
+
+
+def _pace_by_ages(window: TableWindow) -> float | None:
+    """From the first reading to the last; None where those that were opened lately are not known, or too few."""
+    growth = window.last.count - window.first.count
+    recent = max((bound for bound in AGE_BOUNDS_SECONDS if 2 * bound <= window.seconds), default=None)
+    if growth <= 0 or recent is None:
+        return None
+    lately = sum(younger_than(g, recent) for g in window.last.table.groups if _ages_only(g))
+    late = lately / recent * window.seconds / 2
+    return growth / window.seconds if late >= LATE_SHARE * growth else None
 
 
 def ceiling_of(window: TableWindow) -> float:

@@ -58,6 +58,13 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         floor = self.memory.drift_pages * self.memory.page_size_bytes if self.memory else 0
         return "memory" if self.total_bytes > max(floor, 1) else "sockets"
 
+    @property
+    def alloc_sockets(self) -> int | None:
+        """The kernel's own number of TCP sockets, read around the pass where the recording has it."""
+        if self.sockets.alloc_sockets is not None:
+            return self.sockets.alloc_sockets
+        return self.memory.alloc_sockets if self.memory is not None else None
+
     @cached_property
     def attributed(self) -> float:
         """Share of all TCP memory whose owner is known; of all sockets where memory is too small to tell."""
@@ -66,7 +73,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         known = [g for g in self.sockets.groups if g.protocol == "tcp" and self.sockets.owner_of(g, listeners) in named]
         if self.attributed_of == "memory":
             return min(sum(g.memory_bytes for g in known) / self.total_bytes, 1.0)
-        alloc = max(self.memory.alloc_sockets if self.memory else 0, self.sockets.tcp_sockets, 1)
+        alloc = max(self.alloc_sockets or 0, self.sockets.tcp_sockets, 1)
         return min(sum(g.sockets for g in known) / alloc, 1.0)
 
 

@@ -154,7 +154,7 @@ def test_the_nodes_own_number_is_judged_once() -> None:
 def test_a_clearing_says_what_the_window_could_have_seen() -> None:
     said = answer(node(of(3_000), of(6_100)))
     assert isinstance(said, Cleared)
-    assert "2 snapshots (61 % at most); drops within 10.0 s" in said.sensitivity
+    assert "2 snapshots (61 % at most; too few to tell growth that goes on from a burst); drops" in said.sensitivity
     blind = answer(node(of(10, statistics={}), of(10, statistics={})))
     assert isinstance(blind, Cleared)
     assert "drops could not be counted" in blind.sensitivity
@@ -251,8 +251,18 @@ def test_growth_of_a_table_that_is_less_than_half_full_is_no_finding() -> None:
     assert is_cleared(growing(1_000, 2_000, 3_000))
 
 
-def test_two_readings_are_too_few_for_growth() -> None:
-    assert is_cleared(growing(1_000, 5_000))
+def test_two_readings_are_too_few_for_growth_of_entries_that_stay() -> None:
+    said = answer(growing(1_000, 5_000))
+    assert isinstance(said, Cleared)
+    assert "too few to tell growth that goes on from a burst" in said.sensitivity
+
+
+@pytest.mark.parametrize(("lately", "said"), [(100, "warning"), (50, "warning"), (49, "Cleared"), (0, "Cleared")])
+def test_of_two_readings_the_youngest_entries_tell_whether_short_connections_go_on(lately: int, said: str) -> None:
+    """2,000 more in 20 s: 100 a second, unless most of them came in its first half."""
+    before, after = churn(CLIENT, SERVICE, 1_000), churn(CLIENT, SERVICE, 3_000, ages=_young(3_000, lately))
+    now = [table(*BUSY[:10], closed, size=6_000) for closed in (before, after)]
+    assert told(node(*now, seconds=20)) == said
 
 
 def test_short_connections_that_level_off_below_the_warning_are_no_finding() -> None:

@@ -165,6 +165,13 @@ def test_a_few_sockets_out_of_sight_are_too_few_for_a_leak(alloc: int, answer: t
     assert [type(a) for a in in_sight(0, alloc)] == [answer]
 
 
+@pytest.mark.parametrize(("around", "answer"), [(9, Cleared), (10, NotChecked)])
+def test_what_came_and_went_before_the_pass_is_not_out_of_sight(around: int, answer: type) -> None:
+    """The number that counts is the one read around the pass: short connections make the other one meaningless."""
+    node = recording([[]] * 2, memory=memory_of(100, alloc_sockets=500), alloc_sockets=around)
+    assert [type(a) for a in answers(node)] == [answer]
+
+
 @pytest.mark.parametrize(("found", "answer"), [(990, NotChecked), (991, Cleared)])
 def test_without_bpf_nothing_is_cleared_while_a_leak_would_fit_in_what_was_out_of_sight(
     found: int, answer: type
