@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from lab.case import TABLE_RULES, Case
-from lab.node import Node
+from lab.case import TABLE_RULES, Case, Expected
+from lab.look import Sight
+from lab.node import Firewall, Node
+from lab.servers import nginx
+from lab.stage import Player, Pod
+from lab.who import Who
 
 STATISTICS = "/proc/net/stat/nf_conntrack"
 
@@ -119,6 +123,10 @@ class Table:
     def entries(self) -> Entries:
         return entries(self.netns)
 
+    def overflows(self, limit: int) -> bool:
+        """Nearly as many entries as there is room for, and packets have been dropped."""
+        return self.count >= 0.9 * limit and self.statistics["drop"] > 0
+
     def __str__(self) -> str:
         counters = self.statistics
         wanted = {
@@ -139,6 +147,7 @@ class TableCase(Case):
     changes_global: ClassVar[bool] = True
 
     node: Node
+    server: Player
 
     @property
     def enter(self) -> Path | None:
@@ -147,3 +156,30 @@ class TableCase(Case):
     @property
     def table(self) -> Table:
         return Table(self.node.host.netns)
+
+    def furnish(self, limit: int, *pods: str, firewall: Firewall = "nftables") -> tuple[Pod, ...]:
+        """A node with these pods, room for so many entries in its table, and nginx on another machine."""
+        self.node = Node(self.stage, *pods, firewall=firewall)
+        self.stage.conntrack_max(limit)
+        self.server = nginx(self.stage, self.node.outside)
+        return self.node.pods
+
+    def look_by_pod(self, limit: int) -> Sight:
+        """Does it overflow, and how many entries has each pod opened?"""
+        entries = self.table.entries
+        shares = [len(entries.where(source=pod.address)) for pod in self.node.pods]
+        return Sight(self.table.overflows(limit), f"{self.table}; by pod: {shares}")
+
+
+def full_of_churn(
+    culprits: tuple[Who, ...], innocent: tuple[Who, ...], endpoint: tuple[str, int] | None = None
+) -> Expected:
+    """These fill the table with short connections, and packets are dropped."""
+    return Expected(
+        rule="conntrack-table",
+        severities=("critical",),
+        shapes=("churn",),
+        culprits=culprits,
+        innocent=innocent,
+        endpoint=endpoint,
+    )

@@ -14,7 +14,7 @@ from lab.load import ask_anew
 from lab.look import Sight
 from lab.node import NODE, Node
 from lab.servers import haproxy, nginx
-from lab.table import TableCase
+from lab.table import TableCase, full_of_churn
 from lab.who import Who
 
 LIMIT = 4000
@@ -40,14 +40,9 @@ class ChurnBehindBalancer(TableCase):
         entries = self.table.entries
         arriving = entries.where(source=CLIENT, port=NODE_PORT)
         onward = entries.where(source=self.balancer_pod.address, port=80)
-        there = self.table.count >= 0.9 * LIMIT and self.table.statistics["drop"] > 0
-        return Sight(there, f"{self.table}; from {CLIENT}: {arriving}; from the balancer: {onward}")
+        return Sight(
+            self.table.overflows(LIMIT), f"{self.table}; from {CLIENT}: {arriving}; from the balancer: {onward}"
+        )
 
     def expected(self) -> Expected:
-        return Expected(
-            rule="conntrack-table",
-            severities=("critical",),
-            shapes=("churn",),
-            culprits=(Who("rpc-client", address=CLIENT),),
-            innocent=(self.balancer.who(), self.backend.who()),
-        )
+        return full_of_churn((Who("rpc-client", address=CLIENT),), (self.balancer.who(), self.backend.who()))

@@ -8,9 +8,8 @@ from __future__ import annotations
 from lab.case import Expected
 from lab.load import ask_anew, keep_busy
 from lab.look import Sight
-from lab.node import NODE, Node
-from lab.servers import nginx
-from lab.table import TableCase
+from lab.node import NODE
+from lab.table import TableCase, full_of_churn
 
 LIMIT = 4000
 SERVER, API = "203.0.113.80", "203.0.113.81"
@@ -20,9 +19,7 @@ class ChurnByNodeProcess(TableCase):
     kind = "fault"
 
     def start(self) -> None:
-        self.node = Node(self.stage, "idle")
-        self.stage.conntrack_max(LIMIT)
-        self.server = nginx(self.stage, self.node.outside)
+        self.furnish(LIMIT, "idle")
         self.agent = self.stage.play(self.node.host, "node-agent", keep_busy, API, 80, 100, 2)
         self.client = self.stage.play(self.node.host, "log-shipper", ask_anew, SERVER, 80, 800)
 
@@ -32,11 +29,4 @@ class ChurnByNodeProcess(TableCase):
         return Sight(there, f"{self.table}; in TIME_WAIT to {SERVER}: {len(own)}")
 
     def expected(self) -> Expected:
-        return Expected(
-            rule="conntrack-table",
-            severities=("critical",),
-            shapes=("churn",),
-            culprits=(self.client.who(),),
-            innocent=(self.server.who(), self.agent.who()),
-            endpoint=(SERVER, 80),
-        )
+        return full_of_churn((self.client.who(),), (self.server.who(), self.agent.who()), endpoint=(SERVER, 80))

@@ -8,8 +8,6 @@ from __future__ import annotations
 from lab.case import Expected
 from lab.load import ask_anew
 from lab.look import Sight
-from lab.node import Node
-from lab.servers import nginx
 from lab.table import TableCase
 
 LIMIT = 5000
@@ -20,10 +18,7 @@ class ConnectionCloseServer(TableCase):
     kind = "look-alike"
 
     def start(self) -> None:
-        self.node = Node(self.stage, "client")
-        (self.client_pod,) = self.node.pods
-        self.stage.conntrack_max(LIMIT)
-        self.server = nginx(self.stage, self.node.outside)
+        (self.client_pod,) = self.furnish(LIMIT, "client")
         self.client = self.stage.play(self.client_pod, "poller", ask_anew, SERVER, 80, 20)
 
     def look(self) -> Sight:

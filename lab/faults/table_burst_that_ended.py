@@ -9,8 +9,6 @@ from pathlib import Path
 
 from lab.case import Expected
 from lab.look import Sight
-from lab.node import Node
-from lab.servers import nginx
 from lab.table import TableCase
 
 LIMIT = 5000
@@ -23,10 +21,7 @@ class TableBurstThatEnded(TableCase):
     kind = "look-alike"
 
     def start(self) -> None:
-        self.node = Node(self.stage, "client")
-        (self.client_pod,) = self.node.pods
-        self.stage.conntrack_max(LIMIT)
-        self.server = nginx(self.stage, self.node.outside)
+        (self.client_pod,) = self.furnish(LIMIT, "client")
         self.client = self.stage.run(self.client_pod, "sleep", "sh", "-c", BURST)
 
     def look(self) -> Sight:

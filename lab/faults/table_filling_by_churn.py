@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from lab.case import Expected
 from lab.look import Sight
-from lab.node import Node
-from lab.servers import nginx
 from lab.table import TableCase
 
 LIMIT = 6000
@@ -27,10 +25,7 @@ class TableFillingByChurn(TableCase):
     kind = "fault"
 
     def start(self) -> None:
-        self.node = Node(self.stage, "client", firewall="iptables")
-        (self.client_pod,) = self.node.pods
-        self.stage.conntrack_max(LIMIT)
-        self.server = nginx(self.stage, self.node.outside)
+        (self.client_pod,) = self.furnish(LIMIT, "client", firewall="iptables")
         self.client = self.stage.run(self.client_pod, "report-sync", "node", "-e", PROGRAM)
 
     def look(self) -> Sight:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from lab.case import Expected
 from lab.load import keep_busy
 from lab.look import Sight
-from lab.node import Node
-from lab.servers import nginx
 from lab.table import TableCase
 
 LIMIT = 5000
@@ -18,10 +16,8 @@ class TableFlatAtSixtyPercent(TableCase):
     kind = "look-alike"
 
     def start(self) -> None:
-        self.node = Node(self.stage, "client1", "client2")
-        self.stage.conntrack_max(LIMIT)
-        self.server = nginx(self.stage, self.node.outside)
-        self.clients = [self.stage.play(pod, "shop", keep_busy, SERVER, 80, EACH, 5) for pod in self.node.pods]
+        pods = self.furnish(LIMIT, "client1", "client2")
+        self.clients = [self.stage.play(pod, "shop", keep_busy, SERVER, 80, EACH, 5) for pod in pods]
 
     def look(self) -> Sight:
         used = self.table.entries.where("ESTABLISHED", port=80)

@@ -10,9 +10,7 @@ from __future__ import annotations
 from lab.case import Expected
 from lab.load import ask_anew, keep_busy
 from lab.look import Sight
-from lab.node import Node
-from lab.servers import nginx
-from lab.table import TableCase
+from lab.table import TableCase, full_of_churn
 
 LIMIT = 4000
 SERVER = "203.0.113.80"
@@ -22,24 +20,14 @@ class TableFullByChurn(TableCase):
     kind = "fault"
 
     def start(self) -> None:
-        self.node = Node(self.stage, "client", "other")
-        self.client_pod, self.other_pod = self.node.pods
-        self.stage.conntrack_max(LIMIT)
-        self.server = nginx(self.stage, self.node.outside)
+        self.client_pod, self.other_pod = self.furnish(LIMIT, "client", "other")
         self.other = self.stage.play(self.other_pod, "shop", keep_busy, SERVER, 80, 50, 2)
         self.client = self.stage.play(self.client_pod, "price-sync", ask_anew, SERVER, 80, 800)
 
     def look(self) -> Sight:
         own = self.table.entries.where("TIME_WAIT", source=self.client_pod.address, port=80)
-        there = self.table.count >= 0.9 * LIMIT and self.table.statistics["drop"] > 0 and len(own) > LIMIT / 2
+        there = self.table.overflows(LIMIT) and len(own) > LIMIT / 2
         return Sight(there, f"{self.table}; in TIME_WAIT by the client: {len(own)}")
 
     def expected(self) -> Expected:
-        return Expected(
-            rule="conntrack-table",
-            severities=("critical",),
-            shapes=("churn",),
-            culprits=(self.client.who(),),
-            innocent=(self.server.who(), self.other.who()),
-            endpoint=(SERVER, 80),
-        )
+        return full_of_churn((self.client.who(),), (self.server.who(), self.other.who()), endpoint=(SERVER, 80))

@@ -5,9 +5,7 @@ from __future__ import annotations
 from lab.case import Expected
 from lab.load import ask_anew
 from lab.look import Sight
-from lab.node import Node
-from lab.servers import nginx
-from lab.table import TableCase
+from lab.table import TableCase, full_of_churn
 
 LIMIT = 4000
 SERVER = "2001:db8::80"
@@ -18,10 +16,7 @@ class TableFullByChurnIpv6(TableCase):
     quick = False
 
     def start(self) -> None:
-        self.node = Node(self.stage, "client")
-        (self.client_pod,) = self.node.pods
-        self.stage.conntrack_max(LIMIT)
-        self.server = nginx(self.stage, self.node.outside)
+        (self.client_pod,) = self.furnish(LIMIT, "client")
         self.client = self.stage.play(self.client_pod, "price-sync", ask_anew, SERVER, 80, 800)
 
     def look(self) -> Sight:
@@ -30,11 +25,4 @@ class TableFullByChurnIpv6(TableCase):
         return Sight(there, f"{self.table}; in TIME_WAIT by the client: {len(own)}")
 
     def expected(self) -> Expected:
-        return Expected(
-            rule="conntrack-table",
-            severities=("critical",),
-            shapes=("churn",),
-            culprits=(self.client.who(),),
-            innocent=(self.server.who(),),
-            endpoint=(SERVER, 80),
-        )
+        return full_of_churn((self.client.who(),), (self.server.who(),), endpoint=(SERVER, 80))

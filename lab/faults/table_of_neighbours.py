@@ -9,9 +9,7 @@ from __future__ import annotations
 from lab.case import Expected
 from lab.load import ask_anew
 from lab.look import Sight
-from lab.node import Node
-from lab.servers import nginx
-from lab.table import TableCase
+from lab.table import TableCase, full_of_churn
 
 LIMIT = 4000
 SERVER = "203.0.113.80"
@@ -21,23 +19,15 @@ class TableOfNeighbours(TableCase):
     kind = "fault"
 
     def start(self) -> None:
-        self.node = Node(self.stage, *(f"gateway{n}" for n in range(3)), *(f"other{n}" for n in range(4)))
-        self.stage.conntrack_max(LIMIT)
-        self.server = nginx(self.stage, self.node.outside)
-        self.others = [self.stage.play(pod, "shop", ask_anew, SERVER, 80, 10) for pod in self.node.pods[3:]]
-        self.gateways = [self.stage.play(pod, "gateway", ask_anew, SERVER, 80, 250) for pod in self.node.pods[:3]]
+        pods = self.furnish(LIMIT, *(f"gateway{n}" for n in range(3)), *(f"other{n}" for n in range(4)))
+        self.others = [self.stage.play(pod, "shop", ask_anew, SERVER, 80, 10) for pod in pods[3:]]
+        self.gateways = [self.stage.play(pod, "gateway", ask_anew, SERVER, 80, 250) for pod in pods[:3]]
 
     def look(self) -> Sight:
-        entries = self.table.entries
-        shares = [len(entries.where(source=pod.address)) for pod in self.node.pods]
-        there = self.table.count >= 0.9 * LIMIT and self.table.statistics["drop"] > 0
-        return Sight(there, f"{self.table}; by pod: {shares}")
+        return self.look_by_pod(LIMIT)
 
     def expected(self) -> Expected:
-        return Expected(
-            rule="conntrack-table",
-            severities=("critical",),
-            shapes=("churn",),
-            culprits=tuple(gateway.who() for gateway in self.gateways),
-            innocent=(self.server.who(), *(other.who() for other in self.others)),
+        return full_of_churn(
+            tuple(gateway.who() for gateway in self.gateways),
+            (self.server.who(), *(other.who() for other in self.others)),
         )

@@ -5,8 +5,6 @@ from __future__ import annotations
 from lab.case import Expected
 from lab.load import ask_anew
 from lab.look import Sight
-from lab.node import Node
-from lab.servers import nginx
 from lab.table import TableCase
 
 LIMIT = 4000
@@ -18,19 +16,14 @@ class TableSpreadEvenly(TableCase):
     kind = "fault"
 
     def start(self) -> None:
-        self.node = Node(self.stage, *(f"client{n}" for n in range(PODS)))
-        self.stage.conntrack_max(LIMIT)
-        self.server = nginx(self.stage, self.node.outside)
+        pods = self.furnish(LIMIT, *(f"client{n}" for n in range(PODS)))
         self.clients = [
             self.stage.play(pod, f"service-{n}", ask_anew, SERVERS[n % len(SERVERS)], 80, 80)
-            for n, pod in enumerate(self.node.pods)
+            for n, pod in enumerate(pods)
         ]
 
     def look(self) -> Sight:
-        entries = self.table.entries
-        shares = [len(entries.where(source=pod.address)) for pod in self.node.pods]
-        there = self.table.count >= 0.9 * LIMIT and self.table.statistics["drop"] > 0
-        return Sight(there, f"{self.table}; by pod: {shares}")
+        return self.look_by_pod(LIMIT)
 
     def expected(self) -> Expected:
         return Expected(

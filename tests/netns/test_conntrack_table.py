@@ -18,7 +18,7 @@ import pytest
 
 from netns.command import Answer, ask
 from netns.namespace import Namespace, wait_until
-from netns.test_conntrack import IPTABLES, NFTABLES, SILENT_MAC, Net, listed, nft, run
+from netns.nat import IPTABLES, NFTABLES, SILENT_MAC, Net, listed, nft, run
 from whodunnet.report.schema import schema_of
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make network namespaces")]

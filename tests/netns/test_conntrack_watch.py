@@ -2,52 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import signal
 import socket
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from netns.command import WHODUNNET, nobody_with
 from netns.namespace import Namespace, set_sysctl, wait_until
-from netns.test_conntrack import SERVICE, SILENT_MAC, Net, nft, run
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from bench.conntrack import flows, insert, room_for
+from netns.nat import SERVICE, run
+from netns.watched import (
+    CLIENT,
+    SERVER,
+    SILENT,
+    OwnNet,
+    by_iptables,
+    by_nftables,
+    changes,
+    process,
+    second_source,
+    wait_for_entries,
+    watching,
+)
 from whodunnet.collectors.openers import Openers
-from whodunnet.kernel.netlink.conntrack_events import ConntrackEvents, read_setting
+from whodunnet.kernel.netlink.conntrack_events import ConntrackEvents
 from whodunnet.kernel.roots import Roots
 from whodunnet.model.flow_event import FlowEvent
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make network namespaces")]
 
 ROOTS = Roots()
-NORTH, SOUTH = (f"100.{64 + os.urandom(1)[0] % 32 + plus}.{os.urandom(1)[0]}" for plus in (0, 32))
-"""Openers are looked for on the whole machine: addresses that no other test has at the same time."""
-CLIENT, SERVER, SILENT = f"{NORTH}.2", f"{SOUTH}.2", f"{SOUTH}.99"
-NFTABLES = f"""
-table ip nat {{
-    chain prerouting {{
-        type nat hook prerouting priority -100; ip daddr {SERVICE} tcp dport 80 dnat to {SERVER}:8080;
-    }}
-    chain postrouting {{ type nat hook postrouting priority 100; oifname "south" masquerade; }}
-}}
-"""
-IPTABLES = (
-    f"iptables -t nat -A PREROUTING -d {SERVICE} -p tcp --dport 80 -j DNAT --to-destination {SERVER}:8080",
-    "iptables -t nat -A POSTROUTING -o south -j MASQUERADE",
-)
 HTTP_SERVER = ("-m", "http.server", "8080", "--bind", SERVER)
 GET = """
 import sys, urllib.request
@@ -81,36 +71,6 @@ STATES_OF_AN_EXCHANGE = [
 ]  # fmt: skip
 
 
-class OwnNet(Net):
-    """client -- router -- server, with our own addresses."""
-
-    def __init__(self, kept: ExitStack, rules: Callable[[], None]) -> None:
-        super().__init__(kept, rules)
-        self.router(lambda: run(f"ip neigh add {SILENT} lladdr {SILENT_MAC} dev south nud permanent"))
-
-    def _cable(self, end: str, place: Namespace, here: str, net: str, net6: str) -> None:
-        super()._cable(end, place, here, {"10.1.0": NORTH, "10.2.0": SOUTH}[net], net6)
-
-    def datagram(self) -> None:
-        """Of the client, to somebody who never answers."""
-        self.client(lambda: self.keep(bound((CLIENT, 0))).sendto(b"x", (SILENT, 4000)))
-
-
-def by_nftables() -> None:
-    nft(NFTABLES)
-
-
-def by_iptables() -> None:
-    for command in IPTABLES:
-        run(command)
-
-
-def bound(address: tuple[str, int]) -> socket.socket:
-    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    made.bind(address)
-    return made
-
-
 @pytest.fixture
 def kept() -> Iterator[ExitStack]:
     with ExitStack() as stack:
@@ -127,78 +87,9 @@ def plain_net(kept: ExitStack) -> OwnNet:
     return OwnNet(kept, by_nftables)
 
 
-@contextmanager
-def process(place: Namespace, *arguments: str, stdin: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
-    """A program that lives in a namespace until the block ends."""
-    made = place(
-        lambda: subprocess.Popen(arguments, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    )
-    try:
-        yield made
-    finally:
-        made.kill()
-        made.communicate()
-
-
-class Watched:
-    """A watch that runs, and what it said."""
-
-    def __init__(self, made: subprocess.Popen[str]) -> None:
-        self._made = made
-        assert made.stderr is not None
-        self.preface = made.stderr.readline()
-
-    def send(self, number: signal.Signals) -> None:
-        self._made.send_signal(number)
-
-    def end(self, number: signal.Signals = signal.SIGINT) -> list[dict[str, Any]]:
-        """Its lines after a signal; the last one is the summary. It ends well, and says nothing else."""
-        self._made.send_signal(number)
-        out, err = self._made.communicate(timeout=30)
-        assert (self._made.returncode, err) == (0, "")
-        lines = [json.loads(line) for line in out.splitlines()]
-        assert [line["line"] for line in lines].index("summary") == len(lines) - 1
-        return lines
-
-
-@contextmanager
-def watching(place: Namespace, *filters: str) -> Iterator[Watched]:
-    with process(place, str(WHODUNNET), "conntrack", "--watch", "--format", "json", *filters) as made:
-        watched = Watched(made)
-        assert watched.preface.startswith("Watching"), watched.preface + made.communicate()[1]
-        yield watched
-
-
-@contextmanager
-def second_source(place: Namespace) -> Iterator[Callable[[], list[str]]]:
-    """conntrack -E: its lines so far."""
-    with process(place, "conntrack", "-E", "-o", "id", "--buffer-size", "1048576") as made:
-        listening = Path(f"/proc/{made.pid}/net/netlink")
-        wait_until(lambda: len(re.findall(r" 12 +\d+ +0*7 ", listening.read_text())) == 2, "both to listen")
-
-        def lines() -> list[str]:
-            made.send_signal(signal.SIGINT)
-            return made.communicate(timeout=10)[0].splitlines()
-
-        yield lines
-
-
-def wait_for_entries(place: Namespace, number: int) -> None:
-    """Until so many entries are left; reading the text throws out what has expired (ct_seq_show)."""
-
-    def left() -> int:
-        return len(Path("/proc/thread-self/net/nf_conntrack").read_text().splitlines())
-
-    wait_until(lambda: place(left) == number, f"{number} entries")
-
-
 def wait_for_closing(closer: Namespace) -> None:
     """Until who closed has the acknowledgement, which came through the router."""
     wait_until(lambda: "FIN-WAIT-2" in closer(lambda: run("ss -Htn")), "the closing", seconds=60)
-
-
-def changes(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [line for line in lines if line["line"] == "event"]
 
 
 def as_printed(line: dict[str, Any]) -> tuple[object, ...]:
@@ -355,104 +246,6 @@ def test_filters_choose_and_the_rest_is_counted(plain_net: OwnNet) -> None:
     assert [line["event"]["protocol"] for line in changes(lines)] == ["udp"] * 5
     assert lines[-1]["events"] == {"new": 5, "changed": 0, "gone": 0}
     assert lines[-1]["filtered_out"] == 5 * 3
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
-def test_every_ending_signal_ends_it_with_a_summary(plain_net: OwnNet, number: signal.Signals) -> None:
-    with watching(plain_net.router) as watched:
-        assert watched.end(number)[-1]["events"] == {"new": 0, "changed": 0, "gone": 0}
-
-
-def in_namespace(place: Namespace, *arguments: str, rights: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-    command = [*rights, str(WHODUNNET), "conntrack", "--watch", *arguments]
-    return place(lambda: subprocess.run(command, check=False, capture_output=True, text=True, timeout=60))
-
-
-def test_it_ends_by_itself_after_its_time(plain_net: OwnNet) -> None:
-    begin = time.monotonic()
-    done = in_namespace(plain_net.router, "--for", "1s")
-    assert time.monotonic() - begin >= 1
-    assert done.returncode == 0
-    assert done.stdout.startswith("time (UTC)")
-    assert re.search(r"Watched +1 s, 0 changes", done.stdout)
-
-
-def test_without_the_right_it_says_which(plain_net: OwnNet) -> None:
-    done = in_namespace(plain_net.router, "--for", "1s", rights=nobody_with())
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("whodunnet: tracked connections cannot be watched: ")
-    assert "CAP_NET_ADMIN" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_where_events_are_off_it_says_so_and_leaves_them_off(plain_net: OwnNet) -> None:
-    place = plain_net.router
-    place(lambda: set_sysctl("netfilter/nf_conntrack_events", 0))
-    done = in_namespace(place, "--for", "1s")
-    assert done.returncode == 2
-    assert "net.netfilter.nf_conntrack_events is 0" in done.stderr
-    assert place(lambda: read_setting(ROOTS)).value == 0
-
-
-def test_a_wrong_filter_is_refused_before_anything_else(plain_net: OwnNet) -> None:
-    done = in_namespace(plain_net.router, "prot=tcp")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "possible are, for example: address=10.2.0.0/16, port=53" in done.stderr
-
-
-def test_a_flood_has_a_bounded_number_of_lines_and_all_of_it_is_counted(plain_net: OwnNet) -> None:
-    place, entries = plain_net.router, 3000
-    with room_for(entries), process(place, str(WHODUNNET), "conntrack", "--watch") as made:
-        assert made.stderr is not None
-        made.stderr.readline()
-        begin = time.monotonic()
-        place(lambda: insert(flows(entries)))
-        time.sleep(2.5)
-        made.send_signal(signal.SIGTERM)
-        out, _ = made.communicate(timeout=30)
-        seconds = time.monotonic() - begin
-    shown = len(re.findall(r"^\S+  new ", out, re.MULTILINE))
-    hidden = sum(int(n.replace(",", "")) for n in re.findall(r"… ([\d,]+) more", out))
-    assert 100 <= shown <= 100 * (seconds + 1)
-    assert shown + hidden == entries
-    assert re.search(rf"Watched .* {entries:,} changes: {entries:,} new, 0 changed, 0 gone", out)
-    assert re.search(rf"Not shown +{hidden:,} changes", out)
-
-
-def test_what_the_kernel_has_no_room_for_is_counted_to_the_message_and_the_watch_goes_on() -> None:
-    entries = 500
-
-    def overrun() -> tuple[list[FlowEvent], int, int | None, list[FlowEvent], int | None]:
-        with ConntrackEvents(buffer_bytes=1) as events:  # the kernel gives 2,304 bytes, which is two messages
-            insert(flows(entries))
-            taken, overruns, lost = events.take(), events.overruns, events.lost
-            run("conntrack -D -p tcp --orig-src " + (taken[0].source.address or ""))
-            assert events.wait(10)
-            return taken, overruns, lost, events.take(), events.lost
-
-    with Namespace() as place, room_for(entries):
-        taken, overruns, lost, later, lost_later = place(overrun)
-    assert overruns == 1
-    assert lost is not None
-    assert lost_later is not None
-    assert 0 < len(taken) < 10
-    assert len(taken) + lost == entries
-    assert {event.kind for event in taken} == {"new"}
-    assert {event.kind for event in later} == {"gone"}
-
-
-def test_a_watch_that_cannot_keep_up_says_what_it_lost(plain_net: OwnNet) -> None:
-    entries, place = 20_000, plain_net.router
-    with room_for(entries), watching(place, "port=9") as watched:
-        watched.send(signal.SIGSTOP)
-        place(lambda: insert(flows(entries)))
-        watched.send(signal.SIGCONT)
-        lines = watched.end()
-    lost = [line for line in lines if line["line"] == "lost"]
-    assert len(lost) == 1
-    assert lost[0]["overruns"] == lines[-1]["overruns"] == 1
-    assert lost[0]["messages"] == lines[-1]["lost"] > 0
-    assert lines[-1]["filtered_out"] + lines[-1]["lost"] == entries
 
 
 def test_an_opener_that_comes_during_the_watch_is_looked_up_within_a_second_and_not_before_it_is_known(

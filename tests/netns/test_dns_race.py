@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from netns.namespace import Namespace, wait_until
-from netns.test_conntrack import Net, nft, run
+from netns.nat import Net, nft, run
 from whodunnet.collectors.snapshots import SnapshotTaker
 from whodunnet.kernel.procfs.conntrack import read_statistics
 from whodunnet.kernel.roots import Roots

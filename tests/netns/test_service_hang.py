@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from netns.namespace import wait_until
-from netns.test_conntrack import Net, nft, run
+from netns.nat import Net, nft, run
 from whodunnet.collectors.snapshots import SnapshotTaker
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import read_support

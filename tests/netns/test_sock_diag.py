@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import select
@@ -12,25 +11,24 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 import pytest
 
+from netns.namespace import DEADLINE_SECONDS, Namespace
+from netns.scene import HERE, Scene
 from whodunnet.collectors.sockets_diag import collect_by_sock_diag
 from whodunnet.collectors.sockets_diag_groups import Positions
 from whodunnet.kernel.netlink.sock_diag import InetSocket, SockDiag
 from whodunnet.kernel.roots import Roots
 from whodunnet.model.sockets import SocketGroup, Sockets
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make network namespaces")]
 
 T = TypeVar("T")
-DEADLINE_SECONDS = 10.0
-CLONE_NEWNET = 0x40000000
 SS_STATES = {"LISTEN": "listen", "ESTAB": "established", "SYN-SENT": "syn-sent", "TIME-WAIT": "time-wait"}
 
 
@@ -48,47 +46,8 @@ class Row(NamedTuple):
     w: int
 
 
-class Scene:
-    """Sockets of one namespace. Every method makes `count` connections and leaves both ends as its name says."""
-
-    def __init__(self) -> None:
-        self.kept = ExitStack()
-        self.listener = self.keep(socket.create_server(("127.0.0.1", 0), backlog=512))
-        self.dual = self.keep(socket.create_server(("::", 0), family=socket.AF_INET6, backlog=512, dualstack_ipv6=True))
-        self.port = self.listener.getsockname()[1]
-        self.dual_port = self.dual.getsockname()[1]
-
-    def keep(self, made: socket.socket) -> socket.socket:
-        return self.kept.enter_context(made)
-
-    def waiting(self, count: int) -> None:
-        for _ in range(count):
-            self.keep(socket.create_connection(("127.0.0.1", self.port)))
-
-    def pairs(self, count: int, address: str = "127.0.0.1") -> list[tuple[socket.socket, socket.socket]]:
-        """(client, server), to the IPv4 listener, or for another address to the dual-stack one."""
-        listener = self.listener if address == "127.0.0.1" else self.dual
-        target = "127.0.0.1" if address == "mapped" else address
-        made = []
-        for _ in range(count):
-            client = self.keep(socket.create_connection((target, listener.getsockname()[1])))
-            made.append((client, self.keep(listener.accept()[0])))
-        return made
-
-    def close_wait(self, count: int, data: bytes) -> None:
-        for client, _ in self.pairs(count):
-            client.sendall(data)
-            client.shutdown(socket.SHUT_WR)
-
-    def stuck(self, count: int) -> list[tuple[socket.socket, socket.socket]]:
-        """The client writes until the server's buffer and its own are full."""
-        made = self.pairs(count)
-        for client, server in made:
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 262144)
-            client.setblocking(False)
-            fill(client)
-        return made
+class DiagScene(Scene):
+    """With connections in TIME_WAIT, and a few of every kind that ss shows too."""
 
     def time_wait(self, count: int) -> None:
         for client, server in self.pairs(count):
@@ -100,69 +59,20 @@ class Scene:
 
     def everything(self) -> None:
         self.pairs(7)
-        self.pairs(3, "::1")
-        self.pairs(5, "mapped")
+        self.pairs(3, "::1", self.dual)
+        self.pairs(5, HERE, self.dual)  # the server's end is a v4-mapped IPv6 socket
         self.close_wait(6, b"")
         self.close_wait(2, bytes(100))
-        for client, _ in self.pairs(8):
-            client.sendall(bytes(20000))
+        self.unread(8, 20000)
         self.stuck(2)
         self.time_wait(9)
         self.syn_sent(3)
         self.waiting(4)  # last: accept() would take these first
 
-    def syn_sent(self, count: int) -> None:
-        for _ in range(count):
-            client = self.keep(socket.socket())
-            client.setblocking(False)
-            with suppress(BlockingIOError):
-                client.connect(("10.9.0.2", 9))
-
-
-class Inside(Protocol):
-    """Runs a function in the test's network namespace."""
-
-    def __call__(self, call: Callable[[], T]) -> T: ...
-
-
-def fill(client: socket.socket) -> None:
-    """Write until the buffer stays full: the peer takes more for a while after it was full for the first time."""
-    while select.select([], [client], [], 0.3)[1]:
-        with suppress(BlockingIOError):
-            client.send(bytes(65536))
-
 
 @pytest.fixture
-def namespace() -> Iterator[Inside]:
-    """Runs a function in a thread that lives in a network namespace of its own, with lo and a silent network."""
-    if os.geteuid():
-        pytest.skip("needs root")
-    with ThreadPoolExecutor(max_workers=1, initializer=enter_new_namespace) as thread:
-
-        def inside(call: Callable[[], T]) -> T:
-            return thread.submit(call).result(timeout=60)
-
-        yield inside
-
-
-@pytest.fixture
-def scene(namespace: Inside) -> Iterator[Scene]:
-    made: Scene = namespace(Scene)
-    with made.kept:
-        yield made
-
-
-def enter_new_namespace() -> None:
-    assert ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) == 0
-    for command in (
-        "link set lo up",
-        "link add silent type veth peer name nobody",
-        "addr add 10.9.0.1/24 dev silent",
-        "link set nobody up",
-        "link set silent up",
-        "neigh add 10.9.0.2 lladdr 02:00:00:00:00:02 dev silent nud permanent",
-    ):
-        subprocess.run(["/usr/sbin/ip", *command.split()], check=True)
+def scene(namespace: Namespace) -> DiagScene:
+    return namespace(lambda: DiagScene(namespace))
 
 
 @pytest.fixture
@@ -225,7 +135,7 @@ def read_all() -> tuple[list[InetSocket], int, int]:
         return found, diag.time_wait, diag.request_sockets
 
 
-def test_every_socket_has_the_bytes_that_ss_shows(namespace: Inside, scene: Scene) -> None:
+def test_every_socket_has_the_bytes_that_ss_shows(namespace: Namespace, scene: DiagScene) -> None:
     namespace(scene.everything)
     (found, time_wait, requests), rows = namespace(lambda: at_rest(read_all))
     assert sorted(our_row(one) for one in found) == full(rows)
@@ -233,10 +143,10 @@ def test_every_socket_has_the_bytes_that_ss_shows(namespace: Inside, scene: Scen
     assert requests == 0
 
 
-def test_families_and_mapped_addresses(namespace: Inside, scene: Scene) -> None:
+def test_families_and_mapped_addresses(namespace: Namespace, scene: DiagScene) -> None:
     def both_ends() -> None:
-        scene.pairs(1, "mapped")
-        scene.pairs(1, "::1")
+        scene.pairs(1, HERE, scene.dual)
+        scene.pairs(1, "::1", scene.dual)
         found, _, _ = read_all()
         seen = {(s.family, s.local_address, s.local_port == scene.dual_port) for s in found if s.state != "listen"}
         assert seen == {
@@ -260,7 +170,7 @@ def collect_here(roots: Roots, positions: Positions) -> tuple[Sockets, list[Sock
     return sample, [group for group in sample.groups if group.netns == netns and group.protocol == "tcp"]
 
 
-def test_groups_count_every_state_once(namespace: Inside, scene: Scene, roots: Roots) -> None:
+def test_groups_count_every_state_once(namespace: Namespace, scene: DiagScene, roots: Roots) -> None:
     namespace(scene.everything)
     positions = Positions()
     (_, groups), rows = namespace(lambda: at_rest(lambda: collect_here(roots, positions)))
@@ -286,7 +196,7 @@ def test_groups_count_every_state_once(namespace: Inside, scene: Scene, roots: R
     assert sum(sum(group.ages) for group in groups) == sum(group.sockets for group in groups) - 2 - 3
 
 
-def test_accept_queue_and_second_snapshot(namespace: Inside, scene: Scene, roots: Roots) -> None:
+def test_accept_queue_and_second_snapshot(namespace: Namespace, scene: DiagScene, roots: Roots) -> None:
     def scene_at_two_times() -> None:
         (client, _), (other, _) = scene.pairs(2)
         scene.waiting(4)
@@ -305,7 +215,7 @@ def test_accept_queue_and_second_snapshot(namespace: Inside, scene: Scene, roots
     namespace(scene_at_two_times)
 
 
-def test_reading_changes_the_position(namespace: Inside, scene: Scene, roots: Roots) -> None:
+def test_reading_changes_the_position(namespace: Namespace, scene: DiagScene, roots: Roots) -> None:
     def read_one_byte() -> None:
         ((client, server),) = scene.pairs(1)
         client.sendall(bytes(20001))
@@ -318,7 +228,7 @@ def test_reading_changes_the_position(namespace: Inside, scene: Scene, roots: Ro
     namespace(read_one_byte)
 
 
-def test_orphans_and_shared_descriptors(namespace: Inside, scene: Scene, roots: Roots) -> None:
+def test_orphans_and_shared_descriptors(namespace: Namespace, scene: DiagScene, roots: Roots) -> None:
     def closed_with_data_unsent() -> None:
         for client, _ in scene.stuck(2):
             client.close()
@@ -332,7 +242,7 @@ def test_orphans_and_shared_descriptors(namespace: Inside, scene: Scene, roots: 
     namespace(closed_with_data_unsent)
 
 
-def test_in_flight_socket_has_no_descriptor(namespace: Inside, scene: Scene, roots: Roots) -> None:
+def test_in_flight_socket_has_no_descriptor(namespace: Namespace, scene: DiagScene, roots: Roots) -> None:
     def sent_and_not_received() -> None:
         ((client, _),) = scene.pairs(1)
         here, there = socket.socketpair()
@@ -352,7 +262,7 @@ def test_in_flight_socket_has_no_descriptor(namespace: Inside, scene: Scene, roo
     namespace(sent_and_not_received)
 
 
-def test_udp_and_unix(namespace: Inside, roots: Roots) -> None:
+def test_udp_and_unix(namespace: Namespace, roots: Roots) -> None:
     def three_and_four() -> None:
         with ExitStack() as kept:
             for family, address in (
@@ -376,7 +286,7 @@ def test_udp_and_unix(namespace: Inside, roots: Roots) -> None:
     namespace(three_and_four)
 
 
-def test_bound_sockets_where_the_kernel_lists_them(namespace: Inside, scene: Scene, roots: Roots) -> None:
+def test_bound_sockets_where_the_kernel_lists_them(namespace: Namespace, scene: DiagScene, roots: Roots) -> None:
     def one_never_connected_and_one_reset() -> list[SocketGroup]:
         never, dead = scene.keep(socket.socket()), scene.keep(socket.socket())
         never.bind(("127.0.0.1", 4001))
@@ -406,8 +316,6 @@ with socket.create_server(("127.0.0.1", 80)):
 
 
 def test_a_foreign_namespace_is_entered_once(roots: Roots) -> None:
-    if os.geteuid():
-        pytest.skip("needs root")
     command = ["unshare", "--net", sys.executable, "-c", "import os; os.system('ip link set lo up')\n" + LISTENING]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None

@@ -6,38 +6,34 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from random import Random
 from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
-from whodunnet.attribution.containerd import PAUSE, is_static_uid
-from whodunnet.collectors.kernel_log import KNOWN
+from whodunnet.attribution.containerd import PAUSE
 from whodunnet.errors import RecordingError
 from whodunnet.model.addresses import Addresses, DeviceAddress
 from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.devices import Device, Devices
-from whodunnet.model.sample import Failure, Moment
+from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import AnySample, Node, Recording, Snapshot
 from whodunnet.model.sockets import Endpoint
-from whodunnet.model.workload import Container, Pod, Process, Workload, Workloads
-from whodunnet.recording.pseudonyms import Kind, Pseudonyms
+from whodunnet.model.workload import Workloads
 from whodunnet.recording.reader import load
 from whodunnet.recording.redact import KEPT, REPLACED, Redactor, plans
 
 from . import arbitrary
+from .keyed import AT, KEY
 
 NODES = Path(__file__).parents[2] / "fixtures/nodes"
 INCIDENTS = ("incident-1-tcp-memory", "incident-4-unclosed-bodies")
-KEY = b"a key for tests."
-AT = Moment(datetime(2026, 3, 1, tzinfo=UTC), 5_000.0)
 quick = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -50,14 +46,6 @@ def redacted(recording: Recording, key: bytes = KEY) -> Recording:
     redactor = Redactor(key)
     node = redactor.node(recording.node)
     return replace(recording, node=node, snapshots=tuple(map(redactor.snapshot, recording.snapshots)))
-
-
-def name(kind: Kind, text: str) -> str:
-    return Pseudonyms(KEY).name(kind, text)
-
-
-def address(text: str) -> str:
-    return Pseudonyms(KEY).address(text)
 
 
 # --- The tables ------------------------------------------------------------------------------------------------------
@@ -307,89 +295,6 @@ def test_without_a_key_each_recording_has_its_own(incident: Recording) -> None:
     assert Redactor().node(incident.node) != Redactor().node(incident.node)
 
 
-def test_names_of_different_kinds_do_not_show_that_they_are_the_same() -> None:
-    kinds: tuple[Kind, ...] = ("process", "pod", "host", "namespace", "container name", "image")
-    assert len({name(kind, "web")[-10:] for kind in kinds}) == len(kinds)
-
-
-@pytest.mark.parametrize(
-    ("kind", "original", "form"),
-    [
-        ("host", "edge-0412.example.com", r"host-[0-9a-f]{10}"),
-        ("process", "nginx", r"p-[0-9a-f]{10}"),
-        ("exe", "/usr/sbin/nginx", r"/exe-[0-9a-f]{10}"),
-        ("cgroup", "/system.slice/nginx.service", r"/cgroup-[0-9a-f]{10}"),
-        ("unit", "nginx.service", r"unit-[0-9a-f]{10}\.service"),
-        ("unit", "session-3.scope", r"unit-[0-9a-f]{10}\.scope"),
-        ("unit", "nginx.secret", r"unit-[0-9a-f]{10}"),
-        ("container", "c0ffee01" * 8, r"[0-9a-f]{64}"),
-        ("container", "web1", r"c-[0-9a-f]{10}"),
-        ("container name", "worker", r"container-[0-9a-f]{10}"),
-        ("container name", PAUSE, PAUSE),
-        ("process", PAUSE, r"p-[0-9a-f]{10}"),
-        ("uid", "5e6f0a11-1111-4111-8111-111111111111", r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
-        ("uid", "5e6f0a11111141118111111111111111", r"[0-9a-f]{32}"),
-        ("uid", "u1", r"uid-[0-9a-f]{10}"),
-        ("boot", "b00t", r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
-        ("release", "5.15.0-1011-aws", r"5\.15\.0-1011-aws"),
-        ("release", "4.18.0-477.27.1.el8_8.x86_64", r"4\.18\.0-477\.27\.1\.el8_8\.x86_64"),
-        ("release", "6.1.0-acme-amd64+", r"6\.1\.0-release-[0-9a-f]{10}-amd64\+"),
-        ("pod", "", ""),
-        ("device", "eth0", "eth0"),
-        ("device", "enp3s0", "enp3s0"),
-        ("device", "kube-ipvs0", "kube-ipvs0"),
-        ("device", "flannel.1", r"flannel\.1"),
-        ("device", "cali3f1e02ab4c5", r"zone-[0-9a-f]{10}"),
-        ("device", "br-customer", r"zone-[0-9a-f]{10}"),
-    ],
-)
-def test_a_pseudonym_says_its_kind_and_keeps_the_form_that_is_read(kind: Kind, original: str, form: str) -> None:
-    found = name(kind, original)
-    assert re.fullmatch(form, found)
-    assert (found == original) == (form.replace("\\", "") == original)
-
-
-def test_a_process_keeps_a_name_that_fits_into_a_comm() -> None:
-    assert len(name("process", "x" * 15).encode()) <= 15
-
-
-def test_a_pod_from_disk_is_still_known_as_one() -> None:
-    assert is_static_uid(name("uid", "5e6f0a11111141118111111111111111"))
-    assert not is_static_uid(name("uid", "5e6f0a11-1111-4111-8111-111111111111"))
-    assert not is_static_uid(name("uid", "u1"))
-
-
-@pytest.mark.parametrize(
-    "special",
-    ["127.0.0.1", "127.1.2.3", str(IPv4Address(0)), "0.1.2.3", "224.0.0.1", "255.255.255.255", "::", "::1", "ff02::1",
-     "::ffff:127.0.0.1"],
-)  # fmt: skip
-def test_an_address_that_says_what_and_not_who_stays(special: str) -> None:
-    assert address(special) == special
-
-
-@given(st.ip_addresses())
-def test_an_address_becomes_another_one_of_its_family_and_scope(original: IPv4Address | IPv6Address) -> None:
-    found = ip_address(address(str(original)))
-    assert found.version == original.version
-    assert address(original.exploded) == address(str(original))
-    first = original.packed[0]
-    if original.version == 4 and (first in (0, 127) or first >= 224):
-        assert found == original
-    else:
-        assert found.is_link_local == original.is_link_local
-        assert found.is_loopback == original.is_loopback
-        assert found.is_multicast == original.is_multicast
-        assert found.is_unspecified == original.is_unspecified
-
-
-def test_that_an_address_is_the_providers_own_stays_known() -> None:
-    found = address("fd00:ec2::253")
-    assert found.startswith("fd00:ec2:")
-    assert found != "fd00:ec2::253"
-    assert not address("fd00:ec3::253").startswith("fd00:ec2:")
-
-
 def test_a_device_of_a_provider_has_the_name_it_has_beside_its_addresses() -> None:
     redactor = Redactor(KEY)
     redactor.node(Node(hostname="n1", kernel="6.1", boot_id=""))
@@ -402,28 +307,6 @@ def test_a_device_of_a_provider_has_the_name_it_has_beside_its_addresses() -> No
     ((name, device),) = found["devices"].by_name.items()
     assert name == found["addresses"].by_netns[1][0].device != "customer0"
     assert device == devices.by_name["customer0"]
-
-
-def test_no_two_link_local_addresses_become_one() -> None:
-    every = {address(f"169.254.{n >> 8}.{n & 255}") for n in range(65_536)}
-    assert len(every) == 65_536
-
-
-@given(st.sets(st.integers(0, 2**32 - 1).map(lambda n: str(IPv4Address(n))), min_size=2, max_size=40))
-def test_no_two_addresses_become_one(originals: set[str]) -> None:
-    assert len({address(one) for one in originals}) == len(originals)
-
-
-def test_neighbours_and_special_addresses_do_not_meet() -> None:
-    """A seventh of all steps lands among the special addresses and has to go on."""
-    some = [f"{n}.{m}.7.{i}" for n in (1, 10, 126, 128, 169, 223) for m in (0, 253, 254, 255) for i in range(250)]
-    found = [address(one) for one in some]
-    assert len(set(found)) == len(some)
-    assert not [one for one in found if IPv4Address(one).packed[0] in (0, 127) or IPv4Address(one).packed[0] >= 224]
-
-
-def test_the_same_address_in_both_families_stays_the_same() -> None:
-    assert address("::ffff:10.32.7.40") == "::ffff:" + address("10.32.7.40")
 
 
 def test_an_address_of_a_device_and_of_a_tracked_connection_is_the_same_as_of_a_socket() -> None:
@@ -448,108 +331,3 @@ def test_an_address_of_a_device_and_of_a_tracked_connection_is_the_same_as_of_a_
     assert [a.address for a in places.by_netns[7]] == [group.source, group.source_as, group.destination.address]
     assert group.answered_by == Endpoint("127.0.0.1", 8080)
     assert "10." not in re.sub(r'"(?!10\.)[^"]*"', "", str(group.source)) or group.source != "10.1.0.2"
-
-
-def test_the_interface_behind_an_address_is_a_name_too() -> None:
-    assert re.fullmatch(r"fe80::[0-9a-f:]+%zone-[0-9a-f]{10}", address("fe80::1%customer0"))
-    assert address("fe80::1%2").endswith("%2")
-
-
-@given(st.text(max_size=40))
-def test_whatever_stands_for_an_address_is_replaced(text: str) -> None:
-    found = address(text)
-    assert found == "" if not text else re.match(r"address-|[0-9a-f]*[:.]", found)
-
-
-@given(st.text(max_size=40), st.sampled_from(get_args(Kind)))
-def test_any_text_has_a_pseudonym(text: str, kind: Kind) -> None:
-    assert bool(name(kind, text)) == bool(text)
-
-
-# --- Sentences -------------------------------------------------------------------------------------------------------
-
-
-def scrubbed(sentence: str, **workload: Any) -> str:
-    redactor = Redactor(KEY)
-    redactor.node(Node(hostname="edge-0412.example.com", kernel="6.1", boot_id="8c2b7e90-0000-4000-8000-000000000004"))
-    failed = Failure(code="unreadable", reason=sentence)
-    samples: dict[str, AnySample] = {"tcp_memory": failed, "workloads": Workloads(by_pid={1: Workload(**workload)})}
-    failure = redactor.snapshot(Snapshot(at=AT, samples=samples)).samples["tcp_memory"]
-    assert isinstance(failure, Failure)
-    return failure.reason
-
-
-@pytest.mark.parametrize(
-    "sentence",
-    [
-        "/proc/7/ns/net cannot be read: Permission denied",
-        "/host/proc/net/sockstat: TCP: mem is missing",
-        "/dev/kmsg cannot be read without CAP_SYSLOG (Operation not permitted)",
-        "/var/log has none of kern.log, syslog, messages",
-        "network namespaces that could not be entered or read: 3 (first reason: /proc/7/ns/net cannot be read: x)",
-        "processes outside our pid namespace: without an owner (run with the host's pid namespace)",
-        "whether a socket without a descriptor belongs to the kernel (NFS, iSCSI, ...) or is on its way",
-        "process 4134187 is gone",
-        "the kernel is locked down (confidentiality): BPF programs may not read its memory",
-        "127.0.0.1 and ::1 stay, and so does 12:30:45",
-        *(pattern.pattern for _, pattern in KNOWN),
-    ],
-)
-def test_a_sentence_without_names_stays_as_it_is(sentence: str) -> None:
-    assert scrubbed(sentence) == sentence
-
-
-@pytest.mark.parametrize(
-    ("sentence", "pattern"),
-    [
-        ("edge-0412.example.com is away, EDGE-0412 too", "host-X is away, host-X too"),
-        ("nginx: on 10.1.2.3:80", "p-X: on A:80"),
-        ("from [2001:db8::5]:443 and 2001:db8::5: gone", "from [A]:443 and A: gone"),
-        ("to aa:bb:cc:dd:ee:ff", "to address-X"),
-        ("/run/netns/customer one is no longer network namespace 7", "/path-X is no longer network namespace 7"),
-        ("the binding does not load: /home/ann/x.so: cannot open", "the binding does not load: /path-X: cannot open"),
-        ("/sys/fs/cgroup/acme/x does not exist here", "/path-X does not exist here"),
-        ("/usr/bin/my nginx cannot be read: x", "/exe-X cannot be read: x"),
-        ("pulled registry.example/edge/app:1", "pulled /path-X"),
-        ("/proc/stat: btime is 'it\\'s ann'", "/proc/stat: btime is '(redacted)'"),
-        ("is \"ann's\" or 'cut off", "is '(redacted)' or '(redacted)'"),
-        ("boot 8c2b7e90-0000-4000-8000-000000000004", "boot U"),
-        ("pod5e6f0a11_1111_4111_8111_111111111111.slice", "podU.slice"),
-        (f"id {'c0ffee01' * 8}", "id H"),
-    ],
-)  # fmt: skip
-def test_what_is_a_name_in_a_sentence_is_replaced(sentence: str, pattern: str) -> None:
-    signs = {
-        "X": "[0-9a-f]{10}",
-        "A": "[0-9a-f.:]+",
-        "U": "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
-        "H": "[0-9a-f]{64}",
-    }
-    expected = re.sub(r"\b[XAUH]\b|(?<=pod)U|(?<=-)X", lambda m: signs[m[0]], re.escape(pattern).replace(r"\-", "-"))
-    process = Process(pid=1, comm="nginx", exe="/usr/bin/my nginx")
-    found = scrubbed(sentence, process=process)
-    assert re.fullmatch(expected, found), found
-    assert found != sentence
-
-
-def test_a_name_in_a_sentence_has_the_pseudonym_it_has_elsewhere() -> None:
-    container = Container(id="c0ffee01" * 8, name="worker", cgroup="/", image="i")
-    pod = Pod(namespace="jobs", name="queue-6b7c", uid="5e6f0a11-1111-4111-8111-111111111111")
-    found = scrubbed(f"{pod.name} {pod.uid} {container.id} worker 10.1.2.3", container=container, pod=pod)
-    assert found.split() == [
-        name("pod", "queue-6b7c"), name("uid", pod.uid or ""), name("container", container.id),
-        name("container name", "worker"), address("10.1.2.3"),
-    ]  # fmt: skip
-
-
-@given(st.text(max_size=200))
-def test_any_sentence_is_scrubbed_and_stays_one(sentence: str) -> None:
-    assert bool(scrubbed(sentence)) == bool(sentence)
-
-
-@given(st.text(min_size=5, max_size=15))
-@example("\u0130nanc")
-@example("(sd-pam)")
-def test_a_name_that_stands_in_a_sentence_is_gone_whatever_it_is_made_of(comm: str) -> None:
-    found = scrubbed(f"x {comm} y", process=Process(pid=1, comm=comm))
-    assert found == f"x {name('process', comm)} y"

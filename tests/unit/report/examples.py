@@ -117,8 +117,64 @@ def foo_health() -> Party:
     )
 
 
-def incident_4() -> Diagnosis:
-    leak = Finding(
+STALLED = Party(role="victim", node="n1", effect="transfers larger than one packet stall in every network namespace")
+WHY_IT_LEAKS = (
+    "The connections are established, the far end has answered, and the answer lies unread in the kernel.",
+    "The habit behind it: a program makes an HTTP request, looks at the status, and never reads or closes the "
+    "body, so that the connection can be neither reused nor closed.",
+    "Small packets pass because the kernel always takes one packet into an empty receive queue, whatever the "
+    "limit; the second one of the same transfer is dropped and sent again later, so large transfers stall.",
+)
+
+
+def unread_and_growing() -> tuple[Evidence, ...]:
+    return (
+        evidence(
+            "Received and not read by foo-health, unchanged in all 4 snapshots",
+            34_580_103_168,
+            "bytes",
+            source="TCP sockets of pid 4134187",
+            repeat="nsenter -t 4134187 -n ss -tmnp state established | grep pid=4134187",
+        ),
+        evidence(
+            "Sockets of foo-health; the next process has 1,167",
+            4797,
+            "sockets",
+            source="/proc/4134187/fd",
+            repeat="ls -l /proc/4134187/fd | grep -c socket:",
+        ),
+        evidence(
+            "Growth of its TCP memory in this window",
+            711.2,
+            "pages per second",
+            source="TCP sockets of pid 4134187",
+            repeat="nsenter -t 4134187 -n ss -tmnp state established | grep pid=4134187",
+        ),
+    )
+
+
+def remedies_of_the_leak() -> tuple[Remedy, ...]:
+    return (
+        CAPTURE,
+        Remedy(
+            action="restart-workload",
+            do="Restart the pod",
+            command="kubectl -n payments delete pod foo-7d9f",
+            effect="frees 32.2 GiB of TCP memory",
+            risk="the leak starts again; in about 3 h 30 min the limit is reached",
+        ),
+        Remedy(
+            action="fix-application",
+            do="Close the response body in the health check",
+            command=None,
+            effect="ends the leak",
+            risk="none",
+        ),
+    )
+
+
+def leak() -> Finding:
+    return Finding(
         id="socket-leak:9c1f",
         rule="socket-leak",
         reason="ResponseNeverRead",
@@ -130,61 +186,16 @@ def incident_4() -> Diagnosis:
         title="One process holds 91 % of all TCP memory in connections whose responses it never reads",
         since=NOW - timedelta(hours=3, minutes=18),
         last_seen=NOW,
-        parties=(
-            foo_health(),
-            Party(role="peer", endpoint=Endpoint("203.0.113.9", 8443)),
-            Party(role="victim", node="n1", effect="transfers larger than one packet stall in every network namespace"),
-        ),
-        evidence=(
-            evidence(
-                "Received and not read by foo-health, unchanged in all 4 snapshots",
-                34_580_103_168,
-                "bytes",
-                source="TCP sockets of pid 4134187",
-                repeat="nsenter -t 4134187 -n ss -tmnp state established | grep pid=4134187",
-            ),
-            evidence(
-                "Sockets of foo-health; the next process has 1,167",
-                4797,
-                "sockets",
-                source="/proc/4134187/fd",
-                repeat="ls -l /proc/4134187/fd | grep -c socket:",
-            ),
-            evidence(
-                "Growth of its TCP memory in this window",
-                711.2,
-                "pages per second",
-                source="TCP sockets of pid 4134187",
-                repeat="nsenter -t 4134187 -n ss -tmnp state established | grep pid=4134187",
-            ),
-        ),
+        parties=(foo_health(), Party(role="peer", endpoint=Endpoint("203.0.113.9", 8443)), STALLED),
+        evidence=unread_and_growing(),
         would_explain=("tcp-memory:node", "retransmits:node", "tls-timeouts:node"),
-        remedies=(
-            CAPTURE,
-            Remedy(
-                action="restart-workload",
-                do="Restart the pod",
-                command="kubectl -n payments delete pod foo-7d9f",
-                effect="frees 32.2 GiB of TCP memory",
-                risk="the leak starts again; in about 3 h 30 min the limit is reached",
-            ),
-            Remedy(
-                action="fix-application",
-                do="Close the response body in the health check",
-                command=None,
-                effect="ends the leak",
-                risk="none",
-            ),
-        ),
-        explanation=(
-            "The connections are established, the far end has answered, and the answer lies unread in the kernel.",
-            "The habit behind it: a program makes an HTTP request, looks at the status, and never reads or closes the "
-            "body, so that the connection can be neither reused nor closed.",
-            "Small packets pass because the kernel always takes one packet into an empty receive queue, whatever the "
-            "limit; the second one of the same transfer is dropped and sent again later, so large transfers stall.",
-        ),
+        remedies=remedies_of_the_leak(),
+        explanation=WHY_IT_LEAKS,
     )
-    memory = Finding(
+
+
+def full_memory() -> Finding:
+    return Finding(
         id="tcp-memory:node",
         rule="tcp-memory",
         reason="TcpMemoryExhausted",
@@ -195,9 +206,7 @@ def incident_4() -> Diagnosis:
         title="The TCP memory of the node is full",
         since=None,
         last_seen=NOW,
-        parties=(
-            Party(role="victim", node="n1", effect="transfers larger than one packet stall in every network namespace"),
-        ),
+        parties=(STALLED,),
         evidence=(
             evidence(
                 "TCP memory in use is above its maximum",
@@ -220,7 +229,10 @@ def incident_4() -> Diagnosis:
             ),
         ),
     )
-    return diagnosis(findings=(leak, memory), not_checked=NOT_CHECKED[:1])
+
+
+def incident_4() -> Diagnosis:
+    return diagnosis(findings=(leak(), full_memory()), not_checked=NOT_CHECKED[:1])
 
 
 NOT_CHECKED = (

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whodunnet.model.flow_event import FlowEvent
 from whodunnet.model.sockets import Endpoint
 from whodunnet.model.workload import Container, Pod, Process, Workload
 from whodunnet.report import flow_events
@@ -30,6 +29,7 @@ from whodunnet.report.flow_events import (
 )
 from whodunnet.report.flow_subject import Subject
 
+from .flow_changes import as_it_is, translated
 from .golden import compare, printed
 
 AT = datetime(2026, 11, 21, 8, 49, 2, 247_000, tzinfo=UTC)
@@ -44,31 +44,8 @@ FOO = Subject(
 DB = Workload(process=Process(pid=412, comm="postgres"), pod=Pod(namespace="shop", name="db-0"))
 FAR = Subject(kind="remote", address="10.1.0.9", pods=(Pod(namespace="shop", name="web-1"),))
 HOSTILE = Subject(kind="remote", address="10.1.0.9", pods=(Pod(namespace="a\x1b[31m", name="\u202ex\nnew"),))
-TCP = FlowEvent(
-    kind="new",
-    family=4,
-    protocol="tcp",
-    source=Endpoint("10.1.0.2", 37598),
-    destination=Endpoint("10.96.0.1", 80),
-    answered_by=Endpoint("10.2.0.2", 8080),
-    source_as=Endpoint("10.2.0.1", 37598),
-    state="syn-sent",
-    entry=7,
-    remaining_seconds=120,
-)
-UDP = FlowEvent(
-    kind="gone",
-    family=6,
-    protocol="udp",
-    source=Endpoint("fd00:1::2", 4000),
-    destination=Endpoint("fd00:2::2", 53),
-    answered_by=Endpoint("fd00:2::2", 53),
-    source_as=Endpoint("fd00:1::2", 4000),
-    state="none",
-    zone=7,
-    packets=3,
-    bytes=4096,
-)
+TCP = translated(37598, 37598, entry=7, remaining_seconds=120)
+UDP = as_it_is("udp", 4000, 53, zone=7, packets=3, bytes=4096)
 replaced = msgspec.structs.replace
 LINES = [
     FlowLine(at=AT, event=TCP, opener=FOO, answerer=DB),

@@ -15,27 +15,10 @@ from whodunnet.model.sockets import Endpoint
 from whodunnet.model.workload import Pod
 from whodunnet.report.flow_filter import FlowFilter
 
-ASKED = FlowEvent(
-    kind="new",
-    family=4,
-    protocol="tcp",
-    source=Endpoint("10.1.0.2", 40000),
-    destination=Endpoint("10.96.0.1", 80),
-    answered_by=Endpoint("10.2.0.2", 8080),
-    source_as=Endpoint("10.2.0.1", 40001),
-    state="syn-sent",
-)
-SIX = FlowEvent(
-    kind="gone",
-    family=6,
-    protocol="icmpv6",
-    source=Endpoint("fd00:1::2", None),
-    destination=Endpoint("fd00:2::2", None),
-    answered_by=Endpoint("fd00:2::2", None),
-    source_as=Endpoint("fd00:1::2", None),
-    state="none",
-    replied=True,
-)
+from .flow_changes import as_it_is, translated
+
+ASKED = translated(40000, 40001)
+SIX = as_it_is("icmpv6", None, None, replied=True)
 
 
 @pytest.mark.parametrize(

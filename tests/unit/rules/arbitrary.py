@@ -7,7 +7,7 @@ rules have something to find.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from random import Random
 from typing import Any, TypeVar, get_args
@@ -62,6 +62,12 @@ class Dice(Random):
         return tuple(make() for _ in range(self.randint(0, most)))
 
 
+Kinds = Mapping[str, Callable[[Dice], AnySample]]
+"""How a sample of each collector is made."""
+
+Later = Callable[[Dice, AnySample, int], AnySample]
+
+
 def recordings(moments: int | None = None) -> st.SearchStrategy[Recording]:
     """Of one to four moments, unless the number is given."""
     return st.integers(0, 2**48).map(lambda seed: recording_of(Dice(seed), moments))
@@ -73,13 +79,20 @@ def window_closed_only() -> st.SearchStrategy[tuple[list[SocketGroup], list[Stuc
 
 
 def recording_of(d: Dice, moments: int | None) -> Recording:
-    """Any collector may have failed at any moment, not have been asked, or say something else than before."""
-    kinds: dict[str, Callable[[Dice], AnySample]] = {
+    kinds: Kinds = {
         "sockets": sockets, "workloads": workloads, "tcp_memory": tcp_memory, "kernel_log": log,
         "conntrack": arbitrary_tables.table, "addresses": arbitrary_tables.addresses,
     }  # fmt: skip
+    return changing(d, kinds, _later, (0.0, 1.0, 30.0, 60.0), moments)
+
+
+def changing(d: Dice, kinds: Kinds, later: Later, steps: Sequence[float], moments: int | None) -> Recording:
+    """Any collector may have failed at any moment, not have been asked, or say something else than before.
+
+    later: the sample of a later moment. steps: seconds that may lie between two moments.
+    """
     steady = {name: make(d) for name, make in kinds.items()}
-    step = d.one((0.0, 1.0, 30.0, 60.0))
+    step = d.one(steps)
     snapshots = []
     for i in range(moments or d.randint(1, 4)):
         samples: dict[str, AnySample] = {}
@@ -90,7 +103,7 @@ def recording_of(d: Dice, moments: int | None) -> Recording:
             elif chance == 1:
                 samples[name] = make(d)
             elif chance > 2:
-                samples[name] = _later(d, steady[name], i)
+                samples[name] = later(d, steady[name], i)
         snapshots.append(Snapshot(at=moment(i * step), samples=samples))
     node = Node(hostname=d.one(TEXTS), kernel=d.one(TEXTS), boot_id=d.one(TEXTS))
     return Recording(node=node, snapshots=tuple(snapshots))

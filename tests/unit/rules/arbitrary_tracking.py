@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import get_args
-
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from whodunnet.errors import FailureCode
 from whodunnet.model.addresses import Addresses, DeviceAddress
 from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.devices import Device, Devices
 from whodunnet.model.sample import Failure
-from whodunnet.model.snapshot import AnySample, Node, Recording, Snapshot
+from whodunnet.model.snapshot import AnySample, Recording
 from whodunnet.model.sockets import Endpoint, SocketGroup, Sockets
 from whodunnet.rules.provider_limits import AVAILABLE, SHAPES
 
-from .arbitrary import COUNTS, NAMESPACES, PIDS, TEXTS, Dice, workloads
+from .arbitrary import COUNTS, NAMESPACES, PIDS, TEXTS, Dice, Kinds, changing, workloads
 from .arbitrary import sockets as any_sockets
-from .nodes import ages, moment
+from .nodes import ages
 
 SOURCES = ("10.0.0.1", "10.0.0.2", "203.0.113.9", "2001:db8::5", "127.0.0.1", "169.254.7.7")
 DESTINATIONS = (*SOURCES, "10.96.0.10", "10.96.0.20", "10.97.0.1", "169.254.169.253", "fd00:ec2::253")
@@ -35,26 +31,10 @@ def tracked_recordings(moments: int | None = None) -> st.SearchStrategy[Recordin
 
 
 def recording_of(d: Dice, moments: int | None) -> Recording:
-    """Any collector may have failed at any moment, not have been asked, or say something else than before."""
-    kinds: dict[str, Callable[[Dice], AnySample]] = {
+    kinds: Kinds = {
         "conntrack": conntrack, "addresses": addresses, "devices": devices, "sockets": sockets, "workloads": workloads,
     }  # fmt: skip
-    steady = {name: make(d) for name, make in kinds.items()}
-    step = d.one((0.0, 1.0, 5.0, 30.0))
-    snapshots = []
-    for i in range(moments or d.randint(1, 4)):
-        samples: dict[str, AnySample] = {}
-        for name, make in kinds.items():
-            chance = d.randrange(12)
-            if chance == 0:
-                samples[name] = Failure(code=d.one(get_args(FailureCode)), reason=d.one(TEXTS))
-            elif chance == 1:
-                samples[name] = make(d)
-            elif chance > 2:
-                samples[name] = later(d, steady[name], i)
-        snapshots.append(Snapshot(at=moment(i * step), samples=samples))
-    node = Node(hostname=d.one(TEXTS), kernel=d.one(TEXTS), boot_id=d.one(TEXTS))
-    return Recording(node=node, snapshots=tuple(snapshots))
+    return changing(d, kinds, later, (0.0, 1.0, 5.0, 30.0), moments)
 
 
 def conntrack(d: Dice) -> Conntrack:

@@ -13,6 +13,7 @@ from whodunnet.model.finding import Finding
 from whodunnet.model.sockets import Endpoint
 from whodunnet.model.workload import Workload
 
+from .floods import CROWD, POD, filled_by, said_of
 from .flows import (
     CLIENT,
     FAR,
@@ -29,7 +30,6 @@ from .flows import (
     twice,
 )
 from .nodes import process
-from .test_floods import CROWD, POD, filled_by, said_of
 
 LEFT = PodAt(5)
 """Of a namespace that is not known to be a pod's, and whose programs are not told apart."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,23 +9,20 @@ from msgspec.structs import replace
 
 from whodunnet.model.addresses import Addresses, DeviceAddress
 from whodunnet.model.conntrack import Conntrack, FlowGroup
-from whodunnet.model.finding import Cleared, Finding, NotApplicable, NotChecked, Party
+from whodunnet.model.finding import NotApplicable, NotChecked, Party
 from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Recording
-from whodunnet.model.sockets import Endpoint, SocketGroup, Sockets
-from whodunnet.rules.catalogue import catalogue
+from whodunnet.model.sockets import Endpoint, Sockets
 
+from .hangs import ELSEWHERE, ENTRY, FLOOR, GONE, RULE, SCAN, cleared, dropped, endpoints, hang, said
 from .nodes import ages, answers, finding, findings, parties
 from .tracking import (
     ALIVE,
     DEAD,
     HOST,
     NAMES,
-    OTHER_NETNS,
     OTHER_POD,
     PLACES,
-    POD,
-    POD_NETNS,
     REMOTE,
     SERVICE,
     connecting,
@@ -38,31 +34,7 @@ from .tracking import (
     waiting,
 )
 
-RULE = "service-hang"
-ENTRY = catalogue()[RULE]
-GONE = Endpoint("203.0.113.77", 443)
-ELSEWHERE = Endpoint("203.0.113.5", 443)
 ALL_SOCKETS = Sockets(method="bpf", groups=())
-FLOOR, SCAN = int(ENTRY.limit("min_entries")), int(ENTRY.limit("scan_targets"))
-
-
-def hang(*groups: FlowGroup, moments: int = 2, seconds: float = 10.0, **other: Any) -> Recording:
-    """The same groups at each moment."""
-    return tables(*[table(*groups)] * moments, seconds=seconds, **other)
-
-
-def said(node: Recording) -> list[tuple[str | None, str, str]]:
-    return [(f.shape, f.severity, f.confidence) for f in findings(node, RULE)]
-
-
-def cleared(node: Recording) -> Cleared:
-    (answer,) = answers(node, RULE)
-    assert isinstance(answer, Cleared)
-    return answer
-
-
-def endpoints(found: Finding) -> list[Endpoint]:
-    return [p.endpoint for p in parties(found, "peer") if isinstance(p.endpoint, Endpoint)]
 
 
 def test_a_dead_endpoint_is_named_with_its_service_and_who_waits() -> None:
@@ -352,176 +324,6 @@ def test_a_table_that_could_not_be_dumped_is_not_checked() -> None:
     (answer,) = answers(tables(table(dump_failure=why)), RULE)
     assert isinstance(answer, NotChecked)
     assert (answer.code, answer.missing_capability) == ("missing-capability", "CAP_NET_ADMIN")
-
-
-# --- What this node drops itself ---------------------------------------------------------------------------------
-
-
-def place(prefix: int = 32, devices: tuple[str, ...] = ("eth0",), **other: Any) -> Addresses:
-    """The pod's namespace with an address on each device."""
-    own = tuple(
-        DeviceAddress(address=a, prefix_length=prefix, device=d)
-        for a, d in zip((POD, "fe80::1"), devices, strict=False)
-    )
-    return Addresses(by_netns={**PLACES.by_netns, POD_NETNS: own}, **other)
-
-
-def dropped(*groups: FlowGroup, sockets: Sequence[SocketGroup] | None = None, **other: Any) -> Recording:
-    """A pod that has a tracked connection elsewhere, and whose sockets wait for an endpoint without an entry."""
-    waits = [waiting(GONE, FLOOR)] if sockets is None else sockets
-    moments = other.pop("moments", 2)
-    given = {"addresses": place(), **other}
-    return hang(flow(ELSEWHERE, 1), *groups, moments=moments, sockets=[waits] * moments, **given)
-
-
-LIKELY, POSSIBLE = [("dropped-here", "warning", "likely")], [("dropped-here", "info", "possible")]
-
-
-def test_sockets_that_wait_without_an_entry_are_dropped_here() -> None:
-    found = finding(dropped(), RULE)
-    assert (found.shape, found.severity, found.confidence) == ("dropped-here", "warning", "likely")
-    assert (endpoints(found), pods(parties(found, "victim"))) == ([GONE], ["web"])
-    assert [(e.value, e.unit, e.source) for e in found.evidence] == [
-        (FLOOR, "sockets", "sockets collector"), (0, "entries", "conntrack collector"),
-        (1, "destinations", "conntrack collector"), (10.0, "seconds", "sockets collector"),
-    ]  # fmt: skip
-    assert "3 wait" in found.title
-    commands = " ".join(r.command or "" for r in found.remedies)
-    assert all(word in commands for word in ("nft list ruleset", "iptables-save", "ip route get 203.0.113.77"))
-
-
-def test_the_node_s_own_programs_are_dropped_here_too() -> None:
-    own = replace(waiting(GONE, 4), netns=HOST)
-    node = hang(flow(ELSEWHERE, 1, source="192.0.2.10"), sockets=[[own]] * 2)
-    assert said(node) == LIKELY
-    assert parties(finding(node, RULE), "victim")[0].process is not None
-
-
-def test_fewer_sockets_than_the_floor_are_none_at_either_end() -> None:
-    assert said(dropped(sockets=[waiting(GONE, FLOOR - 1)])) == []
-    few, enough = [waiting(GONE, FLOOR - 1)], [waiting(GONE, FLOOR)]
-    for sockets in ([few, enough], [enough, few]):
-        assert said(hang(flow(ELSEWHERE, 1), addresses=place(), sockets=sockets)) == []
-
-
-def test_two_owners_below_the_floor_do_not_reach_it_together() -> None:
-    other = replace(waiting(GONE, FLOOR - 1), netns=OTHER_NETNS, owner_pid=8)
-    both = (flow(ELSEWHERE, 1), flow(ELSEWHERE, 1, source=OTHER_POD))
-    assert said(hang(*both, addresses=place(), sockets=[[waiting(GONE, FLOOR - 1), other]] * 2)) == []
-
-
-def test_owners_that_wait_for_the_same_endpoint_are_victims_of_one_finding() -> None:
-    other = replace(waiting(GONE, 9), netns=OTHER_NETNS, owner_pid=8)
-    node = dropped(flow(ELSEWHERE, 1, source=OTHER_POD), sockets=[waiting(GONE, FLOOR), other])
-    assert pods(parties(finding(node, RULE), "victim")) == ["batch", "web"]
-    assert finding(node, RULE).evidence[0].value == FLOOR + 9
-
-
-@pytest.mark.parametrize(("seconds", "expected"), [(9.9, POSSIBLE), (10.0, LIKELY)])
-def test_less_than_the_silence_that_is_asked_for_is_only_possible(seconds: float, expected: list[Any]) -> None:
-    assert said(dropped(seconds=seconds)) == expected
-
-
-def test_one_reading_of_sockets_shows_nothing_of_it() -> None:
-    answer = cleared(dropped(moments=1))
-    assert "two readings of sockets and addresses would show" in answer.sensitivity
-
-
-def test_a_server_that_starts_has_an_entry() -> None:
-    assert said(dropped(connecting(GONE, FLOOR, idle=1), seconds=4)) == []
-
-
-def test_an_entry_in_any_reading_shows_that_it_left() -> None:
-    moments = table(flow(ELSEWHERE, 1), connecting(GONE, 1)), table(flow(ELSEWHERE, 1))
-    assert said(tables(*moments, addresses=place(), sockets=[[waiting(GONE, 9)]] * 2)) == []
-
-
-def test_a_socket_that_is_connected_to_it_shows_that_it_is_reached() -> None:
-    assert said(dropped(sockets=[waiting(GONE, 9), waiting(GONE, 1, "established")])) == []
-
-
-def test_datagrams_and_sockets_that_were_accepted_are_none() -> None:
-    assert said(dropped(sockets=[replace(waiting(GONE, 9), protocol="udp")])) == []
-    assert said(dropped(sockets=[replace(waiting(GONE, 9), role="accepted")])) == []
-
-
-def test_a_namespace_of_which_nothing_is_tracked_is_not_judged() -> None:
-    assert said(hang(flow(ELSEWHERE, 9, source=OTHER_POD), addresses=place(), sockets=[[waiting(GONE, 9)]] * 2)) == []
-
-
-def test_an_address_that_two_namespaces_have_shows_of_neither_that_it_is_tracked() -> None:
-    twins = {POD_NETNS: place().by_netns[POD_NETNS], OTHER_NETNS: place().by_netns[POD_NETNS]}
-    assert said(dropped(addresses=Addresses(by_netns=twins))) == []
-
-
-def test_addresses_that_were_not_read_leave_it_open() -> None:
-    assert said(dropped(addresses=None)) == []
-    assert said(dropped(addresses=place(netns_unread=1))) == POSSIBLE
-    assert said(dropped(addresses=place(left_out=1))) == POSSIBLE
-
-
-def test_connections_without_an_entry_show_that_not_everything_is_tracked() -> None:
-    untracked = waiting(Endpoint("203.0.113.9", 443), 1, "established")
-    assert said(dropped(sockets=[waiting(GONE, 9), untracked])) == POSSIBLE
-    assert said(dropped(sockets=[waiting(GONE, 9), replace(untracked, endpoint=Endpoint(POD, 80))])) == LIKELY
-
-
-def test_a_connection_of_the_newest_reading_may_have_no_entry_yet() -> None:
-    new = [waiting(GONE, 9), waiting(Endpoint("203.0.113.9", 443), 1, "established")]
-    node = hang(flow(ELSEWHERE, 1), addresses=place(), sockets=[[waiting(GONE, 9)], new])
-    assert said(node) == LIKELY
-
-
-def test_another_device_may_be_the_way() -> None:
-    assert said(dropped(addresses=place(devices=("eth0", "net1")))) == POSSIBLE
-
-
-def test_a_neighbour_on_the_link_may_be_reached_unseen() -> None:
-    assert said(dropped(addresses=place(prefix=24))) == POSSIBLE
-    assert said(dropped(flow(replace(GONE, port=80), 1), addresses=place(prefix=24))) == LIKELY
-    service = flow(replace(GONE, port=80), 1, source=OTHER_POD, answered_by=ALIVE)
-    assert said(dropped(service, addresses=place(prefix=24))) == LIKELY
-
-
-def test_what_never_leaves_the_namespace_is_none() -> None:
-    for address in (POD, "127.0.0.1", "::1"):
-        assert said(dropped(sockets=[waiting(Endpoint(address, 80), 9)])) == []
-
-
-def statistics(*dropped: int, name: str = "drop", sockets: int = 9) -> Recording:
-    moments = [table(flow(ELSEWHERE, 1), statistics={name: n}) for n in dropped]
-    return tables(*moments, addresses=place(), sockets=[[waiting(GONE, sockets)]] * len(dropped))
-
-
-@pytest.mark.parametrize("name", ["drop", "early_drop"])
-def test_a_table_without_room_drops_by_itself(name: str) -> None:
-    assert said(statistics(0, 1, name=name)) == []
-    assert said(statistics(5, 5, name=name)) == POSSIBLE
-    assert said(statistics(0, 0, name=name)) == LIKELY
-
-
-def test_where_drops_are_not_counted_the_table_may_have_been_full() -> None:
-    uncounted = table(flow(ELSEWHERE, 1), statistics={})
-    assert said(tables(uncounted, uncounted, addresses=place(), sockets=[[waiting(GONE, 9)]] * 2)) == POSSIBLE
-
-
-def test_entries_that_are_not_known_may_be_the_ones() -> None:
-    assert said(dropped(flow(replace(GONE, port=None), 5, merged=True))) == []
-    assert said(dropped(flow(replace(ELSEWHERE, port=None), 5, merged=True))) == LIKELY
-    full = table(flow(ELSEWHERE, 1), other_entries=1)
-    assert said(tables(full, full, addresses=place(), sockets=[[waiting(GONE, 9)]] * 2)) == []
-
-
-@pytest.mark.parametrize(("seconds", "expected"), [(63, []), (64, LIKELY)])
-def test_entries_may_be_gone_before_the_next_try(seconds: int, expected: list[Any]) -> None:
-    short = table(flow(ELSEWHERE, 1), timeouts={"tcp_timeout_syn_sent": seconds})
-    assert said(tables(short, short, addresses=place(), sockets=[[waiting(GONE, 9)]] * 2)) == expected
-
-
-def test_a_scan_that_is_dropped_here_is_none() -> None:
-    targets = [waiting(Endpoint(f"203.0.113.{i}", 22), 5) for i in range(SCAN)]
-    assert said(dropped(sockets=targets)) == []
-    assert said(dropped(sockets=targets[1:])) == LIKELY * 3
 
 
 def test_the_order_of_groups_does_not_matter() -> None:
