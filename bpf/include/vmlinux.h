@@ -26,8 +26,6 @@ typedef _Bool bool;
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
-	BPF_MAP_TYPE_LRU_HASH = 9,
-	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 };
 
 enum {
@@ -146,14 +144,8 @@ struct socket {
 	struct sock *sk;
 };
 
-typedef struct {
-	int owned;
-} socket_lock_t;
-
 struct sock {
 	struct sock_common __sk_common;
-	socket_lock_t sk_lock;
-	int sk_err;
 	struct {
 		atomic_t rmem_alloc;
 	} sk_backlog;
@@ -167,12 +159,7 @@ struct sock {
 	struct sock_cgroup_data sk_cgrp_data;
 };
 
-struct inet_sock {
-	__be16 inet_sport;
-};
-
 struct inet_connection_sock {
-	struct inet_sock icsk_inet;
 	struct {
 		__u32 lrcvtime;
 	} icsk_ack;
@@ -195,10 +182,6 @@ struct tcp_sock {
 	__u32 rcv_tstamp;
 };
 
-struct sk_buff {
-	unsigned int len;
-};
-
 struct upid {
 	int nr;
 	void *ns;
@@ -214,7 +197,6 @@ struct nsproxy {
 };
 
 struct task_struct {
-	unsigned int flags;
 	int tgid;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
