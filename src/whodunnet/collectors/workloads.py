@@ -7,6 +7,8 @@ CAP_DAC_READ_SEARCH for the state of container runtimes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import ClassVar, Final
 
 import msgspec
@@ -78,12 +80,13 @@ class WorkloadsCollector:
                 found[pid] = reading.attribute(pid, (started or {}).get(pid), self._known.get(pid))
             except UnreadableError:
                 unknown += 1
-        tenants, only = reading.in_namespaces(frozenset(netns), frozenset(shared_netns), self._known)
+        tenants, only, since = reading.in_namespaces(frozenset(netns), frozenset(shared_netns), self._known)
         self._known = found | {known.stat.pid: known for known in only.values()}
         return Workloads(
             by_pid={pid: reading.with_state(known) for pid, known in sorted(found.items())},
             by_netns=tenants,
             sole_by_netns={inode: reading.with_state(known) for inode, known in only.items()},
+            since_by_netns=since,
             by_cgroup_id=reading.in_cgroups(frozenset(cgroup_ids)),
             unknown_pids=unknown,
         )
@@ -124,10 +127,12 @@ class _Reading:
 
     def in_namespaces(
         self, namespaces: frozenset[int], shared: frozenset[int], known: Mapping[int, _Attributed]
-    ) -> tuple[dict[int, Workload], dict[int, _Attributed]]:
-        """The one container or pod of each namespace in which nothing else lives, and the one program of others."""
+    ) -> tuple[dict[int, Workload], dict[int, _Attributed], dict[int, datetime]]:
+        """The one container or pod of each namespace in which nothing else lives, and the one program of others; since
+        when either is there, of which a pod's sandbox is the first."""
         tenants: dict[int, Workload] = {}
         only: dict[int, _Attributed] = {}
+        since: dict[int, datetime] = {}
         for inode, pids in find_processes_in(self._roots, namespaces).items() if namespaces else ():
             tenant = self._tenant(pids)
             if tenant is not None:
@@ -136,7 +141,18 @@ class _Reading:
                 program = self._only_program(pids, inode, known)
                 if program is not None:
                     only[inode] = program
-        return tenants, only
+            if inode in tenants or inode in only:
+                oldest = self._since(pids)
+                since |= {inode: oldest} if oldest is not None else {}
+        return tenants, only, since
+
+    def _since(self, pids: list[int]) -> datetime | None:
+        """When the oldest of these processes started."""
+        started = []
+        for pid in pids:
+            with suppress(UnreadableError):  # it ended meanwhile
+                started.append(read_stat(self._roots, pid).started_seconds)
+        return self._boot_time + timedelta(seconds=min(started)) if started else None
 
     def in_cgroups(self, identifiers: frozenset[int]) -> dict[int, Workload]:
         """The container, pod or unit of each cgroup that has one."""

@@ -60,12 +60,14 @@ class Workloads(msgspec.Struct, frozen=True, tag="workloads", kw_only=True):
 
     by_pid: owners of sockets. by_netns: one container or pod (without process) that lives in that namespace, only where
     exactly one pod does. sole_by_netns: the process from which all others of a namespace come, if they run one program
-    and are in no container. by_cgroup_id: containers by cgroup v2 id. unknown_pids: vanished or unreadable.
+    and are in no container. since_by_netns: of both, when the oldest process there started. by_cgroup_id: containers by
+    cgroup v2 id. unknown_pids: vanished or unreadable.
     """
 
     by_pid: dict[Count, Workload] = {}
     by_netns: dict[Count, Workload] = {}
     sole_by_netns: dict[Count, Workload] = {}
+    since_by_netns: dict[Count, Instant] = {}
     by_cgroup_id: dict[Count, Workload] = {}
     unknown_pids: Count = 0
 

@@ -79,6 +79,7 @@ def _check(name: str, sample: AnySample) -> None:
 
 
 def _starts(sample: Workloads) -> Iterator[datetime]:
+    yield from sample.since_by_netns.values()
     for workloads in (sample.by_pid, sample.by_netns, sample.sole_by_netns, sample.by_cgroup_id):
         for workload in workloads.values():
             if workload.process is not None and workload.process.started is not None:

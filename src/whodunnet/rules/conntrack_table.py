@@ -9,8 +9,8 @@ from whodunnet.model.finding import Answer, Cleared, Finding, NotApplicable, Not
 from whodunnet.model.snapshot import Recording
 from whodunnet.rules import table_evidence
 from whodunnet.rules.catalogue import Entry
-from whodunnet.rules.table_findings import RULE, of_chains, of_namespaces, of_table
-from whodunnet.rules.table_state import READINGS_AT_ENDS, state_of
+from whodunnet.rules.table_findings import RULE, of_chains, of_namespaces, of_table, of_unknown_namespace
+from whodunnet.rules.table_state import READINGS_AT_ENDS, lacking_of, state_of
 from whodunnet.rules.table_window import CHAINS, TableWindow, table_window
 
 
@@ -28,8 +28,22 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
         found.append(of_table(window, state, entry))
     if window.risen(*CHAINS) >= entry.limit("min_chained"):
         found.append(of_chains(window, entry))
-    found += of_namespaces(window, entry)
+    others = of_namespaces(window, entry)
+    if state is None and not others and window.log_lines(within=True):
+        others = [of_unknown_namespace(window, entry)]
+    found += others
+    if not found and window.log is None and lacking_of(window) >= entry.limit("min_chained"):
+        return [_unexplained(window)]
     return found or [_cleared(window, entry)]
+
+
+def _unexplained(window: TableWindow) -> NotChecked:
+    reason = (
+        f"{lacking_of(window):,} packets were dropped within {window.seconds:.1f} s though the table was "
+        f"{100 * window.highest.fill:.0f} % full at most when it was read: the kernel log, which tells whether it was "
+        "full in between, was not read"
+    )
+    return NotChecked(rule=RULE, code="not-collected", reason=reason)
 
 
 def _unreadable(tables: Sequence[Conntrack]) -> NotChecked:

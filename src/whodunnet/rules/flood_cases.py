@@ -139,6 +139,8 @@ def _sureness(opener: Opener, now: Openers, before: Openers) -> int:
     """2: seen at it in both readings. 1: a second sign. 0: only the number, or it may be somebody else."""
     earlier = before.by_key.get(opener.owner.key)
     addresses = now.reading.addresses
+    if now.reading.stale:
+        return 0
     if opener.owner.kind == "remote" and (addresses is None or addresses.netns_unread or addresses.left_out):
         return 0
     if not _seen(opener, earlier, now, before) and 2 * opener.inferred <= opener.wasteful:

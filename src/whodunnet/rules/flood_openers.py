@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 import msgspec
 from msgspec.structs import replace
@@ -172,19 +173,30 @@ def _add(opener: Opener, group: FlowGroup, parts: Iterator[Part], owner: FlowOwn
 
 
 def _older(group: FlowGroup, owner: FlowOwner, reading: TableReading) -> int:
-    """Entries without a packet for longer than a named owner has been there: it cannot have sent their last one."""
-    known = owner.workload
-    starts = (
-        [known.container.started if known.container else None, known.process.started if known.process else None]
-        if known
-        else []
-    )
-    started = min((at for at in starts if at is not None), default=None)
+    """Entries without a packet for longer than a named owner has been there: it cannot have sent their last one.
+
+    A container that was started anew has its pod's address for as long as the pod. Not of entries with an open socket.
+    """
+    started = _since(owner, reading)
     if started is None:
         return 0
     age = (reading.at.wall - started).total_seconds()
     bound = next((bound for bound in AGE_BOUNDS_SECONDS if bound >= age), None)
     return group.idle_for(bound) if bound is not None else 0
+
+
+def _since(owner: FlowOwner, reading: TableReading) -> datetime | None:
+    """Since when it may have had the address; None where that is not known, or its sockets show that it has."""
+    known = owner.workload
+    if known is None:
+        return None
+    if owner.key == f"netns {owner.netns}":
+        if (since := reading.workloads.since_by_netns.get(owner.netns or 0)) is not None:
+            return since
+    elif not owner.inferred:
+        return None
+    starts = [part.started for part in (known.container, known.process) if part is not None]
+    return min((at for at in starts if at is not None), default=None)
 
 
 def _choose_address(opener: Opener) -> None:

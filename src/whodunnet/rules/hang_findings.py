@@ -27,13 +27,18 @@ UNSEEN = (
     "The sockets of who opened these connects are not all in sight from here. Whoever gave up leaves an entry for up "
     "to {seconds} s, so it may be over as well as go on."
 )
+AT_ONCE = (
+    "No socket was seen to wait for it in any reading: these connects may have been refused by ICMP (REJECT, "
+    "administratively prohibited), which leaves such entries too; then nobody hangs."
+)
 
 
 class Hang(msgspec.Struct, frozen=True, kw_only=True):
     """One target that passed the test. peer: who has its address, if that is somebody on this node.
 
     control: targets that answer meanwhile. services: addresses known to be those of Services. waiters: by sockets; None
-    where these do not tell. seen: whether all sockets of the openers are. kept_seconds: for how long an entry is kept.
+    where these do not tell. seen: whether all sockets of the openers are. at_once: no socket was ever seen to wait.
+    kept_seconds: for how long an entry is kept.
     """
 
     silence: Silence
@@ -45,6 +50,7 @@ class Hang(msgspec.Struct, frozen=True, kw_only=True):
     services: tuple[str, ...]
     waiters: Waiters | None = None
     seen: bool = True
+    at_once: bool = False
     kept_seconds: int = 0
 
 
@@ -59,7 +65,7 @@ def compose(hang: Hang, recording: Recording, at: Moment, entry: Entry, more: in
         "near": _near(hang, entry),
     }
     title = shape.title.format(**words)
-    unseen = () if hang.seen else (UNSEEN.format(seconds=hang.kept_seconds),)
+    unseen = (UNSEEN.format(seconds=hang.kept_seconds),) * (not hang.seen) + (AT_ONCE,) * hang.at_once
     left_out = (f"{more:,} more addresses are as silent; the largest are listed.",) if more > 0 else ()
     return Finding(
         id=f"{RULE}:{_digest(hang.shape, target)}",

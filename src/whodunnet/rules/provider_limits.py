@@ -52,7 +52,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     series = recording.series(Devices)
     assert series  # the collector is required
     (begin, _), (at, last) = series[0], series[-1]
-    counting = {name: d for name, d in last.by_name.items() if d.allowances}
+    counting = {name: d for _, sample in series for name, d in sample.by_name.items() if d.allowances}
     if not counting:
         return [_none_here(last)]
     seconds = at.boot_seconds - begin.boot_seconds
@@ -88,14 +88,14 @@ def _floor(counter: str, entry: Entry) -> float:
 
 
 def _rise(counter: str, series: Sequence[Devices]) -> Rise:
-    """From reading to reading of a device; one that was reset between two begins anew."""
+    """From reading to reading of a device, also if it is gone since; one that was reset between two begins anew."""
     found = []
-    for name, device in series[-1].by_name.items():
+    for name in dict.fromkeys(name for d in series for name in d.by_name):
         readings = [d.by_name[name].allowances.get(counter) for d in series if name in d.by_name]
         totals = [total for total in readings if total is not None]
-        if counter in device.allowances:
+        if totals:
             risen = sum(max(then - before, 0) for before, then in pairwise(totals))
-            found.append((name, risen, device.allowances[counter]))
+            found.append((name, risen, totals[-1]))
     return Rise(counter=counter, by_device=tuple(found))
 
 

@@ -51,7 +51,11 @@ def read(series: Sequence[tuple[Moment, Conntrack]], rule: str) -> Reading:
     solves = SOLVED in last.statistics
     names = max((_names(c) for _, c in series), key=lambda groups: sum(g.entries for g in groups))
     failure = next((c.dump_failure for _, c in reversed(series) if c.dump_failure is not None), None)
-    blind = None
+    blind, unkept = None, max(_unkept(c) for _, c in series)
+    if unkept:
+        why = f"of {unkept:,} entries, which did not fit in the groups, the port was not kept"
+        reason = f"packets are lost in a race, and whether DNS is tracked here is not known: {why}"
+        blind = NotChecked(rule=rule, code="unreadable", reason=reason)
     if failure is not None:
         blind = NotChecked(
             rule=rule,
@@ -96,3 +100,9 @@ def _names(c: Conntrack) -> tuple[FlowGroup, ...]:
         if g.protocol == "udp" and g.destination is not None and g.destination.port == NAMES_PORT
         and g.answered_by is not None
     )  # fmt: skip
+
+
+def _unkept(c: Conntrack) -> int:
+    """Entries that may be such ones, and of which the port was not kept."""
+    merged = (g for g in c.groups if g.merged and g.protocol == "udp" and g.answered_by is not None)
+    return c.other_entries + sum(g.entries for g in merged if g.destination is None or g.destination.port is None)

@@ -61,7 +61,8 @@ def _hangs(
             confidence = "possible"
         if confidence is None:
             continue
-        confidence = "possible" if silences.unkept else confidence
+        at_once = seen and silence.target.protocol == "tcp" and not silence.waited
+        confidence = "possible" if silences.unkept or at_once else confidence
         found.append(
             Hang(
                 silence=silence,
@@ -70,6 +71,7 @@ def _hangs(
                 openers=who,
                 waiters=waiters(recording, owners, silence, silences) if seen else None,
                 seen=seen,
+                at_once=at_once,
                 kept_seconds=series[-1][1].timeouts.get("tcp_timeout_syn_sent", KEPT_SECONDS),
                 peer=owners.answerer(silence.target.answerer.address or ""),
                 control=len(control),

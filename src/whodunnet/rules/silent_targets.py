@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
@@ -36,8 +37,8 @@ class Silence(msgspec.Struct, kw_only=True):
     groups: of the newest reading. entries: at each reading. lasts_seconds: from when on there were always enough.
     recent: entries of the newest reading that are younger than that. growing: more than at its begin. old: entries
     without an answer for `min_age`. connecting: sockets of this node that wait to be connected to it now; None: sockets
-    not read. Since Linux 5.19 a repeated SYN does not renew its entry: that none is young does not say that nobody
-    tries any more.
+    not read. waited: whether any did in any reading. Since Linux 5.19 a repeated SYN does not renew its entry: that
+    none is young does not say that nobody tries any more.
     """
 
     target: Target
@@ -49,6 +50,7 @@ class Silence(msgspec.Struct, kw_only=True):
     growing: bool = False
     old: int = 0
     connecting: int | None = None
+    waited: bool = False
 
     @property
     def now(self) -> int:
@@ -124,6 +126,7 @@ def _silence(
         growing=counts[-1] > counts[-lasting],
         old=sum(g.idle_for(int(entry.limit("min_age"))) for g in groups),
         connecting=_connecting(sockets[-1], target) if sockets else None,
+        waited=any(_connecting(sample, target) for sample in sockets),
     )
 
 
@@ -159,13 +162,14 @@ def _target(g: FlowGroup) -> Target | None:
 
 
 def _scanners(groups: Iterable[FlowGroup], entry: Entry) -> set[str]:
-    """Sources that wait for many targets at once."""
-    targets: dict[str, set[Target]] = {}
+    """Sources that wait for many targets at once, each tried a few times: who has more connects calls it."""
+    targets: dict[str, Counter[Target]] = {}
     for g in groups:
         target = _target(g)
         if target is not None and _is_open(g):
-            targets.setdefault(g.source, set()).add(target)
-    return {source for source, tried in targets.items() if len(tried) >= entry.limit("scan_targets")}
+            targets.setdefault(g.source, Counter())[target] += g.entries
+    most, few = entry.limit("scan_targets"), entry.limit("scan_tries")
+    return {s for s, tried in targets.items() if sum(n < few for n in tried.values()) >= most}
 
 
 def _services(series: Sequence[tuple[Moment, Conntrack]]) -> set[str]:

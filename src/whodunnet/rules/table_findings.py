@@ -75,8 +75,8 @@ def _judged(window: TableWindow, state: State, entry: Entry) -> Judged:
         fullest = read[-1]
     if fullest is None or fullest.limit is None or fullest.count < COMPARABLE * window.highest.count:
         return Judged()
-    if not state.growing and fullest.fill <= entry.limit("calm_fill"):
-        return Judged()  # it was full between two readings
+    if not state.growing and window.highest.fill < entry.limit("warn_fill"):
+        return Judged()  # it was full between two readings: who filled it may be gone
     other = next((r for r in (read[0], read[-1]) if r is not fullest), None)
     now, relays = _read(fullest, window, entry)
     before = _read(other, window, entry)[0] if other is not None else None
@@ -181,12 +181,15 @@ def of_namespaces(window: TableWindow, entry: Entry) -> list[Finding]:
                 known = fullest.get(netns)
                 if known is None or count / reading.limit >= known[1] / (known[0].limit or 1):
                     fullest[netns] = reading, count
+    named = window.named_full()
+    for netns in named:  # its number is not known, or was lower whenever it was read
+        fullest.setdefault(netns, (window.last, 0))
     near = [
         (netns, reading, count)
         for netns, (reading, count) in fullest.items()
-        if reading.limit is not None and count >= entry.limit("warn_fill") * reading.limit
+        if reading.limit is not None and (netns in named or count >= entry.limit("warn_fill") * reading.limit)
     ]
-    near.sort(key=lambda found: -found[2])
+    near.sort(key=lambda found: (found[0] not in named, -found[2]))
     return [_of_namespace(netns, reading, count, window, entry) for netns, reading, count in near[:NAMESPACES_LISTED]]
 
 
@@ -199,7 +202,9 @@ def _of_namespace(netns: int, reading: TableReading, count: int, window: TableWi
     who = short_name(tenant) if tenant is not None else f"Network namespace {netns}"
     state = "full" if critical else f"{100 * count // (reading.limit or 1)} % full"
     title = shape.title.format(who=who, entries=count, state=state)
-    holder = party("holder", tenant or Workload(netns=netns), entries=count)
+    if count < entry.limit("warn_fill") * (reading.limit or 0):
+        title = f"{who}: its own connection tracking table was full within this window, and packets were dropped"
+    holder = party("holder", tenant or Workload(netns=netns), entries=count or None)
     return Finding(
         id=f"{RULE}:{netns}",
         rule=RULE,
@@ -212,10 +217,32 @@ def _of_namespace(netns: int, reading: TableReading, count: int, window: TableWi
         title=title,
         last_seen=window.last.at.wall,
         parties=(holder,),
-        evidence=(table_evidence.child(reading, netns, count), *lines),
+        evidence=(*([table_evidence.child(reading, netns, count)] if count else ()), *lines),
         remedies=tuple(_namespace_steps(netns, shape.fix, _sized(reading, count), entry)),
         explanation=shape.explanation,
     )  # fmt: skip
+
+
+def of_unknown_namespace(window: TableWindow, entry: Entry) -> Finding:
+    """A table was full, by the word of the kernel, and by no number it was the node's own."""
+    shape = entry.shapes["other-namespace"]
+    whose = "another network namespace" if window.counted else "this node or of another network namespace"
+    return Finding(
+        id=f"{RULE}:unknown {window.boot_id}",
+        rule=RULE,
+        reason="NamespaceConntrackTableFull",
+        severity="warning",
+        claim="holds",
+        confidence="likely" if len(window.readings) > 1 else "possible",
+        shape="other-namespace",
+        summary="a conntrack table was full: which one the kernel does not say",
+        title=f"The connection tracking table of {whose} was full; the kernel does not say which",
+        last_seen=window.last.at.wall,
+        parties=(),
+        evidence=(table_evidence.fill(window), *table_evidence.counters(window), *table_evidence.log_lines(window)),
+        remedies=(remedies.CAPTURE, remedies.fix(shape.fix)),
+        explanation=shape.explanation,
+    )
 
 
 def _namespace_steps(netns: int, fix: str, reading: TableReading, entry: Entry) -> Iterator[Remedy]:

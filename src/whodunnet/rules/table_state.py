@@ -11,6 +11,7 @@ from whodunnet.model.finding import Severity
 from whodunnet.model.sockets import AGE_BOUNDS_SECONDS
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.flood_kinds import CLOSING, DATAGRAMS, YOUNG_SECONDS, timeout_name, younger_than
+from whodunnet.rules.race_reading import SOLVED
 from whodunnet.rules.table_window import CHAINS, TableReading, TableWindow
 
 LATE_SHARE: Final = 0.25
@@ -42,9 +43,7 @@ def state_of(window: TableWindow, entry: Entry) -> State | None:
     if highest.limit is None:
         return None
     full = highest.fill >= entry.limit("full_fill")
-    # A lost race for an entry raises both (too long a chain only the second), in any table; a line may be of any
-    # namespace before Linux 6.18.
-    lacking = window.risen("drop") - max(window.risen("insert_failed") - window.risen(*CHAINS), 0)
+    lacking = lacking_of(window)
     burst = bool(lines) and not window.others_full(entry.limit("full_fill"))
     dropped = lacking > 0 and (full or burst)
     refused = not window.counted and bool(lines) and highest.fill >= entry.limit("warn_fill")
@@ -59,6 +58,22 @@ def state_of(window: TableWindow, entry: Entry) -> State | None:
         words = "so full that the kernel throws out entries"
         return State(severity="warning", reason="ConntrackTableNearlyFull", words=words)
     return _filling(window, entry)
+
+
+def lacking_of(window: TableWindow) -> int:
+    """Packets dropped within the window, less those that lost a race."""
+    return window.risen("drop") - _lost_races(window)
+
+
+def _lost_races(window: TableWindow) -> int:
+    """Packets that raised "drop" although there was room: those that lost a race for their entry.
+
+    They raise both columns, in any table; too long a chain only "insert_failed", and before Linux 5.10 so does a race
+    that was solved: there nothing is known to be lost, and drops of a full table are not to be hidden by it.
+    """
+    if not any(SOLVED in r.table.statistics for r in window.readings):
+        return 0
+    return max(window.risen("insert_failed") - window.risen(*CHAINS), 0)
 
 
 def _filling(window: TableWindow, entry: Entry) -> State | None:

@@ -24,10 +24,15 @@ CHAINS: Final = ("chainlength", "chaintoolong")
 _NETNS: Final = re.compile(r"table full in netns ([0-9]+)")
 
 
+STALE_SECONDS: Final = 10
+"""Addresses change hands within seconds where pods come and go."""
+
+
 class TableReading(msgspec.Struct, frozen=True, kw_only=True):
     """One sample with the others that belong to it; addresses and workloads of then, else the nearest before or after.
 
-    seen_local: addresses that were on this node at any time of the window.
+    seen_local: addresses that were on this node at any time of the window. stale: its addresses were read more than
+    STALE_SECONDS before or after, and somebody else may have had them.
     """
 
     at: Moment
@@ -35,6 +40,7 @@ class TableReading(msgspec.Struct, frozen=True, kw_only=True):
     addresses: Addresses | None
     workloads: Workloads
     seen_local: frozenset[str]
+    stale: bool = False
 
     @property
     def count(self) -> int:
@@ -119,6 +125,12 @@ class TableWindow(msgspec.Struct, frozen=True, kw_only=True):
             if line.kind in LOG_KINDS and _netns_in(line) == netns and self._is_within(line) is within
         ]
 
+    def named_full(self) -> frozenset[int]:
+        """Other namespaces whose table was full within the window, by the word of the kernel."""
+        lines = self.log.lines if self.log is not None else ()
+        named = {_netns_in(line) for line in lines if line.kind in LOG_KINDS and self._is_within(line)}
+        return frozenset(n for n in named if n is not None and n != self.last.table.netns)
+
     def _is_within(self, line: LogLine) -> bool:
         return line.boot_seconds is not None and self.begin <= line.boot_seconds <= self.end
 
@@ -144,22 +156,24 @@ def _readings(recording: Recording, seen_local: frozenset[str]) -> Iterator[Tabl
     addresses_at, workloads_at = nearest(recording, Addresses), nearest(recording, Workloads)
     for at, table in recording.series(Conntrack):
         if table.loaded and table.count is not None and table.max_entries is not None:
+            read_at, addresses = addresses_at(at)
             yield TableReading(
                 at=at,
                 table=table,
-                addresses=addresses_at(at),
-                workloads=workloads_at(at) or Workloads(),
+                addresses=addresses,
+                workloads=workloads_at(at)[1] or Workloads(),
                 seen_local=seen_local,
+                stale=abs(read_at.boot_seconds - at.boot_seconds) > STALE_SECONDS,
             )
 
 
-def nearest(recording: Recording, kind: type[S]) -> Callable[[Moment], S | None]:
-    """The newest sample of a kind that is not younger than a moment, else the oldest there is."""
+def nearest(recording: Recording, kind: type[S]) -> Callable[[Moment], tuple[Moment, S | None]]:
+    """The newest sample of a kind that is not younger than a moment, else the oldest there is; with its own moment."""
     series = recording.series(kind)
 
-    def at(moment: Moment) -> S | None:
-        before = [sample for when, sample in series if when.boot_seconds <= moment.boot_seconds]
-        return before[-1] if before else series[0][1] if series else None
+    def at(moment: Moment) -> tuple[Moment, S | None]:
+        before = [(when, sample) for when, sample in series if when.boot_seconds <= moment.boot_seconds]
+        return before[-1] if before else series[0] if series else (moment, None)
 
     return at
 

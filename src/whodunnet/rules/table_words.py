@@ -92,6 +92,8 @@ def _gaps(window: TableWindow, now: Openers | None) -> Iterator[str]:
         yield "Entries were read only when there were clearly fewer of them, so nobody can be named."
     elif now.reading.addresses is None:
         yield "Addresses were not read, so nobody can be named."
+    elif now.reading.stale:
+        yield "Addresses were last read long before or after these entries: somebody else may have had them then."
     elif now.reading.addresses.netns_unread:
         yield (
             f"The addresses of {now.reading.addresses.netns_unread} network namespaces could not be read: who looks "

@@ -99,7 +99,7 @@ def table(*groups: FlowGroup, size: int = SIZE, count: int | None = None, **othe
     """A table with these entries; statistics without anything dropped."""
     fields: dict[str, Any] = {
         "netns": HOST, "buckets": max(size, 1), "timeouts": TIMEOUTS, "method": "ctnetlink",
-        "statistics": {"drop": 0, "early_drop": 0, "insert_failed": 0, "chainlength": 0},
+        "statistics": {"drop": 0, "early_drop": 0, "insert_failed": 0, "chainlength": 0, "clashres": 0},
     }  # fmt: skip
     entries = sum(g.entries for g in groups) if count is None else count
     return Conntrack(loaded=True, count=entries, max_entries=size, groups=groups, **{**fields, **other})

@@ -20,6 +20,7 @@ ENTRY = catalogue()[RULE]
 GONE = Endpoint("203.0.113.77", 443)
 ELSEWHERE = Endpoint("203.0.113.5", 443)
 FLOOR, SCAN = int(ENTRY.limit("min_entries")), int(ENTRY.limit("scan_targets"))
+TRIES = int(ENTRY.limit("scan_tries"))
 
 
 def hang(*groups: FlowGroup, moments: int = 2, seconds: float = 10.0, **other: Any) -> Recording:

@@ -76,7 +76,7 @@ def test_drops_are_for_lack_of_room_in_a_table_that_is_nearly_full(entries: int,
 
 
 def test_drops_in_a_table_with_room_are_something_else() -> None:
-    found = node(of(500), dropping(of(500), 9_000))
+    found = node(of(500), dropping(of(500), 9_000), log=logged())
     assert is_cleared(found)
     assert evidence(found, "drop (") is not None
 
@@ -177,16 +177,23 @@ def test_a_line_counts_only_within_the_window(at: float, said: str) -> None:
     assert told(node(found, dropping(found, 5), log=logged(at))) == said
 
 
+def test_drops_that_only_the_unread_log_would_explain_are_not_cleared() -> None:
+    """A table that fills up and empties between two readings looks like this."""
+    assert told(node(of(500), dropping(of(500), 9_000))) == "NotChecked"
+    assert is_cleared(node(of(500), dropping(of(500), 9)))
+
+
 def test_a_line_without_any_drop_is_of_another_namespace() -> None:
-    """Before Linux 6.18 the text is the same for all."""
-    assert is_cleared(node(of(500), of(500), log=logged(5.0)))
+    """Before Linux 6.18 the text is the same for all: somebody's packets were dropped, and nobody knows whose."""
+    found = only(node(of(500), of(500), log=logged(5.0)))
+    assert (found.severity, found.shape, in_role(found, "culprit")) == ("warning", "other-namespace", [])
 
 
 def test_a_line_is_believed_where_drops_cannot_be_counted_and_the_table_is_nearly_full() -> None:
     blind = of(9_000, statistics={})
     assert told(node(blind, blind, log=logged(5.0))) == "critical"
     nearly_empty = of(900, statistics={})
-    assert is_cleared(node(nearly_empty, nearly_empty, log=logged(5.0)))
+    assert told(node(nearly_empty, nearly_empty, log=logged(5.0))) == "warning"
 
 
 def test_a_burst_between_two_readings_is_critical_and_accuses_nobody() -> None:
@@ -217,7 +224,32 @@ def test_an_old_line_is_context() -> None:
 def test_a_line_of_another_namespace_says_nothing_of_the_nodes_table() -> None:
     text = FULL_LINE.replace("full", f"full in netns {CHILD}")
     found = of(9_000)
-    assert told(node(found, dropping(found, 5), log=logged(5.0, text=text))) == "warning"
+    recording = node(found, dropping(found, 5), log=logged(5.0, text=text))
+    said = [a for a in judge(RULE, recording) if isinstance(a, Finding)]
+    assert [(f.shape, f.severity, f.id) for f in said] == [
+        ("spread", "warning", f"{RULE}:b00t"), ("other-namespace", "critical", f"{RULE}:{CHILD}"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("counts", [{}, {CHILD: SIZE // 2}])
+def test_a_namespace_that_the_kernel_says_was_full_is_critical_whatever_was_read(counts: dict[int, int]) -> None:
+    text = FULL_LINE.replace("full", f"full in netns {CHILD}")
+    found = of(500, counts=counts)
+    assert told(node(found, found, log=logged(5.0, text=text))) == "critical"
+
+
+def test_who_kept_idle_connections_is_not_blamed_for_a_burst_that_is_gone() -> None:
+    pod = PodAt(1)
+    before = table(idle(pod.address, SERVICE, 6_500))
+    found = only(node(before, dropping(before, 50_000), log=logged(5.0), pods=[pod]))
+    assert (found.severity, in_role(found, "culprit")) == ("critical", [])
+
+
+def test_before_linux_5_10_solved_races_do_not_hide_what_a_full_table_drops() -> None:
+    """There insert_failed counts them too, and clash_resolve does not exist."""
+    old = {"drop": 0, "early_drop": 0, "insert_failed": 0}
+    full = of(9_800, statistics=old)
+    assert told(node(full, dropping(dropping(full, 5_000), 6_000, "insert_failed"))) == "critical"
 
 
 # --- Growth ------------------------------------------------------------------------------------------------------

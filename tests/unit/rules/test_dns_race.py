@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.finding import Cleared, NotApplicable, NotChecked
@@ -87,6 +88,15 @@ def test_losses_on_a_kernel_that_solves_races_of_datagrams_are_hardly_of_dns() -
 def test_without_dns_it_is_another_collision() -> None:
     found = finding(rising(OLD, flow(Endpoint("203.0.113.5", 443), 50), insert_failed=5, drop=5), RULE)
     assert (found.shape, found.severity, found.reason, found.parties) == ("not-dns", "info", "InsertRace", ())
+
+
+@pytest.mark.parametrize(("kept", "other_entries"), [((), 90), ((replace(DNS, merged=True, destination=None),), 0)])
+def test_while_ports_were_not_kept_it_is_not_known_whether_dns_is_tracked(
+    kept: tuple[FlowGroup, ...], other_entries: int
+) -> None:
+    columns = (OLD, OLD | {"insert_failed": 150, "drop": 57})
+    found = [table(*kept, count=100, statistics=now, other_entries=other_entries) for now in columns]
+    assert "the port was not kept" in not_checked(tables(*found)).reason
 
 
 @pytest.mark.parametrize(

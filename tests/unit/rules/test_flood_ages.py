@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
+
+from whodunnet.model.snapshot import Recording
+from whodunnet.model.workload import Workloads
 
 from .flows import FAR, PodAt, churn, culprits, idle, only, opened, twice
 from .nodes import BEGIN
@@ -36,6 +39,25 @@ def test_most_of_them_have_to_be_older(own: int, named: list[str]) -> None:
 def test_short_connections_from_before_it_was_started_are_not_its_own() -> None:
     pod = started(PodAt(1), 5)
     assert culprits(twice(churn(pod.address, FAR, 9_500), pods=[pod])) == []
+
+
+def test_a_container_that_restarts_does_not_escape_while_its_pod_stays() -> None:
+    """The oldest process of a pod is the one that holds its namespace."""
+    pod = started(PodAt(1), 100)
+    found = twice(idle(pod.address, FAR, 9_500, age=7_200), pods=[pod], sockets=())
+    assert culprits(found) == []
+    since = {pod.netns: BEGIN - timedelta(seconds=8_000)}
+    assert culprits(with_starts(found, since)) == ["web-1"]
+
+
+def with_starts(recording: Recording, since: dict[int, datetime]) -> Recording:
+    """The same, where it is known since when namespaces are lived in."""
+    snapshots = []
+    for s in recording.snapshots:
+        workloads = s.samples["workloads"]
+        assert isinstance(workloads, Workloads)
+        snapshots.append(replace(s, samples={**s.samples, "workloads": replace(workloads, since_by_netns=since)}))
+    return replace(recording, snapshots=tuple(snapshots))
 
 
 def test_a_pod_that_is_older_than_its_entries_is_named() -> None:

@@ -14,7 +14,7 @@ from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Endpoint, Sockets
 
-from .hangs import ELSEWHERE, ENTRY, FLOOR, GONE, RULE, SCAN, cleared, dropped, endpoints, hang, said
+from .hangs import ELSEWHERE, ENTRY, FLOOR, GONE, RULE, SCAN, TRIES, cleared, dropped, endpoints, hang, said
 from .nodes import ages, answers, finding, findings, parties
 from .tracking import (
     ALIVE,
@@ -228,14 +228,20 @@ def test_one_reading_is_only_possible() -> None:
 
 
 def test_a_scan_is_none() -> None:
-    targets = [connecting(Endpoint(f"203.0.113.{i}", 22), 5) for i in range(SCAN)]
+    targets = [connecting(Endpoint(f"203.0.113.{i}", 22), TRIES - 1) for i in range(SCAN)]
     answer = cleared(hang(*targets))
     assert "1 sources that try many addresses at once" in answer.sensitivity
     assert len(findings(hang(*targets[1:]), RULE)) == ENTRY.limit("listed_targets")
 
 
+def test_one_who_waits_for_many_dead_endpoints_is_no_scanner() -> None:
+    """A node with many pods is gone: a scanner tries each address a few times."""
+    targets = [connecting(Endpoint(f"203.0.113.{i}", 22), TRIES) for i in range(SCAN)]
+    assert len(findings(hang(*targets), RULE)) == ENTRY.limit("listed_targets")
+
+
 def test_a_scan_does_not_hide_who_waits_beside_it() -> None:
-    targets = [connecting(Endpoint(f"203.0.113.{i}", 22), 5) for i in range(SCAN)]
+    targets = [connecting(Endpoint(f"203.0.113.{i}", 22), TRIES - 1) for i in range(SCAN)]
     node = hang(*targets, connecting(GONE, 4, source=OTHER_POD))
     assert pods(parties(finding(node, RULE), "victim")) == ["batch"]
 
@@ -275,14 +281,23 @@ def test_sockets_that_another_namespace_has_to_the_same_address_do_not() -> None
 
 
 def test_old_connections_beside_it_do_not() -> None:
-    node = hang(connecting(GONE, 9), flow(GONE, 9, idle=300), sockets=[[waiting(GONE, 9, "established")]] * 2)
+    node = hang(
+        connecting(GONE, 9), flow(GONE, 9, idle=300), sockets=[[waiting(GONE, 9, "established"), waiting(GONE, 9)]] * 2
+    )
     assert said(node) == [("black-hole", "warning", "likely")]
 
 
 def test_sockets_that_are_connected_to_another_endpoint_of_the_service_do_not() -> None:
     groups = (connecting(SERVICE, 9, answered_by=DEAD), flow(SERVICE, 9, answered_by=ALIVE))
-    node = hang(*groups, sockets=[[waiting(SERVICE, 9, "established")]] * 2)
+    node = hang(*groups, sockets=[[waiting(SERVICE, 9, "established"), waiting(SERVICE, 9)]] * 2)
     assert said(node) == [("dead-endpoint", "warning", "proven")]
+
+
+def test_connects_for_which_no_socket_ever_waited_may_have_been_refused() -> None:
+    """An ICMP refusal (REJECT) ends the connect at once, and its entry stays in SYN_SENT."""
+    node = hang(connecting(GONE, 9), flow(ELSEWHERE, 9), sockets=[[waiting(ELSEWHERE, 9, "established")]] * 2)
+    assert said(node) == [("black-hole", "info", "possible")]
+    assert any("refused by ICMP" in line for line in finding(node, RULE).explanation)
 
 
 def test_a_silent_pod_of_this_node_is_named() -> None:
