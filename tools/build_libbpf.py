@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cffi import FFI
 
-RECORDS = ("sockets",)
+RECORDS = ("sockets", "connections")
 ROOT = Path(__file__).resolve().parent.parent
 
 FUNCTIONS = """
@@ -30,6 +30,10 @@ unsigned int bpf_map__max_entries(const struct bpf_map *map);
 void *share_memory(const struct bpf_map *map);
 int unshare_memory(void *memory, const struct bpf_map *map);
 int bpf_map_delete_elem(int fd, const void *key);
+int bpf_map_update_elem(int fd, const void *key, const void *value, unsigned long long flags);
+int bpf_link__destroy(struct bpf_link *link);
+struct bpf_link *attach_program(const struct bpf_program *program, int *error);
+long long count_misses(int fd);
 int run_program(int fd);
 int run_iterator(const struct bpf_program *program);
 int read_map(int fd, void *keys, void *values, unsigned int key_size, unsigned int value_size, unsigned int max,

@@ -51,6 +51,23 @@ static int unshare_memory(void *memory, const struct bpf_map *map)
 	return munmap(memory, bpf_map__value_size(map));
 }
 
+/* Attaches a program to what its section names; NULL with a negative errno. */
+static struct bpf_link *attach_program(const struct bpf_program *program, int *error)
+{
+	struct bpf_link *link = bpf_program__attach(program);
+	*error = libbpf_get_error(link);
+	return *error ? NULL : link;
+}
+
+/* How often a program was not run because it ran on that CPU already; a negative errno. */
+static long long count_misses(int fd)
+{
+	struct bpf_prog_info info = {};
+	__u32 size = sizeof(info);
+	int error = bpf_obj_get_info_by_fd(fd, &info, &size);
+	return error ? error : (long long)info.recursion_misses;
+}
+
 /* Runs a program once, where it stands; its own result or a negative errno. */
 static int run_program(int fd)
 {

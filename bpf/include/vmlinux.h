@@ -26,6 +26,8 @@ typedef _Bool bool;
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 };
 
 enum {
@@ -144,8 +146,14 @@ struct socket {
 	struct sock *sk;
 };
 
+typedef struct {
+	int owned;
+} socket_lock_t;
+
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
+	int sk_err;
 	struct {
 		atomic_t rmem_alloc;
 	} sk_backlog;
@@ -159,7 +167,13 @@ struct sock {
 	struct sock_cgroup_data sk_cgrp_data;
 };
 
+struct inet_sock {
+	struct sock sk;
+	__be16 inet_sport;
+};
+
 struct inet_connection_sock {
+	struct inet_sock icsk_inet;
 	struct {
 		__u32 lrcvtime;
 	} icsk_ack;
@@ -167,10 +181,12 @@ struct inet_connection_sock {
 
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
+	__u64 tcp_mstamp;
 	__u32 snd_wnd;
 	__u32 mss_cache;
 	__u32 copied_seq;
 	__u32 segs_out;
+	__u32 total_retrans;
 	__u32 write_seq;
 	__u32 lsndtime;
 	__u32 rcv_nxt;
@@ -180,6 +196,12 @@ struct tcp_sock {
 	__u32 snd_una;
 	__u32 packets_out;
 	__u32 rcv_tstamp;
+	__u32 retrans_stamp;
+	__u8 tcp_usec_ts : 1;
+};
+
+struct sk_buff {
+	unsigned int len;
 };
 
 struct upid {
@@ -197,6 +219,7 @@ struct nsproxy {
 };
 
 struct task_struct {
+	unsigned int flags;
 	int tgid;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;

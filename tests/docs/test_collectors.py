@@ -10,6 +10,7 @@ from importlib import import_module
 import pytest
 
 from whodunnet.cli.list import NEEDS
+from whodunnet.collectors.connections import TCP_COUNTERS, TCP_EXT_COUNTERS
 from whodunnet.collectors.snapshots import COLLECTORS
 from whodunnet.collectors.tcp_memory import COUNTERS
 
@@ -28,6 +29,12 @@ BOUNDS = (
     ("collectors/addresses", "collectors.addresses", "ADDRESSES_LIMIT"),
     ("collectors/devices", "collectors.devices", "DEVICES_LIMIT"),
     ("collectors/devices", "kernel.ethtool", "STRINGS_MAX"),
+    ("collectors/connections", "collectors.connections", "GROUPS_LIMIT"),
+    ("collectors/connections", "collectors.connections", "MERGED_LIMIT"),
+    ("collectors/connections", "collectors.connections", "SPANS_LIMIT"),
+    ("collectors/connections", "collectors.connections", "NAMESPACES_LIMIT"),
+    ("collectors/connections", "collectors.owner_names", "NAMED_OWNERS"),
+    ("collectors/connections", "model.flow_window", "ENDS_IN_WINDOW"),
     ("collectors/sockets", "kernel.bpf.socket_walk", "STEP_SOCKETS"),
     ("collectors/sockets", "kernel.bpf.socket_walk", "STUCK_SLOTS"),
     ("collectors/sockets", "kernel.bpf.socket_walk", "LISTENER_LIMIT"),
@@ -37,14 +44,14 @@ BOUNDS = (
     ("collectors/sockets", "collectors.sockets_diag_groups", "POSITIONS_MAX"),
     ("collectors/sockets", "collectors.sockets_diag", "READING_SECONDS_MAX"),
     ("collectors/sockets", "kernel.procfs.descriptors", "DESCRIPTORS_MAX"),
-    ("collectors/workloads", "collectors.snapshots", "NAMED_OWNERS"),
+    ("collectors/workloads", "collectors.owner_names", "NAMED_OWNERS"),
     ("collectors/workloads", "kernel.cgroupfs", "MAX_DIRECTORIES"),
     ("collectors/workloads", "collectors.workloads", "MAX_PROCESSES_PER_NETNS"),
     ("limitations", "kernel.bpf.socket_walk", "CHURN_FLOOR"),
     ("limitations", "kernel.bpf.socket_walk", "STUCK_SLOTS"),
     ("limitations", "kernel.bpf.socket_walk", "LISTENER_LIMIT"),
-    ("limitations", "collectors.snapshots", "NAMED_OWNERS"),
-    ("architecture", "collectors.snapshots", "NAMED_OWNERS"),
+    ("limitations", "collectors.owner_names", "NAMED_OWNERS"),
+    ("architecture", "collectors.owner_names", "NAMED_OWNERS"),
     ("architecture", "cli.watch", "SNAPSHOTS_MAX"),
     ("architecture", "kernel.bpf.socket_walk", "STEP_SOCKETS"),
 )
@@ -109,6 +116,20 @@ def test_the_size_of_a_map_is_that_of_the_program(page: str, row: str) -> None:
     assert found[row] == f"{sizes[MAPS[page, row]]:,}"
 
 
+def test_the_maps_of_connections_are_as_large_as_the_page_says() -> None:
+    program = (ROOT / "bpf/connections.bpf.c").read_text(encoding="utf-8")
+    remembered = (ROOT / "bpf/include/open_connections.bpf.h").read_text(encoding="utf-8")
+    sets = {name: int(size) for name, size in re.findall(r"^#define (SET_\w+) (\d+)", remembered, re.MULTILINE)}
+    merged = re.search(r"^TABLE\(merged_ends, \w+, (\d+),", program, re.MULTILINE)
+    ends = re.search(r"^struct ends \{.*?max_entries, (\d+)\)", program, re.MULTILINE | re.DOTALL)
+    assert merged is not None
+    assert ends is not None
+    cells = {row[0]: row[1] for row in rows(page_of("connections"))}
+    assert cells["connections remembered in BPF"] == f"{sets['SET_SIZE'] << sets['SET_BITS']:,}"
+    assert cells["merged ones in BPF"] == f"{int(merged[1]):,}"
+    assert cells["groups and classes between two snapshots, in BPF"] == f"{int(ends[1]):,}"
+
+
 def test_the_groups_of_tracked_connections_are_as_many_as_the_page_says() -> None:
     header = (ROOT / "tools/conntrack_groups.h").read_text(encoding="utf-8")
     finest, merged = (re.search(rf"^#define {name} (\d+)", header, re.MULTILINE) for name in FLOW_BOUNDS)
@@ -133,3 +154,5 @@ def test_other_pages_name_the_same_sizes() -> None:
 
 def test_the_counters_are_as_many_as_the_page_says() -> None:
     assert f"{len(COUNTERS)} counters of TcpExt" in page_of("tcp_memory")
+    both = f"{len(TCP_COUNTERS)} counters of Tcp, {len(TCP_EXT_COUNTERS)} of TcpExt"
+    assert both in page_of("connections")

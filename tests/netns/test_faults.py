@@ -1,6 +1,6 @@
 """Faults and look-alikes of the lab made real, diagnosed, and scored: one at a time.
 
-The quick ones take twenty minutes; with WHODUNNET_LAB=all (`make lab`) every case runs, in thirty.
+The quick ones take twenty minutes; with WHODUNNET_LAB=all (`make lab`) every case runs, in fifty.
 """
 
 from __future__ import annotations

@@ -22,6 +22,10 @@ NEEDS = {
     ),
     "addresses": (("CAP_SYS_ADMIN", "CAP_SYS_PTRACE"), "which address is in which network namespace"),
     "devices": ((), "a provider's own limits, where the network driver counts them"),
+    "connections": (
+        ("CAP_BPF", "CAP_PERFMON"),
+        "how connections begin and end, and who is at which end",
+    ),
     "sockets": (("CAP_BPF", "CAP_PERFMON"), "every socket of the kernel, in groups"),
     "workloads": (
         ("CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"),
@@ -29,6 +33,8 @@ NEEDS = {
     ),
 }
 """Collector -> capabilities for its full answer, and what it reads."""
+FALLBACKS = {"connections": "counters", "sockets": "sock_diag"}
+"""Collector that needs BPF -> what it does without."""
 CONTAINERS = {
     "pod": "in a pod",
     "docker": "in a container of docker",
@@ -84,14 +90,16 @@ def can_run(name: str, needed: tuple[str, ...], support: Support) -> str:
     """Whether a collector can give its full answer here, and if not, why and what it does instead."""
     replaced = {"CAP_BPF", "CAP_PERFMON", "CAP_SYSLOG"} if "CAP_SYS_ADMIN" in support.capabilities else set()
     missing = [c for c in needed if c not in support.capabilities | replaced]
-    if name == "sockets" and not missing and support.lockdown == "confidentiality":
-        return "falls back to sock_diag: the kernel is locked down (confidentiality)"
-    if name == "sockets" and not missing and not support.btf:
-        return "falls back to sock_diag: this kernel does not describe its types (CONFIG_DEBUG_INFO_BTF)"
+    fallback = FALLBACKS.get(name)
+    if fallback and not missing and support.lockdown == "confidentiality":
+        return f"falls back to {fallback}: the kernel is locked down (confidentiality)"
+    if fallback and not missing and not support.btf:
+        return f"falls back to {fallback}: this kernel does not describe its types (CONFIG_DEBUG_INFO_BTF)"
     if not missing:
         return "can run here"
     instead = {
         "tcp_memory": "reads the counters of fewer namespaces",
+        "connections": "falls back to the kernel's counters, which tell neither who nor whom",
         "sockets": "falls back to sock_diag and /proc, which see less",
         "kernel_log": "tries the journal and /var/log instead",
         "conntrack": "counts what it may, and reads entries with CAP_NET_ADMIN only",

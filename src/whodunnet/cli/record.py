@@ -17,6 +17,7 @@ from whodunnet.cli.size import Size
 from whodunnet.cli.watch import BUSY_SHARE, Watch
 from whodunnet.collectors.snapshots import COLLECTORS, boot_seconds
 from whodunnet.errors import UsageError
+from whodunnet.model.connections import Connections, ends_in_order
 from whodunnet.model.conntrack import Conntrack, flows_in_order
 from whodunnet.model.snapshot import AnySample, Snapshot
 from whodunnet.model.sockets import Sockets, in_order
@@ -90,6 +91,8 @@ def reordered(snapshot: Snapshot) -> Snapshot:
 def _reordered(sample: AnySample) -> AnySample:
     if isinstance(sample, Conntrack):
         return flows_in_order(sample)
+    if isinstance(sample, Connections):
+        return ends_in_order(sample)
     return in_order(sample) if isinstance(sample, Sockets) else sample
 
 

@@ -50,6 +50,7 @@ class Watch:
 
     def watch(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> None:
         """Snapshots over the window, the first at once and the last at its end."""
+        self._taker.start()
         cpu = time.process_time()
         first = self._taker.take()
         self._snapshots.append(first)

@@ -3,49 +3,45 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 import msgspec
 
 from whodunnet.collectors.addresses import AddressesCollector
 from whodunnet.collectors.collector import Collector, run
+from whodunnet.collectors.connections import ConnectionsCollector
 from whodunnet.collectors.conntrack import ConntrackCollector
 from whodunnet.collectors.devices import DevicesCollector
 from whodunnet.collectors.kernel_log import KernelLogCollector
+from whodunnet.collectors.owner_names import Identity, name_owners
 from whodunnet.collectors.sockets import SocketsCollector
 from whodunnet.collectors.tcp_memory import TcpMemoryCollector
 from whodunnet.collectors.workloads import WorkloadsCollector
-from whodunnet.kernel.bpf.socket_walk import Owner
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import Support
 from whodunnet.model.addresses import Addresses
+from whodunnet.model.connections import Connections
 from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.flow_owners import FlowOwners
 from whodunnet.model.kernel_log import KernelLog
 from whodunnet.model.sample import CollectorCost, Moment
 from whodunnet.model.snapshot import AnySample, Snapshot
-from whodunnet.model.sockets import SocketGroup, Sockets, in_order
-from whodunnet.model.workload import Process, Workload, Workloads
+from whodunnet.model.sockets import Sockets, in_order
+from whodunnet.model.workload import Workload, Workloads
 
-Identity = tuple[int, float]
-"""A process for as long as it lives: its pid, and when it started in seconds since boot."""
-
-COLLECTORS = ("tcp_memory", "kernel_log", "conntrack", "addresses", "devices", "sockets", "workloads")
-NAMED_OWNERS = 2048
-"""Processes looked up in /proc at each snapshot, largest first; the others keep the name the kernel gave."""
-
-REMEMBERED_OWNERS = 4 * NAMED_OWNERS
-"""Owners whose names are remembered from snapshot to snapshot, those met last: a recorder runs for days."""
+COLLECTORS = ("tcp_memory", "kernel_log", "conntrack", "addresses", "devices", "connections", "sockets", "workloads")
 
 
 class SnapshotTaker:
     """Holds the collectors of one window; use it in a `with` block."""
 
     def __init__(self, roots: Roots, support: Support, wanted: Collection[str], *, bpf: bool = True) -> None:
-        """wanted: names of collectors; addresses come with conntrack, workloads with it and with sockets."""
+        """wanted: names of collectors; addresses come with conntrack and connections, workloads also with sockets."""
         self._sockets = SocketsCollector(roots, support, bpf=bpf)
+        self._connections = ConnectionsCollector(roots, support, bpf=bpf)
         every: tuple[Collector, ...] = (
+            self._connections,  # first: what begins while the others look, it sees
             TcpMemoryCollector(roots, support),
             KernelLogCollector(roots, support),
             DevicesCollector(roots, support),
@@ -70,6 +66,17 @@ class SnapshotTaker:
         """Cost of all snapshots so far, by collector."""
         return dict(self._costs)
 
+    def start(self) -> None:
+        """Attach what watches from now on, else done by the first snapshot.
+
+        It takes a moment, once, which is no measure of what snapshots take.
+        """
+        if self._connections in self._collectors:
+            wall, cpu = time.perf_counter(), time.process_time()
+            self._connections.start()
+            cost = CollectorCost(wall_seconds=time.perf_counter() - wall, cpu_seconds=time.process_time() - cpu)
+            self._add_cost(self._connections.name, cost)
+
     def take(self, names: Collection[str] = COLLECTORS) -> Snapshot:
         """One snapshot, of those collectors that are both wanted and named."""
         at = now()
@@ -82,18 +89,21 @@ class SnapshotTaker:
                 sample = in_order(sample)
             samples[collector.name] = sample
             self._add_cost(collector.name, cost)
-            if isinstance(sample, Conntrack) and sample.groups:
-                samples["addresses"], cost = run(self._addresses.collect)
-                self._add_cost("addresses", cost)
-        if not {"sockets", "addresses"}.isdisjoint(samples):
+        if any(isinstance(sample, Conntrack | Connections) and sample.groups for sample in samples.values()):
+            samples["addresses"], cost = run(self._addresses.collect)
+            self._add_cost("addresses", cost)
+        if not {"sockets", "addresses", "connections"}.isdisjoint(samples):
             self._attribute(samples)
         self._note_losses(samples)
         return Snapshot(at=at, samples=samples)
 
     def _attribute(self, samples: dict[str, AnySample]) -> None:
         """Add who is behind the other samples."""
-        sockets, conntrack, addresses = (samples.get(name) for name in ("sockets", "conntrack", "addresses"))
-        if not isinstance(sockets, Sockets) and not isinstance(addresses, Addresses):
+        sockets, connections, conntrack, addresses = (
+            samples.get(name) for name in ("sockets", "connections", "conntrack", "addresses")
+        )
+        ended = connections if isinstance(connections, Connections) and connections.method == "bpf" else None
+        if not isinstance(sockets, Sockets) and not isinstance(addresses, Addresses) and ended is None:
             return
         places = addresses.by_netns if isinstance(addresses, Addresses) else {}
         shared = {conntrack.netns} if isinstance(conntrack, Conntrack) and conntrack.netns is not None else set()
@@ -104,6 +114,7 @@ class SnapshotTaker:
                 sockets if isinstance(sockets, Sockets) else None,
                 self._sockets.owners,
                 self._named,
+                connections=ended,
                 netns=places,
                 shared_netns=shared,
             )
@@ -120,6 +131,9 @@ class SnapshotTaker:
             elif isinstance(sample, Sockets):
                 share = attributed_share(sample, workloads) if workloads else None
                 self._note(name, lost=sample.lost, attributed_share=share, truncated=sample.other_sockets > 0)
+            elif isinstance(sample, Connections):
+                lost, share = sample.missed + sample.untracked, share_with_owner(sample, samples) if workloads else None
+                self._note(name, lost=lost, attributed_share=share, truncated=bool(sample.other))
             elif isinstance(sample, Conntrack):
                 lost = sample.malformed + sample.interrupted
                 share = share_with_opener(sample, samples) if workloads else None
@@ -139,44 +153,6 @@ class SnapshotTaker:
         )
 
 
-def name_owners(
-    workloads: WorkloadsCollector,
-    sample: Sockets | None,
-    owners: Mapping[int, Owner],
-    named: dict[Identity, Workload],
-    *,
-    netns: Iterable[int] = (),
-    shared_netns: Iterable[int] = (),
-) -> Workloads:
-    """Who owns the sockets of one sample, if there is one, and who lives in some network namespaces.
-
-    netns, shared_netns: as for WorkloadsCollector.attribute. owners: as the BPF walk met them. named: what earlier
-    snapshots found, filled here: whoever is gone since, or cannot be looked up this time, keeps what is known of it, so
-    that its history does not break.
-    """
-    groups = sample.groups if sample else ()
-    unowned = [g for g in groups if g.owner_pid is None]
-    found = workloads.attribute(
-        largest_owners(groups)[:NAMED_OWNERS],
-        started={pid: owner.started_seconds for pid, owner in owners.items()},
-        netns={g.netns for g in unowned if g.netns is not None}.union(netns),
-        cgroup_ids={g.cgroup_id for g in unowned if g.cgroup_id is not None},
-        shared_netns=shared_netns,
-    )
-    by_pid = dict(found.by_pid)
-    for pid, owner in owners.items():
-        identity = (pid, owner.started_seconds)
-        met = Workload(process=Process(pid=pid, comm=owner.comm), netns=owner.netns or None)
-        known = by_pid.get(pid) or named.get(identity) or met
-        by_pid[pid] = known if known.netns is not None else msgspec.structs.replace(known, netns=met.netns)
-        if pid in found.by_pid:
-            named.pop(identity, None)
-            named[identity] = by_pid[pid]
-    for identity in list(named)[:-REMEMBERED_OWNERS]:
-        del named[identity]
-    return msgspec.structs.replace(found, by_pid=by_pid)
-
-
 def now() -> Moment:
     """This instant on the wall clock and on the clock that also runs while suspended."""
     return Moment(wall=datetime.now(UTC), boot_seconds=boot_seconds())
@@ -187,16 +163,6 @@ def boot_seconds() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def largest_owners(groups: tuple[SocketGroup, ...]) -> list[int]:
-    """pids by memory, then by number of sockets, largest first."""
-    sums: dict[int, tuple[int, int]] = {}
-    for g in groups:
-        if g.owner_pid is not None:
-            memory, sockets = sums.get(g.owner_pid, (0, 0))
-            sums[g.owner_pid] = (memory + g.memory_bytes, sockets + g.sockets)
-    return sorted(sums, key=lambda pid: sums[pid], reverse=True)
-
-
 def attributed_share(sample: Sockets, found: Workloads) -> float | None:
     """Share of the TCP memory found whose owner is known; of the sockets where there is no memory."""
     tcp = [g for g in sample.groups if g.protocol == "tcp"]
@@ -205,6 +171,22 @@ def attributed_share(sample: Sockets, found: Workloads) -> float | None:
     if sample.tcp_memory_bytes > 0:
         return round(sum(g.memory_bytes for g in known) / sample.tcp_memory_bytes, 4)
     return round(sum(g.sockets for g in known) / sample.tcp_sockets, 4) if sample.tcp_sockets else None
+
+
+def share_with_owner(sample: Connections, samples: Mapping[str, AnySample]) -> float | None:
+    """Share of what is counted in groups and beside them whose end has a name: its process's, or who listens there."""
+    sockets, workloads = samples.get("sockets"), samples.get("workloads")
+    listeners = sockets.listeners() if isinstance(sockets, Sockets) else {}
+    by_pid = workloads.by_pid if isinstance(workloads, Workloads) else {}
+    known = sum(
+        g.connections
+        for g in sample.groups
+        if g.owner_pid is not None
+        or g.comm
+        or (g.role == "accepted" and listeners.get((g.netns, g.server.port)) in by_pid)
+    )
+    every = sum(g.connections for g in sample.groups) + sum(sample.other.values())
+    return round(known / every, 4) if every else None
 
 
 def share_with_opener(sample: Conntrack, samples: Mapping[str, AnySample]) -> float | None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import islice
 from typing import ClassVar, TypeVar
 
-from whodunnet.errors import MalformedError, UnreadableError
+from whodunnet.collectors.namespace_counters import read_counters, unless_unreadable
 from whodunnet.kernel import namespaces
-from whodunnet.kernel.namespaces import Visitor, Way
 from whodunnet.kernel.procfs.meminfo import read_meminfo
 from whodunnet.kernel.procfs.netstat import Section, read_netstat
 from whodunnet.kernel.procfs.protocols import read_protocols
@@ -72,15 +70,15 @@ class TcpMemoryCollector:
             pressure_pages=limits.pressure_pages if limits else None,
             max_pages=limits.max_pages if limits else None,
             used_pages=sockstat.tcp_mem_pages,
-            under_pressure=_unless_unreadable(lambda: _pressure(roots)),
+            under_pressure=unless_unreadable(lambda: _pressure(roots)),
             orphans=sockstat.tcp_orphan,
             alloc_sockets=sockstat.tcp_alloc,
             inuse_sockets=sockstat.tcp_inuse,
-            inuse6_sockets=_unless_unreadable(lambda: read_sockstat6(roots).tcp6_inuse),
+            inuse6_sockets=unless_unreadable(lambda: read_sockstat6(roots).tcp6_inuse),
             time_wait_sockets=sockstat.tcp_tw,
             max_orphans=self._global_limit(read_tcp_max_orphans),
-            max_time_wait=_unless_unreadable(lambda: read_tcp_max_tw_buckets(roots)),
-            memory_total_bytes=_unless_unreadable(lambda: read_meminfo(roots).total_bytes),
+            max_time_wait=unless_unreadable(lambda: read_tcp_max_tw_buckets(roots)),
+            memory_total_bytes=unless_unreadable(lambda: read_meminfo(roots).total_bytes),
             counters=counters,
             netns_read=len(counters),
             netns_unread=unread,
@@ -88,55 +86,21 @@ class TcpMemoryCollector:
 
     def _counters(self) -> tuple[dict[int, Section], int]:
         """Counters by namespace, and the number of namespaces that could not be read."""
-        found = namespaces.find(self._roots)
-        counters: dict[int, Section] = {}
-        with Visitor() as visitor:
-            for inum, way in islice(found.ways.items(), NAMESPACES_LIMIT):
-                section = _unless_unreadable(partial(_netstat, self._roots, visitor, inum, way))
-                if section is not None:
-                    counters[inum] = section
-        return counters, len(found.ways) - len(counters) + found.unidentified
+        return read_counters(self._roots, partial(read_netstat, self._roots, only=_COUNTERS), NAMESPACES_LIMIT)
 
     def _global_limit(self, read: Callable[[Roots], T]) -> T | None:
         """A limit that only the initial network namespace shows: from a child, by way of a process that lives there.
 
         Those are the first process, and kthreadd where a security module guards the first one.
         """
-        found = _unless_unreadable(partial(read, self._roots))
+        found = unless_unreadable(partial(read, self._roots))
         for pid in ("1", "2"):
             if found is None:
                 inside = partial(namespaces.inside, self._roots.proc / pid / "ns/net", None)
-                found = _unless_unreadable(partial(inside, partial(read, self._roots)))
+                found = unless_unreadable(partial(inside, partial(read, self._roots)))
         return found
-
-
-def _netstat(roots: Roots, visitor: Visitor, inum: int, way: Way) -> Section:
-    """TcpExt of one namespace, by its process, else by its mount. Raises UnreadableError."""
-    section = None if way.pid is None else _unless_unreadable(partial(_netstat_of, roots, way.pid, inum))
-    if section is not None:
-        return section
-    if way.mount is None:
-        raise UnreadableError(f"no process is in network namespace {inum} any more", code="vanished")
-    return visitor.inside(way.mount, inum, partial(read_netstat, roots, "thread-self", only=_COUNTERS))
-
-
-def _netstat_of(roots: Roots, pid: int, inum: int) -> Section | None:
-    """TcpExt as a process sees it, None if that is another namespace by now. Raises UnreadableError."""
-    section = read_netstat(roots, str(pid), only=_COUNTERS)
-    # Whether it moved on since the scan can be known for sure only afterwards.
-    return section if namespaces.of_process(roots, pid) == inum else None
 
 
 def _pressure(roots: Roots) -> bool | None:
     row = read_protocols(roots).get("TCP")
     return row.pressure if row else None
-
-
-def _unless_unreadable(read: Callable[[], T]) -> T | None:
-    """What `read` answers, None if the kernel does not let us. Raises MalformedError: that is for us to mend."""
-    try:
-        return read()
-    except MalformedError:
-        raise
-    except UnreadableError:
-        return None

@@ -1,4 +1,8 @@
-"""Bounds the groups of tracked connections that a window of snapshots keeps in memory, without forgetting an entry."""
+"""Bounds what a window of snapshots keeps in memory of connections, without forgetting one.
+
+Of the groups of the conntrack table some snapshots keep a coarser reading; of what the connections collector counted
+since its start some have none, since any two of the others tell what came between them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from whodunnet.model.connections import Connections
 from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.snapshot import Snapshot
 from whodunnet.model.sockets import Endpoint
@@ -14,10 +19,34 @@ GROUPS_IN_WINDOW = 131_072
 """Of all snapshots together, about 500 bytes each."""
 GROUPS_BETWEEN = 1024
 """Of a snapshot that is neither the first, the newest nor the fullest, once there are too many."""
+ENDS_IN_WINDOW = 131_072
+"""Groups and classes of times of all samples of the connections collector together, about 150 bytes each."""
 
 
 def bounded(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
-    """The same window with at most about GROUPS_IN_WINDOW groups.
+    """The same window with at most about GROUPS_IN_WINDOW and ENDS_IN_WINDOW."""
+    return bounded_ends(bounded_flows(snapshots))
+
+
+def bounded_ends(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+    """Samples of connections are taken out until there are few enough: the one nearest to its neighbours first.
+
+    The first and the newest stay. The first and the last of each run of a collector go after all others, for nothing
+    else tells what it counted.
+    """
+    sizes = {n: _size(snapshot) for n, snapshot in enumerate(snapshots) if _counted(snapshot)}
+    left, total = list(sizes), sum(sizes.values())
+    taken, edges = set(), _edges(snapshots)
+    while total > ENDS_IN_WINDOW and len(left) > 2:
+        times = [snapshots[n].at.boot_seconds for n in left]
+        place = min(range(1, len(left) - 1), key=lambda n: (left[n] in edges, times[n + 1] - times[n - 1]))
+        taken.add(left.pop(place))
+        total = sum(sizes[n] for n in left)
+    return [_without_ends(snapshot) if n in taken else snapshot for n, snapshot in enumerate(snapshots)]
+
+
+def bounded_flows(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+    """The same window with at most about GROUPS_IN_WINDOW groups of tracked connections.
 
     The first snapshot, the newest, and of those with most entries the newest stay as they are: of them rules ask who
     has what.
@@ -49,6 +78,28 @@ def coarser(conntrack: Conntrack, at_most: int) -> Conntrack:
         groups=(*by_size[: at_most // 2], *(_sum(kind, groups) for kind, groups in kinds[:room])),
         other_entries=conntrack.other_entries + sum(_entries(groups) for _, groups in kinds[room:]),
     )
+
+
+def _counted(snapshot: Snapshot) -> list[Connections]:
+    return [sample for sample in snapshot.samples.values() if isinstance(sample, Connections)]
+
+
+def _size(snapshot: Snapshot) -> int:
+    return sum(1 + len(g.spans) for sample in _counted(snapshot) for g in sample.groups)
+
+
+def _edges(snapshots: Sequence[Snapshot]) -> set[int]:
+    """Which snapshots are the first and the last of a run of the connections collector."""
+    runs: dict[float, list[int]] = {}
+    for n, snapshot in enumerate(snapshots):
+        for sample in _counted(snapshot):
+            runs.setdefault(sample.started_seconds, []).append(n)
+    return {n for run in runs.values() for n in (run[0], run[-1])}
+
+
+def _without_ends(snapshot: Snapshot) -> Snapshot:
+    samples = {name: sample for name, sample in snapshot.samples.items() if not isinstance(sample, Connections)}
+    return msgspec.structs.replace(snapshot, samples=samples)
 
 
 def _tables(snapshot: Snapshot) -> list[Conntrack]:

@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from whodunnet.model.addresses import Addresses
+from whodunnet.model.connections import Connections
 from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.devices import Devices
 from whodunnet.model.kernel_log import KernelLog
@@ -15,8 +16,8 @@ from whodunnet.model.sockets import Sockets
 from whodunnet.model.tcp_memory import TcpMemory
 from whodunnet.model.workload import Workloads
 
-AnySample = TcpMemory | Sockets | KernelLog | Workloads | Conntrack | Addresses | Devices | Failure
-S = TypeVar("S", TcpMemory, Sockets, KernelLog, Workloads, Conntrack, Addresses, Devices)
+AnySample = TcpMemory | Sockets | KernelLog | Workloads | Conntrack | Addresses | Devices | Connections | Failure
+S = TypeVar("S", TcpMemory, Sockets, KernelLog, Workloads, Conntrack, Addresses, Devices, Connections)
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

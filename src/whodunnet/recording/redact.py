@@ -10,13 +10,14 @@ import os
 import re
 from collections.abc import Iterator
 from functools import cache, lru_cache
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Struct, inspect
 
 from whodunnet.errors import RecordingError
 from whodunnet.model.addresses import DeviceAddress
+from whodunnet.model.connections import ConnectionGroup, Connections
 from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.devices import Device, Devices
 from whodunnet.model.kernel_log import KernelLog, LogLine
@@ -38,6 +39,8 @@ REPLACED: Final[dict[type[Struct], dict[str, How]]] = {
     Workload: {"unit": "unit"},
     Endpoint: {"address": "address"},
     FlowGroup: {"source": "address", "source_as": "address"},
+    ConnectionGroup: {"client": "address", "comm": "process"},
+    Connections: {"fallback_reason": "text"},
     DeviceAddress: {"address": "address", "device": "device"},
     Devices: {"by_name": "device"},
     Sockets: {"not_seen": "text", "fallback_reason": "text"},
@@ -56,6 +59,8 @@ KEPT: Final[dict[type[Struct], dict[str, str]]] = {
     TcpMemory: {"counters": "the kernel's names of counters"},
     Conntrack: {"statistics": "the kernel's names of counters", "timeouts": "the kernel's names of timeouts"},
     FlowGroup: {"protocol": "name or number of a protocol", "state": "the kernel's name of a state"},
+    ConnectionGroup: {"state": "the kernel's name of a TCP state"},
+    Connections: {"counters": "the kernel's names of counters", "missing_capability": "the kernel's name of a right"},
     DeviceAddress: {"kind": "the kernel's name of a kind of device"},
     Device: {"driver": "the kernel's name of a driver", "allowances": "the driver's names of counters"},
     KernelLog: {"counts": "our names of messages"},
@@ -108,28 +113,30 @@ class Redactor:
         if self._of_node is None:
             raise RecordingError("a snapshot cannot be redacted before the names of its node are known")
         self._met = dict(self._of_node)
-        # Samples with texts come last: by then the names of all others are known, and searched for.
-        ordered = sorted(snapshot.samples.items(), key=lambda item: type(item[1]) in _with_sentences())
-        found = {name: self._struct(sample) for name, sample in ordered}
-        return msgspec.structs.replace(snapshot, samples={name: found[name] for name in snapshot.samples})
+        samples = {name: self._struct(sample) for name, sample in snapshot.samples.items()}
+        # Sentences come last: by then the names of all samples are known, and searched for.
+        samples = {name: self._struct(sample, sentences=True) for name, sample in samples.items()}
+        return msgspec.structs.replace(snapshot, samples=samples)
 
-    def _struct(self, value: T) -> T:
+    def _struct(self, value: T, *, sentences: bool = False) -> T:
+        """Either its names are replaced, or what is in its sentences."""
         plan = self._plans.get(type(value))
         if plan is None:
             raise RecordingError(f"{type(value).__name__} cannot be redacted: nothing is known of its fields")
-        changed = {name: self._value(getattr(value, name), how) for name, how in plan}
+        fields = plan.sentences if sentences else plan.names
+        changed = {name: self._value(getattr(value, name), how, sentences) for name, how in fields}
         return msgspec.structs.replace(value, **changed) if changed else value
 
-    def _value(self, value: Any, how: How | None) -> Any:
+    def _value(self, value: Any, how: How | None, sentences: bool) -> Any:
         """how: None for what only leads to other structs, or is kept."""
         if isinstance(value, str):
             return value if how is None else self._replaced(value, how)
         if isinstance(value, Struct):
-            return self._struct(value)
+            return self._struct(value, sentences=sentences)
         if isinstance(value, dict):
-            return {self._value(k, how): self._value(v, how) for k, v in value.items()}
+            return {self._value(k, how, sentences): self._value(v, how, sentences) for k, v in value.items()}
         if isinstance(value, tuple):
-            return tuple(self._value(item, how) for item in value)
+            return tuple(self._value(item, how, sentences) for item in value)
         return value
 
     def _replaced(self, text: str, how: How) -> str:
@@ -172,35 +179,38 @@ class Redactor:
         return found if re.fullmatch(r"[0-9:.]*", found) else self._pseudonyms.name("address", found)
 
 
+class Plan(NamedTuple):
+    """The fields of a type to visit, and how: for names in it or below it, and for sentences."""
+
+    names: tuple[tuple[str, How | None], ...]
+    sentences: tuple[tuple[str, How | None], ...]
+
+
 @cache
-def plans() -> dict[type[Struct], tuple[tuple[str, How | None], ...]]:
-    """For each type in a snapshot or node the fields to visit, and how. Raises RecordingError."""
-    found: dict[type[Struct], tuple[tuple[str, How | None], ...]] = {}
+def plans() -> dict[type[Struct], Plan]:
+    """For each type in a snapshot or node what is to be done. Raises RecordingError."""
+    found: dict[type[Struct], Plan] = {}
     for top in (Node, Snapshot):
         for struct in _structs(inspect.type_info(top)):
-            found[struct.cls] = tuple(_plan(struct))
+            found[struct.cls] = _plan(struct)
     return found
 
 
-@cache
-def _with_sentences() -> frozenset[type[Struct]]:
-    """All types that have a text of ours, or lead to one."""
-    return frozenset(struct.cls for struct in _structs(inspect.type_info(Snapshot)) if _has_sentence(struct))
-
-
-def _has_sentence(struct: inspect.StructType) -> bool:
-    return any("text" in REPLACED.get(inner.cls, {}).values() for inner in _structs(struct))
-
-
-def _plan(struct: inspect.StructType) -> Iterator[tuple[str, How | None]]:
+def _plan(struct: inspect.StructType) -> Plan:
     replaced, kept = REPLACED.get(struct.cls, {}), KEPT.get(struct.cls, {})
+    names, sentences = [], []
     for field in struct.fields:
-        parts = list(_parts(field.type))
+        parts, how = list(_parts(field.type)), replaced.get(field.name)
         texts = [part for part in parts if not isinstance(part, (*_PLAIN, inspect.StructType))]
         if texts and field.name not in replaced and field.name not in kept:
             raise RecordingError(f"{struct.cls.__name__}.{field.name} cannot be redacted: nobody said what it holds")
-        if field.name in replaced or any(isinstance(part, inspect.StructType) for part in parts):
-            yield field.name, replaced.get(field.name)
+        below = [inner.cls for part in parts if isinstance(part, inspect.StructType) for inner in _structs(part)]
+        kinds = {kind for inner in below for kind in REPLACED.get(inner, {}).values()}
+        if how not in (None, "text") or kinds - {"text"}:
+            names.append((field.name, how))
+        if how == "text" or "text" in kinds:
+            sentences.append((field.name, how if how == "text" else None))
+    return Plan(tuple(names), tuple(sentences))
 
 
 def _structs(kind: inspect.Type) -> Iterator[inspect.StructType]:

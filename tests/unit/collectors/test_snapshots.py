@@ -13,9 +13,11 @@ from whodunnet.errors import UnreadableError
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import read_support
 from whodunnet.model.addresses import Addresses, DeviceAddress
+from whodunnet.model.connections import ConnectionGroup, Connections
 from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.sample import Failure
-from whodunnet.model.workload import Workload, Workloads
+from whodunnet.model.sockets import AcceptQueue, Endpoint, Sockets
+from whodunnet.model.workload import Process, Workload, Workloads
 
 NODE, POD = 11, 12
 FLOWS = tuple(
@@ -94,12 +96,109 @@ def test_addresses_that_cannot_be_read_are_a_failure_beside_the_table(
     assert taker.costs["conntrack"].attributed_share is None
 
 
+def ended(port: int, connections: int, **fields: Any) -> ConnectionGroup:
+    return ConnectionGroup(
+        netns=POD, role="accepted", ending="closed-by-peer", state="established", server=Endpoint("10.1.0.2", port),
+        connections=connections, **fields,
+    )  # fmt: skip
+
+
+CONNECTIONS = Connections(
+    groups=(ended(80, 5, owner_pid=7, comm="nginx"), ended(81, 3), ended(82, 1)), watched_seconds=1.0,
+    other={"opened": 1}, missed=2, untracked=3,
+)  # fmt: skip
+LISTENERS = Sockets(
+    method="bpf", groups=(), accept_queues=tuple(
+        AcceptQueue(owner_pid=pid, netns=POD, local=Endpoint(None, port), waiting=0, limit=1)
+        for port, pid in ((81, 8), (82, 9))
+    ),
+)  # fmt: skip
+
+
+@pytest.fixture
+def both(answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[SnapshotTaker]:
+    """Connections and sockets; of their listeners one has a name."""
+    known = Workloads(by_pid={8: Workload(process=Process(pid=8, comm="envoy"))})
+    answers["connections"] = CONNECTIONS
+    monkeypatch.setattr(snapshots.ConnectionsCollector, "collect", lambda _self: answers["connections"])
+    monkeypatch.setattr(snapshots.SocketsCollector, "collect", lambda _self: LISTENERS)
+    monkeypatch.setattr(snapshots.WorkloadsCollector, "attribute", lambda *_more, **_named: known)
+    with SnapshotTaker(Roots(), read_support(Roots()), ("connections", "sockets")) as made:
+        yield made
+
+
+def test_owners_of_connections_are_named_with_those_of_sockets(both: SnapshotTaker) -> None:
+    samples = both.take().samples
+    assert list(samples) == ["connections", "sockets", "addresses", "workloads"]
+    workloads = samples["workloads"]
+    assert isinstance(workloads, Workloads)
+    assert workloads.by_pid[7] == Workload(process=Process(pid=7, comm="nginx"), netns=POD)
+
+
+def test_connections_alone_are_attributed_too(both: SnapshotTaker) -> None:
+    assert list(both.take(("connections",)).samples) == ["connections", "addresses", "workloads"]
+
+
+def test_addresses_come_with_the_groups_of_connections_and_are_read_once(
+    answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[object] = []
+    monkeypatch.setattr(snapshots.ConnectionsCollector, "collect", lambda _self: answers["connections"])
+    monkeypatch.setattr(snapshots.AddressesCollector, "collect", lambda self: read.append(self) or ADDRESSES)
+    with SnapshotTaker(Roots(), read_support(Roots()), ("connections", "conntrack")) as taker:
+        answers |= {"connections": CONNECTIONS, "conntrack": Conntrack(loaded=False)}
+        assert taker.take().samples["addresses"] == ADDRESSES
+        answers["conntrack"] = TABLE
+        taker.take()
+        assert len(read) == 2
+        answers |= {"connections": Connections(groups=(), watched_seconds=1.0), "conntrack": Conntrack(loaded=False)}
+        assert "addresses" not in taker.take().samples
+
+
+def test_the_cost_says_which_ends_have_no_name(both: SnapshotTaker) -> None:
+    """Of 10, 5 have a process and 3 a listener that is known."""
+    both.take()
+    cost = both.costs["connections"]
+    assert (cost.lost, cost.truncated, cost.attributed_share) == (5, True, 0.8)
+
+
+def test_counters_of_namespaces_alone_name_nobody(answers: dict[str, Any], both: SnapshotTaker) -> None:
+    answers["connections"] = Connections(method="counters", groups=(), watched_seconds=0.0)
+    assert list(both.take(("connections",)).samples) == ["connections"]
+    assert both.costs["connections"].attributed_share is None
+
+
+@pytest.mark.parametrize("wanted", [("connections",), ("conntrack",)])
+def test_what_is_wanted_is_started_once_and_its_cost_is_noted(
+    wanted: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[object] = []
+    monkeypatch.setattr(snapshots.ConnectionsCollector, "start", lambda self: started.append(self))
+    with SnapshotTaker(Roots(), read_support(Roots()), wanted) as taker:
+        taker.start()
+        assert len(started) == len(taker.costs) == (wanted == ("connections",))
+
+
+@pytest.mark.parametrize("bpf", [True, False])
+def test_without_bpf_neither_collector_loads_it(bpf: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    class Noted(snapshots.ConnectionsCollector):
+        def __init__(self, *given: Any, bpf: bool) -> None:
+            asked.append(bpf)
+            super().__init__(*given, bpf=bpf)
+
+    monkeypatch.setattr(snapshots, "ConnectionsCollector", Noted)
+    with SnapshotTaker(Roots(), read_support(Roots()), ("connections",), bpf=bpf):
+        assert asked == [bpf]
+
+
 def test_what_is_not_named_is_not_taken(answers: dict[str, Any], taker: SnapshotTaker) -> None:
     assert taker.take(("tcp_memory", "kernel_log")).samples == {}
     assert answers["asked"] == []
 
 
 def test_every_collector_has_one_name_and_the_names_of_the_samples_are_theirs() -> None:
-    tags = {kind.__struct_config__.tag for kind in (Conntrack, Addresses, Workloads)}
+    tags = {kind.__struct_config__.tag for kind in (Conntrack, Addresses, Connections, Workloads)}
     assert tags <= set(COLLECTORS)
     assert len(set(COLLECTORS)) == len(COLLECTORS)

@@ -30,6 +30,7 @@ class BpfObject:
             raise UnreadableError(f"the binding to libbpf does not load: {error}", code="unsupported") from error
         self.ffi, self._lib = _libbpf.ffi, _libbpf.lib
         self._shared: list[tuple[Any, Any]] = []
+        self._links: list[Any] = []
         self._lib.open_log()
         self._object = self._lib.open_object(os.fsencode(OBJECTS / f"{name}.bpf.o"))
         if self._object == self.ffi.NULL:
@@ -40,7 +41,9 @@ class BpfObject:
             raise self._refused(name, -result, support)
 
     def close(self) -> None:
-        """Unloads all programs and frees all maps."""
+        """Detaches and unloads all programs and frees all maps."""
+        while self._links:
+            self._lib.bpf_link__destroy(self._links.pop())
         while self._shared:
             self._lib.unshare_memory(*self._shared.pop())
         if self._object != self.ffi.NULL:
@@ -59,6 +62,26 @@ class BpfObject:
         result = self._lib.run_iterator(self._program(program))
         if result < 0:
             raise UnreadableError(f"the BPF iterator {program} did not run: {os.strerror(-result)}", code="unsupported")
+
+    def attach(self, program: str) -> None:
+        """Attaches a program to what its section names, until close(). Raises UnreadableError."""
+        error = self.ffi.new("int *")
+        link = self._lib.attach_program(self._program(program), error)
+        if link == self.ffi.NULL:
+            raise UnreadableError(
+                f"the BPF program {program} cannot be attached: {os.strerror(-error[0])}", code="unsupported"
+            )
+        self._links.append(link)
+
+    def misses(self, program: str) -> int:
+        """How often a program was not run because it was running on that CPU already (bpf_prog_info)."""
+        return max(0, int(self._lib.count_misses(self._lib.bpf_program__fd(self._program(program)))))
+
+    def point(self, outer: str, inner: str) -> None:
+        """Makes `inner` the only map in a map of maps, and waits until no program uses the one before."""
+        key, value = self.ffi.new("unsigned int *", 0), self.ffi.new("int *", self._lib.bpf_map__fd(self._map(inner)))
+        if self._lib.bpf_map_update_elem(self._lib.bpf_map__fd(self._map(outer)), key, value, 0):
+            raise UnreadableError(f"BPF map {outer} cannot be changed: {os.strerror(self.ffi.errno)}")
 
     def data(self, section: str, kind: str) -> Any:
         """The one variable of a data section, shared with the programs: a cffi pointer to `kind`."""

@@ -1,4 +1,4 @@
-"""/proc/<task>/net/netstat: counters of one network namespace (net/ipv4/proc.c netstat_seq_show, mptcp/mib.c)."""
+"""/proc/<task>/net/netstat and snmp: counters of one network namespace (net/ipv4/proc.c, mptcp/mib.c)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NUMBERS = re.compile(rb"[0-9 -]*")
 
 
 def parse_netstat(data: bytes, source: str, section: str = "TcpExt", only: Container[str] | None = None) -> Section:
-    """Counters of one section ("TcpExt", "IpExt", "MPTcpExt") by name, each since the namespace was made.
+    """Counters of one section ("TcpExt", "IpExt", "MPTcpExt", of snmp "Tcp") by name, since the namespace was made.
 
     A section is a line of names and a line of values, both beginning with its name. only: the counters to keep; those
     that this kernel lacks are left out. Raises MalformedError naming source and section.
@@ -44,6 +44,12 @@ def read_netstat(
     A process of somebody else may be read: the kernel asks for no ptrace right here (fs/proc/proc_net.c).
     """
     path = roots.proc.joinpath(task, "net/netstat")
+    return parse_netstat(read_bytes(path), str(path), section, only)
+
+
+def read_snmp(roots: Roots, task: str = "self", section: str = "Tcp", only: Container[str] | None = None) -> Section:
+    """As read_netstat, from the file with the older counters."""
+    path = roots.proc.joinpath(task, "net/snmp")
     return parse_netstat(read_bytes(path), str(path), section, only)
 
 

@@ -1,4 +1,5 @@
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -6,7 +7,7 @@ from hypothesis import strategies as st
 
 from kernel.damage import COUNT, MACHINES, damaged
 from whodunnet.errors import MalformedError
-from whodunnet.kernel.procfs.netstat import parse_netstat, read_netstat
+from whodunnet.kernel.procfs.netstat import parse_netstat, read_netstat, read_snmp
 from whodunnet.kernel.roots import Roots
 
 REAL = (MACHINES / "linux-6.18/proc/self/net/netstat").read_bytes()
@@ -31,6 +32,16 @@ def test_every_section_of_a_real_kernel_is_read() -> None:
 
 def test_a_section_whose_name_ends_in_that_of_another_is_not_taken_for_it() -> None:
     assert "MPCapableSYNRX" not in parse_netstat(REAL, "f", "TcpExt")
+
+
+def test_the_older_counters_of_tcp_are_in_a_file_of_their_own(tmp_path: Path) -> None:
+    """Its first lines are of another protocol, and a limit may be negative."""
+    file = tmp_path / "proc/7/net/snmp"
+    file.parent.mkdir(parents=True)
+    file.write_text(written("Ip", {"Forwarding": 1}) + written("Tcp", {"MaxConn": -1, "AttemptFails": 13}))
+    roots = Roots.below(tmp_path)
+    assert read_snmp(roots, "7") == {"MaxConn": -1, "AttemptFails": 13}
+    assert read_snmp(roots, "7", only=("AttemptFails",)) == {"AttemptFails": 13}
 
 
 def test_an_older_kernel_lacks_newer_counters() -> None:

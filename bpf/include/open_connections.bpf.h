@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What is remembered of each open connection, found by its socket: a table in sets, for which a hash map of the kernel
+ * costs too much (insert, find and delete: half of all that is done for a connection), and so does the storage of sockets
+ * (BPF_MAP_TYPE_SK_STORAGE), which is allocated for each. With 65,536 open connections one in a thousand finds its set
+ * full.
+ *
+ * Each has a first place in its set, and takes the next where that is another's: nearly all are where they are looked for
+ * first, so the loops end at once.
+ *
+ * The programs hold the socket's lock, so nobody else looks for the same one meanwhile; a free place may be taken by
+ * many at once. Only open_files() holds no lock.
+ */
+#ifndef WHODUNNET_OPEN_CONNECTIONS_BPF_H
+#define WHODUNNET_OPEN_CONNECTIONS_BPF_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+#include "connections.h"
+
+#define SET_BITS 13
+#define SET_SIZE 16
+#define PLACES (SET_SIZE << SET_BITS)
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PLACES);
+	__type(key, __u32);
+	__type(value, struct connection);
+} connections SEC(".maps");
+
+/*
+ * The verifier lets nobody calculate with a pointer to a socket, but it forgets that it is one where a byte of it is
+ * written on the stack: with what all addresses of the kernel have there.
+ */
+static __always_inline __u64 address_of(const struct sock *sk)
+{
+	volatile union {
+		const struct sock *pointer;
+		__u64 number;
+		__u8 bytes[sizeof(__u64)];
+	} address;
+
+	address.pointer = sk;
+	address.bytes[__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 7 : 0] = 0xff;
+	return address.number;
+}
+
+static __always_inline struct connection *place(__u64 address, __u32 step)
+{
+	__u32 first = address * 0x9e3779b97f4a7c15 >> 40 & (PLACES - 1);
+	__u32 number = (first & ~(SET_SIZE - 1)) | ((first + step) & (SET_SIZE - 1));
+
+	return bpf_map_lookup_elem(&connections, &number);
+}
+
+static __noinline struct connection *find(__u64 address)
+{
+	struct connection *known;
+	__u32 step;
+
+#pragma nounroll
+	for (step = 0; step < SET_SIZE; step++) {
+		known = place(address, step);
+		if (known && known->socket == address)
+			return known;
+	}
+	return NULL;
+}
+
+/*
+ * A place for a connection that begins; what is in it is another's. It may be one that was left at this address, and is
+ * found before any other such. NULL if its set is full.
+ */
+static __noinline struct connection *claim(__u64 address)
+{
+	struct connection *known;
+	__u32 step;
+
+#pragma nounroll
+	for (step = 0; step < SET_SIZE; step++) {
+		known = place(address, step);
+		if (known && (known->socket == address ||
+			      (!known->socket && !__sync_val_compare_and_swap(&known->socket, 0, address))))
+			return known;
+	}
+	return NULL;
+}
+
+/* By an atomic operation, which no write to the record is later than. */
+static __noinline int release(__u64 address)
+{
+	struct connection *known = find(address);
+
+	if (known)
+		__sync_val_compare_and_swap(&known->socket, address, 0);
+	return 0;
+}
+
+#endif

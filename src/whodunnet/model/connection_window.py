@@ -1,0 +1,133 @@
+"""How connections began and ended within a window: what cumulative samples grew by, in equal parts of the time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+import msgspec
+from msgspec.structs import replace
+
+from whodunnet.model.connections import ConnectionGroup, Connections, Span
+from whodunnet.model.sample import Moment
+from whodunnet.model.snapshot import Recording
+
+PARTS = 3
+
+
+class ConnectionWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """at: the newest sample. total: by how much all grew; its watched_seconds are those of the window.
+
+    seconds: from the first sample to the newest. parts: the growth in PARTS parts of equal time, oldest first, or in as
+    many as there are steps between samples; for what has to last.
+    """
+
+    at: Moment
+    seconds: float
+    total: Connections
+    parts: tuple[Connections, ...]
+
+
+def connection_window(recording: Recording) -> ConnectionWindow | None:
+    """None where connections were not read. One sample alone has grown by nothing."""
+    series = recording.series(Connections)
+    if not series:
+        return None
+    begin, end = series[0][0].boot_seconds, series[-1][0].boot_seconds
+    steps = [((a.boot_seconds + b.boot_seconds) / 2, _growth(x, y)) for (a, x), (b, y) in pairwise(series)]
+    count = min(PARTS, len(steps))
+    parts: list[list[Connections]] = [[] for _ in range(count)]
+    for middle, growth in steps:
+        share = (middle - begin) / (end - begin) if end > begin else 0.0
+        parts[min(max(int(share * count), 0), count - 1)].append(growth)
+    last = series[-1][1]
+    return ConnectionWindow(
+        at=series[-1][0],
+        seconds=end - begin,
+        total=_sum([growth for _, growth in steps], last),
+        parts=tuple(_sum(part, last) for part in parts),
+    )
+
+
+def _growth(before: Connections, after: Connections) -> Connections:
+    """What came in between; a collector that was started anew in between had nothing before."""
+    if after.started_seconds != before.started_seconds or after.watched_seconds < before.watched_seconds:
+        return after
+    known = {identity(g): g for g in before.groups}
+    grown = [_grown(known.get(identity(g)), g) for g in after.groups]
+    return replace(
+        after,
+        groups=tuple(g for g in grown if g.connections),
+        watched_seconds=after.watched_seconds - before.watched_seconds,
+        other={ending: max(n - before.other.get(ending, 0), 0) for ending, n in after.other.items()},
+        untracked=max(after.untracked - before.untracked, 0),
+        missed=max(after.missed - before.missed, 0),
+        late_unassigned=max(after.late_unassigned - before.late_unassigned, 0),
+    )
+
+
+def identity(group: ConnectionGroup) -> ConnectionGroup:
+    """What stays of a group from sample to sample: everything but its numbers."""
+    return replace(group, connections=0, spans=())
+
+
+def _grown(before: ConnectionGroup | None, after: ConnectionGroup) -> ConnectionGroup:
+    if before is None:
+        return after
+    known = {(s.since, s.until): s for s in before.spans}
+    spans = (_span_grown(known.get((s.since, s.until)), s) for s in after.spans)
+    return replace(
+        after,
+        connections=max(after.connections - before.connections, 0),
+        spans=tuple(s for s in spans if s.connections),
+    )
+
+
+def _span_grown(before: Span | None, after: Span) -> Span:
+    if before is None:
+        return after
+    return replace(
+        after,
+        connections=max(after.connections - before.connections, 0),
+        seconds=max(after.seconds - before.seconds, 0.0),
+    )
+
+
+def _sum(growths: list[Connections], last: Connections) -> Connections:
+    """All growth as one."""
+    other: dict[str, int] = {}
+    for growth in growths:
+        for ending, n in growth.other.items():
+            other[ending] = other.get(ending, 0) + n
+    return replace(
+        last,
+        groups=sum_groups(g for growth in growths for g in growth.groups),
+        watched_seconds=sum(growth.watched_seconds for growth in growths),
+        other={ending: n for ending, n in other.items() if n},
+        untracked=sum(growth.untracked for growth in growths),
+        missed=sum(growth.missed for growth in growths),
+        late_unassigned=sum(growth.late_unassigned for growth in growths),
+    )
+
+
+def sum_groups(groups: Iterable[ConnectionGroup]) -> tuple[ConnectionGroup, ...]:
+    """Equal groups as one, in the order they came."""
+    found: dict[ConnectionGroup, list[ConnectionGroup]] = {}
+    for g in groups:
+        found.setdefault(identity(g), []).append(g)
+    return tuple(
+        replace(one, connections=sum(g.connections for g in same), spans=sum_spans(s for g in same for s in g.spans))
+        for one, same in found.items()
+    )
+
+
+def sum_spans(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Equal classes as one, shortest times first."""
+    found: dict[tuple[float, float | None], list[Span]] = {}
+    for span in spans:
+        found.setdefault((span.since, span.until), []).append(span)
+    summed = (
+        Span(since, until, sum(s.connections for s in same), sum(s.seconds for s in same))
+        for (since, until), same in found.items()
+    )
+    return tuple(sorted(summed, key=lambda s: s.since))

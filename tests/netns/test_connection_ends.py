@@ -1,0 +1,496 @@
+"""The connections collector beside real servers and clients: exactly what these did, and who did it. Needs root."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from netns.ends import (
+    ask,
+    close_in_turn,
+    exchange,
+    fails_to_ask,
+    look,
+    nginx,
+    socket_of,
+    tried,
+    uvicorn,
+)
+from netns.namespace import SILENT, Namespace, set_sysctl, wait_until
+from netns.scene import HERE, Scene, child, is_ready, reset, tcp_info
+from whodunnet.collectors.connections import ConnectionsCollector
+from whodunnet.kernel.roots import Roots
+from whodunnet.kernel.support import Support
+from whodunnet.model.connections import ConnectionGroup
+
+pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")]
+CLOSE, CLOSE_WAIT = 7, 8
+TOLERANCE = 0.2
+MANY_CLIENTS = 6007
+UVICORN_SECONDS = 5.0
+needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+needs_nft = pytest.mark.skipif(shutil.which("nft") is None, reason="nft is not installed")
+
+
+@pytest.fixture
+def collector(support: Support) -> Iterator[ConnectionsCollector]:
+    collector = ConnectionsCollector(Roots(), support)
+    collector.start()
+    yield collector
+    collector.close()
+
+
+def in_state(one: socket.socket, number: int) -> bool:
+    return tcp_info(one)[0] == number
+
+
+def median(group: ConnectionGroup) -> float:
+    middle = group.quantile(0.5)
+    assert middle is not None
+    return middle
+
+
+def all_closed_by_peer(clients: list[http.client.HTTPConnection]) -> None:
+    for client in clients:
+        wait_until(lambda client=client: in_state(socket_of(client), CLOSE_WAIT), "the server's close")  # type: ignore[misc]
+
+
+def test_an_idle_timeout_is_measured_and_failed_reuses_are_counted(
+    collector: ConnectionsCollector, namespace: Namespace, tmp_path: Path
+) -> None:
+    """Uvicorn closes after 5 s; http.client does not look before it uses a connection again."""
+    count, again, port = 13, 7, 8000
+
+    def act() -> tuple[int, int, float]:
+        with uvicorn(tmp_path, port) as server:
+            clients = [http.client.HTTPConnection(HERE, port) for _ in range(count)]
+            begin = time.monotonic()
+            for client in clients:
+                ask(client)
+            all_closed_by_peer(clients)
+            failed = sum(fails_to_ask(client) for client in clients[:again])
+            for client in clients:
+                client.close()
+            return server.pid, failed, time.monotonic() - begin
+
+    pid, failed, seconds = namespace(act)
+    found = look(collector, namespace)
+    assert failed == again
+    assert found.counts(port) == {
+        ("initiated", "opened", "established"): count,
+        ("accepted", "closed-here", "established"): count,
+        ("initiated", "closed-by-peer", "established"): count,
+        ("initiated", "reset-received", "close-wait"): failed,
+    } | {key: n for key, n in found.counts(port).items() if key[1] == "late-data"}
+    server, client = found.one("accepted", "closed-here"), found.one("initiated", "closed-by-peer")
+    for group in (server, client):
+        assert abs(median(group) - UVICORN_SECONDS) <= TOLERANCE
+        assert not group.last_word
+    # Until the write that was answered by a reset: how soon that came after the close is up to a busy machine.
+    assert UVICORN_SECONDS - TOLERANCE <= median(found.one("initiated", "reset-received")) <= seconds
+    assert (server.owner_pid, client.owner_pid) == (pid, os.getpid())
+    assert server.is_other_end_of(client)
+
+
+@needs_nginx
+@pytest.mark.parametrize("tls", [False, True])
+def test_nginx_closes_after_its_timeout_whether_it_says_farewell_or_not(
+    collector: ConnectionsCollector, namespace: Namespace, tmp_path: Path, tls: bool
+) -> None:
+    count, seconds, port = 11, 2, 8001
+
+    def act() -> int:
+        context = ssl._create_unverified_context()
+        with nginx(tmp_path, port, seconds, tls) as server:
+            clients = [
+                http.client.HTTPSConnection(HERE, port, context=context)
+                if tls
+                else http.client.HTTPConnection(HERE, port)
+                for _ in range(count)
+            ]
+            for client in clients:
+                ask(client)
+            all_closed_by_peer(clients)
+            for client in clients:
+                client.close()
+            return server.pid
+
+    pid = namespace(act)
+    found = look(collector, namespace)
+    server, client = found.one("accepted", "closed-here"), found.one("initiated", "closed-by-peer")
+    assert (server.connections, client.connections) == (count, count)
+    assert (server.owner_pid, server.comm) == (pid, "nginx")
+    assert abs(median(server) - seconds) <= TOLERANCE
+    assert abs(median(client) - seconds) <= TOLERANCE
+    assert (server.last_word, client.last_word) == (tls, tls)
+    # The client closes without having read the farewell, and so by a reset: after the end, and no fault.
+    resets = {(g.role, g.ending): g.connections for g in found.groups if g.ending.startswith("reset")}
+    assert resets.pop(("initiated", "reset-sent"), 0) == (count if tls else 0)
+    assert not any(g.state == "established" for g in found.groups if g.ending.startswith("reset"))
+
+
+@pytest.mark.parametrize(
+    ("listening", "family", "address", "shown"),
+    [
+        ("127.0.0.1", socket.AF_INET, "127.0.0.1", "127.0.0.1"),
+        ("::1", socket.AF_INET6, "::1", "::1"),
+        ("::", socket.AF_INET6, "::ffff:127.0.0.1", "127.0.0.1"),
+        ("::", socket.AF_INET, "127.0.0.1", "127.0.0.1"),
+    ],
+)
+def test_a_client_that_closes_first_is_said_to(
+    collector: ConnectionsCollector,
+    namespace: Namespace,
+    listening: str,
+    family: socket.AddressFamily,
+    address: str,
+    shown: str,
+) -> None:
+    count = 17
+
+    def act() -> int:
+        kind = socket.AF_INET6 if ":" in listening else socket.AF_INET
+        with socket.create_server((listening, 0), family=kind, dualstack_ipv6=listening == "::") as listener:
+            port = int(listener.getsockname()[1])
+            for _ in range(count):
+                client = socket.socket(family)
+                client.connect((address, port))
+                server = listener.accept()[0]
+                exchange((client, server))
+                close_in_turn(client, server)
+            return port
+
+    port = namespace(act)
+    found = look(collector, namespace)
+    assert found.counts(port) == {
+        ("initiated", "opened", "established"): count,
+        ("initiated", "closed-here", "established"): count,
+        ("accepted", "closed-by-peer", "established"): count,
+    }
+    assert {(g.server.address, g.client) for g in found.groups} == {(shown, shown)}
+    assert {g.owner_pid for g in found.groups} == {os.getpid()}
+
+
+def test_a_reset_is_told_with_its_direction_and_state(
+    collector: ConnectionsCollector, namespace: Namespace, scene: Scene
+) -> None:
+    def act() -> None:
+        for client, server in scene.pairs(5):  # SO_LINGER
+            exchange((client, server))
+            reset(server)
+            wait_until(lambda client=client: in_state(client, CLOSE), "the reset")  # type: ignore[misc]
+        for client, server in scene.unread(3):  # closed with unread data
+            wait_until(lambda server=server: server.recv(1, socket.MSG_PEEK), "data")  # type: ignore[misc]
+            server.close()
+            wait_until(lambda client=client: in_state(client, CLOSE), "the reset")  # type: ignore[misc]
+        for client, server in scene.pairs(2):  # the other way
+            reset(client)
+            wait_until(lambda server=server: in_state(server, CLOSE), "the reset")  # type: ignore[misc]
+
+    namespace(act)
+    found = look(collector, namespace)
+    assert found.counts(scene.port) == {
+        ("initiated", "opened", "established"): 10,
+        ("accepted", "reset-sent", "established"): 8,
+        ("initiated", "reset-received", "established"): 8,
+        ("initiated", "reset-sent", "established"): 2,
+        ("accepted", "reset-received", "established"): 2,
+    }
+    assert found.one("accepted", "reset-received").owner_pid is None  # nobody of the server was there
+
+
+def test_every_failed_connect_is_told_from_the_others(collector: ConnectionsCollector, namespace: Namespace) -> None:
+    def act() -> tuple[list[str], int]:
+        set_sysctl("ipv4/tcp_syn_retries", 1)
+        with socket.create_server((HERE, 0)) as listener:
+            free = listener.getsockname()
+        ends = [tried(free) for _ in range(5)]
+        ends += [tried((SILENT, 9), 0.4) for _ in range(3)]
+        begin = time.monotonic()
+        ends += [tried((SILENT, 10)) for _ in range(2)]
+        assert time.monotonic() - begin > 2 * 2.5
+        Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("40000 40000")
+        with socket.create_server((HERE, 11)) as listener, socket.create_connection((HERE, 11)), listener.accept()[0]:
+            ends += [tried((HERE, 11)) for _ in range(4)]
+        return ends, syns_retransmitted()
+
+    ends, retransmitted = namespace(act)
+    assert ends == (
+        [f"ConnectionRefusedError {errno.ECONNREFUSED}"] * 5 + ["TimeoutError"] * 3
+        + [f"TimeoutError {errno.ETIMEDOUT}"] * 2 + [f"OSError {errno.EADDRNOTAVAIL}"] * 4
+    )  # fmt: skip
+    found = look(collector, namespace)
+    assert found.one("initiated", "refused").connections == 5
+    assert found.counts(9) == {("initiated", "given-up", "syn-sent"): 3}
+    assert retransmitted >= 2
+    assert found.counts(10) == {
+        ("initiated", "timed-out", "syn-sent"): 2,
+        ("initiated", "syn-retransmitted", "syn-sent"): retransmitted,
+    }
+    assert found.counts(11)["initiated", "not-sent", "syn-sent"] == 4
+    assert abs(median(found.one("initiated", "given-up")) - 0.4) < TOLERANCE
+    first = found.one("initiated", "syn-retransmitted").quantile(0.0)
+    assert first is not None
+    assert abs(first - 1.0) < TOLERANCE
+    assert median(found.one("initiated", "timed-out")) >= 2.5
+    assert {g.owner_pid for g in found.groups} == {os.getpid()}
+
+
+@needs_nft
+def test_what_a_rule_does_to_a_connect_is_told(collector: ConnectionsCollector, namespace: Namespace) -> None:
+    """Dropped once, and so opened after a second; answered by ICMP; and an open connection that is cut."""
+
+    def act() -> tuple[list[str], int]:
+        nft("add table inet t")
+        nft("add chain inet t out { type filter hook output priority 0; }")
+        nft("add rule inet t out tcp dport 21 reject with icmp type port-unreachable")
+        nft("add rule inet t out tcp dport 22 reject with icmp type host-unreachable")
+        ends = [tried((HERE, 21)) for _ in range(3)] + [tried((HERE, 22)) for _ in range(2)]
+        before = syns_retransmitted()
+        nft("add rule inet t out tcp dport 23 tcp flags syn limit rate over 1/hour burst 1 packets accept")
+        nft("add rule inet t out tcp dport 23 tcp flags syn drop")
+        with (
+            socket.create_server((HERE, 23)) as listener,
+            socket.create_connection((HERE, 23)) as client,
+            listener.accept()[0],
+        ):
+            client.setsockopt(socket.SOL_TCP, socket.TCP_USER_TIMEOUT, 700)
+            nft("insert rule inet t out tcp dport 23 drop")
+            client.sendall(b"lost")
+            wait_until(lambda: in_state(client, CLOSE), "the kernel to give up")
+        return ends, before
+
+    ends, retransmitted = namespace(act)
+    refused, unreachable = f"ConnectionRefusedError {errno.ECONNREFUSED}", f"OSError {errno.EHOSTUNREACH}"
+    assert ends == [refused] * 3 + [unreachable] * 2
+    found = look(collector, namespace)
+    # An answer that comes while connect() still has the socket locked is taken with the next SYN (tcp_v4_err).
+    rejected, broken = found.counts(21), found.counts(22)
+    again = ("initiated", "syn-retransmitted", "syn-sent")
+    assert rejected.pop(again, 0) + broken.pop(again, 0) == retransmitted
+    assert rejected == {("initiated", "rejected", "syn-sent"): 3}
+    assert broken == {("initiated", "broken", "syn-sent"): 2}
+    assert found.counts(23)["initiated", "syn-retransmitted", "syn-sent"] == 1
+    assert found.counts(23)["initiated", "timed-out", "established"] == 1
+    opened = found.one("initiated", "opened")
+    assert 1.0 <= median(opened) < 1.3
+    (span,) = opened.spans
+    assert span.until is not None
+    assert span.since <= median(opened) < span.until
+
+
+def syns_retransmitted() -> int:
+    """The kernel's own count, of the namespace of the calling thread."""
+    lines = Path("/proc/thread-self/net/netstat").read_text().splitlines()
+    names, values = (line.split() for line in lines if line.startswith("TcpExt:"))
+    return int(dict(zip(names, values, strict=True))["TCPSynRetrans"])
+
+
+def nft(command: str) -> None:
+    subprocess.run(["nft", *command.split()], check=True)
+
+
+NAMED = """
+from pathlib import Path
+Path("/proc/self/comm").write_text({name!r})
+"""
+CLIENT = """
+client = socket.create_connection(("127.0.0.1", {port}))
+client.recv(1)
+client.close()
+print(flush=True)
+"""
+CLOSER = """
+inherited = socket.socket(fileno=int(sys.argv[1]))
+inherited.recv(1)
+inherited.close()
+print(flush=True)
+"""
+
+
+def test_processes_that_are_gone_keep_their_names(collector: ConnectionsCollector, namespace: Namespace) -> None:
+    """Also the one that was handed a connection that another had accepted."""
+
+    def act() -> tuple[int, int, int]:
+        with socket.create_server((HERE, 0)) as listener:
+            port = int(listener.getsockname()[1])
+            with child(NAMED.format(name="short-lived") + CLIENT.format(port=port)) as client:
+                accepted = listener.accept()[0]
+                program = NAMED.format(name="handed-over") + CLOSER.replace("sys.argv[1]", str(accepted.fileno()))
+                with child(program, pass_fds=[accepted.fileno()]) as closer:
+                    accepted.close()
+                    closer_pid, client_pid = closer.pid, client.pid
+                    os.kill(client.pid, signal.SIGKILL)
+                    assert closer.stdout is not None
+                    assert closer.stdout.readline()
+            return port, client_pid, closer_pid
+
+    port, client_pid, closer_pid = namespace(act)
+    found = look(collector, namespace)
+    assert not Path(f"/proc/{client_pid}").exists()
+    client, server = found.one("initiated", "closed-here"), found.one("accepted", "closed-by-peer")
+    assert (client.owner_pid, client.comm) == (client_pid, "short-lived")
+    assert (server.owner_pid, server.comm) == (closer_pid, "handed-over")
+    assert 0 < client.process_started_seconds < time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert found.counts(port)["initiated", "closed-here", "established"] == 1
+
+
+def test_a_connection_open_before_has_its_owner(support: Support, namespace: Namespace, scene: Scene) -> None:
+    """Of a pool that was filled before we came, and that nobody has touched when the server closes."""
+    made = namespace(lambda: scene.pairs(9))
+    collector = ConnectionsCollector(Roots(), support)
+    collector.start()
+    for client, server in made:
+        server.shutdown(socket.SHUT_WR)
+        assert is_ready(client, 1, 5)
+    found = look(collector, namespace)
+    collector.close()
+    client = found.one("initiated", "closed-by-peer")
+    assert (client.connections, client.owner_pid) == (9, os.getpid())
+    assert found.counts(scene.port) == {
+        ("initiated", "closed-by-peer", "established"): 9,
+        ("accepted", "closed-here", "established"): 9,
+    }
+
+
+def test_a_connect_that_was_under_way_before_has_its_time(support: Support, namespace: Namespace) -> None:
+    """A program that gives up later than we came did not give up at once."""
+
+    def connect() -> tuple[socket.socket, float]:
+        client, begin = socket.socket(), time.monotonic()
+        client.setblocking(False)
+        assert client.connect_ex((SILENT, 9)) == errno.EINPROGRESS
+        wait_until(lambda: syns_retransmitted() == 1, "the first repeat")
+        return client, begin
+
+    client, begin = namespace(connect)
+    collector = ConnectionsCollector(Roots(), support)
+    collector.start()
+    client.close()
+    seconds = time.monotonic() - begin
+    found = look(collector, namespace)
+    collector.close()
+    given_up = found.one("initiated", "given-up")
+    assert found.counts(9) == {("initiated", "given-up", "syn-sent"): 1}
+    assert seconds - TOLERANCE < median(given_up) <= seconds + 0.001  # the kernel has that begin in whole ms
+    assert given_up.owner_pid == os.getpid()
+
+
+def test_numbers_grow_from_snapshot_to_snapshot(
+    collector: ConnectionsCollector, namespace: Namespace, scene: Scene
+) -> None:
+    for round_number in range(1, 6):
+        namespace(lambda: [close_in_turn(client, server) for client, server in scene.pairs(3)])
+        found = look(collector, namespace)
+        assert set(found.counts(scene.port).values()) == {3 * round_number}
+        assert sum(s.connections for s in found.one("initiated", "closed-here").spans) == 3 * round_number
+
+
+LOAD = """
+import select
+listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+print(listener.getsockname()[1], flush=True)
+made = 0
+while not select.select([sys.stdin], [], [], 0)[0]:
+    client = socket.create_connection(listener.getsockname())
+    server = listener.accept()[0]
+    client.close()
+    server.recv(1)
+    server.close()
+    made += 1
+print(made, flush=True)
+"""
+
+
+def test_connections_made_while_tables_are_emptied_are_all_counted(
+    collector: ConnectionsCollector, namespace: Namespace
+) -> None:
+    with ExitStack() as kept:
+        load = namespace(lambda: kept.enter_context(child(LOAD)))
+        assert load.stdin is not None
+        assert load.stdout is not None
+        port = int(load.stdout.readline())
+        for _ in range(100):
+            collector.collect()
+        load.stdin.close()
+        made = int(load.stdout.readline())
+    assert made > 1000
+    assert look(collector, namespace).counts(port) == {
+        ("initiated", "opened", "established"): made,
+        ("initiated", "closed-here", "established"): made,
+        ("accepted", "closed-by-peer", "established"): made,
+    }
+
+
+def test_sums_stay_exact_where_the_groups_overflow(collector: ConnectionsCollector, namespace: Namespace) -> None:
+    """Each client has an address of its own, and three groups, in a table of 16,384."""
+
+    def connect() -> int:
+        with socket.create_server(("0.0.0.0", 0), backlog=64) as listener:  # noqa: S104
+            port = int(listener.getsockname()[1])
+            for n in range(MANY_CLIENTS):
+                address = f"127.1.{n // 250}.{n % 250 + 1}"
+                close_in_turn(socket.create_connection((HERE, port), source_address=(address, 0)), listener.accept()[0])
+            return port
+
+    port = namespace(connect)
+    found = look(collector, namespace)
+    assert set(found.counts(port).values()) == {MANY_CLIENTS}
+    assert sum(g.connections for g in found.groups if g.client is None) >= 3 * MANY_CLIENTS - 16_384
+
+
+def test_a_socket_that_connects_again_begins_anew(collector: ConnectionsCollector, namespace: Namespace) -> None:
+    """First refused, then with success, on the same socket."""
+
+    def act() -> tuple[int, int]:
+        with socket.create_server((HERE, 0)) as listener, socket.socket() as client:
+            with socket.create_server((HERE, 0)) as gone:
+                refusing = gone.getsockname()
+            with pytest.raises(ConnectionRefusedError):
+                client.connect(refusing)
+            client.connect(listener.getsockname())
+            server = listener.accept()[0]
+            exchange((client, server))
+            close_in_turn(client, server)
+            return int(refusing[1]), int(listener.getsockname()[1])
+
+    refusing, port = namespace(act)
+    found = look(collector, namespace)
+    assert found.counts(refusing) == {("initiated", "refused", "syn-sent"): 1}
+    assert found.counts(port)["initiated", "opened", "established"] == 1
+    assert found.one("initiated", "closed-here").connections == 1
+    assert not [g for g in found.groups if g.ending.startswith("reset")]
+
+
+def test_a_socket_that_connects_to_itself_was_opened_here(
+    collector: ConnectionsCollector, namespace: Namespace
+) -> None:
+    """It passes SYN_RECV, as one that a listener makes."""
+
+    def act() -> tuple[int, int]:
+        with socket.socket() as one:
+            one.bind((HERE, 0))
+            one.connect(one.getsockname())
+            exchange((one, one))
+            return os.getpid(), int(one.getsockname()[1])
+
+    pid, port = namespace(act)
+    found = look(collector, namespace)
+    assert found.counts(port) == {
+        ("initiated", "opened", "established"): 1,
+        ("initiated", "closed-here", "established"): 1,
+    }
+    assert {g.owner_pid for g in found.groups} == {pid}
+    assert median(found.one("initiated", "opened")) < 1.0

@@ -1,0 +1,69 @@
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whodunnet.kernel.bpf.connection_ends import END_ROLES, ENDINGS, decode_total
+from whodunnet.model.connections import CONNECT_CLASSES, IDLE_CLASSES, IDLE_STEPS
+from whodunnet.model.sockets import Endpoint
+
+BPF = Path(__file__).parents[4] / "bpf"
+HEADER = (BPF / "connections.h").read_text()
+libbpf = pytest.importorskip("whodunnet.kernel.bpf._libbpf", reason="the binding to libbpf is not built")
+
+
+@pytest.mark.parametrize(("name", "prefix", "words"), [("end_role", "END_", END_ROLES), ("ending", "ENDING_", ENDINGS)])
+def test_words_stand_in_the_order_of_the_header(name: str, prefix: str, words: tuple[str, ...]) -> None:
+    listed = re.search(rf"enum {name} \{{([^}}]+)\}}", re.sub(r"/\*.*?\*/", "", HEADER, flags=re.DOTALL))
+    assert listed is not None
+    names = [part.strip() for part in listed[1].split(",") if part.strip() and part.strip() != "ENDINGS"]
+    assert [n.removeprefix(prefix).lower().replace("_", "-") for n in names] == list(words)
+
+
+def test_bounds_are_those_of_the_header() -> None:
+    bounds = {"IDLE_STEPS": len(IDLE_STEPS), "IDLE_CLASSES": IDLE_CLASSES, "CONNECT_CLASSES": CONNECT_CLASSES}
+    for name, value in bounds.items():
+        found = re.search(rf"#define {name} (\d+)", HEADER)
+        assert found is not None
+        assert int(found[1]) == value
+
+
+def entry(**fields: object) -> tuple[object, object]:
+    key, value = libbpf.ffi.new("struct end_key *"), libbpf.ffi.new("struct end *")
+    key.family, key.server_address[0:4], key.client_address[0:4] = 4, [10, 0, 0, 1], [10, 0, 0, 2]
+    value.connections = 3
+    for name, wanted in fields.items():
+        setattr(value if hasattr(value, name) else key, name, wanted)
+    return key, value
+
+
+def test_an_entry_becomes_words() -> None:
+    key, value = entry(
+        pid=7, netns=8, server_port=80, span_class=50, role=1, ending=1, state=1, last_word=1, time=15_030,
+        process_started_ns=2_500_000_000, comm=b"server",
+    )  # fmt: skip
+    found = decode_total(libbpf.ffi, key, value)
+    assert found.end == (
+        8, "accepted", "closed-here", "established", Endpoint("10.0.0.1", 80), "10.0.0.2", 7, "server", 2.5, True,
+    )  # fmt: skip
+    assert (found.span_class, found.connections, found.seconds) == (50, 3, 15.03)
+
+
+def test_connect_times_are_in_microseconds() -> None:
+    key, value = entry(ending=0, time=1_500_000)
+    assert decode_total(libbpf.ffi, key, value).seconds == 1.5
+
+
+def test_a_merged_entry_has_no_client_and_an_unknown_owner_is_none() -> None:
+    key, value = entry(merged=1)
+    found = decode_total(libbpf.ffi, key, value)
+    assert (found.end.client, found.span_class, found.end.owner_pid) == (None, None, None)
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_any_name_of_a_process_becomes_fit_to_be_printed(name: bytes) -> None:
+    key, value = entry(comm=name)
+    comm = decode_total(libbpf.ffi, key, value).end.comm
+    assert all(c.isprintable() for c in comm)
