@@ -17,6 +17,10 @@ CAUSE_SHARE: Final = 0.5
 ABOUT: Final = {"tcp-memory": TCP_MEMORY, "conntrack-table": TRACKED}
 """What a rule's finding is about: a share of something else explains nothing of it."""
 TABLE: Final = "conntrack-table"
+HANG: Final = "service-hang"
+CONNECTS: Final = frozenset({"connect-timeout", "connect-slow"})
+AT_RANDOM: Final = frozenset({"lost-at-times", "lost-syns", "many-addresses"})
+"""Shapes of failing connects that a table without room makes: it drops whatever comes, at any address."""
 
 
 def link(findings: Sequence[Finding]) -> list[Finding]:
@@ -39,7 +43,9 @@ def link(findings: Sequence[Finding]) -> list[Finding]:
             f,
             caused_by=tuple(causes.get(f.id, ())),
             evidence=(*f.evidence, *causes.get(f.id, {}).values()),
-            would_explain=tuple(c.id for rule in f.would_explain for c in by_rule.get(rule, ())),
+            would_explain=tuple(
+                c.id for rule in f.would_explain for c in by_rule.get(rule, ()) if not _is_elsewhere(f, c)
+            ),
         )
         for f in findings
     ]
@@ -53,6 +59,10 @@ def _evidence(cause: Finding, consequence: Finding) -> Evidence | None:
         return None
     if consequence.rule == TABLE:
         return _same_connections(cause, consequence)
+    if HANG in (cause.rule, consequence.rule):
+        return _same_address(cause, consequence)
+    if consequence.rule in CONNECTS:
+        return _same_queue(cause, consequence)
     return _tied_up(cause, consequence)
 
 
@@ -80,10 +90,42 @@ def _drops(cause: Finding, consequence: Finding) -> Evidence | None:
     """
     if consequence.rule == "service-hang" and consequence.shape != "dropped-here":
         return None
+    if consequence.rule in CONNECTS and consequence.shape not in AT_RANDOM:
+        return None
     counted = next((e for e in cause.evidence if e.source == DROPS_SOURCE), None)
     if counted is None or cause.severity != "critical":
         return None
     return structs.replace(counted, statement=f"Packets dropped meanwhile by its cause, {cause.id}")
+
+
+def _same_address(cause: Finding, consequence: Finding) -> Evidence | None:
+    """Both say that an address does not answer. A full accept queue says why, else the table which endpoint it is.
+
+    A client that fails at many addresses has its cause elsewhere.
+    """
+    if consequence.shape in ("queue-full", "many-addresses"):
+        return None
+    if _is_elsewhere(cause, consequence) or (consequence.rule == HANG and cause.shape != "queue-full"):
+        return None
+    return structs.replace(cause.evidence[0], statement=f"At the same address, by its cause, {cause.id}")
+
+
+def _is_elsewhere(cause: Finding, consequence: Finding) -> bool:
+    """Whether both are about addresses that do not answer, and these are others."""
+    if HANG not in (cause.rule, consequence.rule) or not CONNECTS & {cause.rule, consequence.rule}:
+        return False
+    silent = {p.endpoint for p in cause.parties if p.role in ("peer", "culprit", "holder")} - {UNSET}
+    return not any(p.endpoint in silent for p in _of(consequence, "peer"))
+
+
+def _same_queue(cause: Finding, consequence: Finding) -> Evidence | None:
+    """Connections that wait for accept(), of the owner whose accept queue is full."""
+    if cause.shape != "accept-not-called" or consequence.shape != "queue-full":
+        return None
+    behind = [p for role in ("culprit", "holder") for p in _of(consequence, role)]
+    if not any(_same_owner(mine, theirs) for mine in _of(cause, "culprit") for theirs in behind):
+        return None
+    return structs.replace(cause.evidence[0], statement=f"In its accept queue, by its cause, {cause.id}")
 
 
 def _same_connections(cause: Finding, consequence: Finding) -> Evidence | None:

@@ -33,7 +33,9 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One rule. severity: the worst it can say. required, optional: collectors."""
 
     title: str
-    claim: Literal["holds", "leaks", "races", "answers-not", "drops", "floods"]
+    claim: Literal[
+        "holds", "leaks", "races", "answers-not", "drops", "floods", "reuses-too-late", "refuses", "delays", "resets"
+    ]  # fmt: skip
     reason: str
     severity: Severity
     required: tuple[str, ...]

@@ -80,6 +80,7 @@ def compose(hang: Hang, recording: Recording, at: Moment, entry: Entry, more: in
         last_seen=at.wall,
         parties=tuple(_parties(hang, recording.node.hostname, entry)),
         evidence=tuple(_evidence(hang, at, entry)),
+        would_explain=entry.would_explain,
         remedies=(remedies.CAPTURE, *_remedies(hang), remedies.fix(shape.fix)),
         explanation=tuple(line.format(**words) for line in shape.explanation) + unseen + left_out,
     )

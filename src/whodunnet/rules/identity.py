@@ -64,5 +64,6 @@ def endpoint_text(endpoint: Endpoint) -> str:
     """Address and port as people write them; a local port alone is "port N"."""
     if endpoint.address is None:
         return f"port {endpoint.port}"
-    address = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
+    cleaned = clean(endpoint.address, 64)
+    address = f"[{cleaned}]" if ":" in cleaned else cleaned
     return address if endpoint.port is None else f"{address}:{endpoint.port}"

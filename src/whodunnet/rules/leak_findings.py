@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 from datetime import timedelta
 
+import msgspec
+
 from whodunnet.model.finding import Evidence, Finding, Party, Remedy
 from whodunnet.model.sockets import Endpoint
 from whodunnet.model.text import shell_quote, shorten_bytes
+from whodunnet.model.workload import Workload
 from whodunnet.rules import remedies
 from whodunnet.rules.backpressure import Backpressure, Held, remote_key, remote_sockets
 from whodunnet.rules.catalogue import Entry
@@ -76,7 +79,8 @@ def _parties(case: Case, window: Window) -> list[Party]:
     elif signs.shape == "orphans":
         parties.append(party("holder", c.workload, share=share, sockets=signs.affected, memory_bytes=tied))
     elif c.workload is not None:
-        parties.append(party("culprit", c.workload, share=share, sockets=signs.affected, memory_bytes=tied))
+        workload = _without_limit(c.workload) if signs.shape == "accept-not-called" else c.workload
+        parties.append(party("culprit", workload, share=share, sockets=signs.affected, memory_bytes=tied))
     parties += _holders(case.held, window)
     if signs.shape != "accept-not-called":
         parties += [
@@ -86,6 +90,14 @@ def _parties(case: Case, window: Window) -> list[Party]:
         effect = "transfers larger than one packet stall in every network namespace"
         parties.append(Party(role="victim", node=window.node, effect=effect))
     return parties
+
+
+def _without_limit(workload: Workload) -> Workload:
+    """What waits for accept() has no descriptor, so that its number is no share of them."""
+    process = workload.process
+    if process is None:
+        return workload
+    return msgspec.structs.replace(workload, process=msgspec.structs.replace(process, descriptor_limit=None))
 
 
 def _holders(table: dict[str, Held], window: Window) -> list[Party]:

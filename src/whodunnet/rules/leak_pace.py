@@ -58,7 +58,7 @@ def _until_memory(bytes_rate: float, window: Window) -> float | None:
 
 def _until_descriptors(c: Candidate, rate: float) -> float | None:
     process = c.workload.process if c.workload else None
-    if process is None or process.descriptor_limit is None or len(c.last.pids) != 1:
+    if process is None or process.descriptor_limit is None or len(c.last.pids) != 1 or c.shape == "accept-not-called":
         return None
     return max(process.descriptor_limit - c.last.sockets, 0) / rate
 

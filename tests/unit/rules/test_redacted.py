@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from .arbitrary import recordings
 from .nodes import moment
 
 NODES = Path(__file__).parents[2] / "fixtures/nodes"
-INCIDENTS = ("incident-1-tcp-memory", "incident-3-conntrack", "incident-4-unclosed-bodies")
+INCIDENTS = ("incident-1-tcp-memory", "incident-3-conntrack", "incident-4-unclosed-bodies", "incident-5-keepalive")
 NAMES = ("process", "container", "pod", "unit")
 
 
@@ -43,19 +44,21 @@ def test_any_node_is_judged_alike_with_pseudonyms_in_place_of_names(node: Record
     assert_judged_alike(node)
 
 
-def assert_judged_alike(recording: Recording) -> None:
+def assert_judged_alike(recording: Recording, rules: Sequence[str] = tuple(catalogue())) -> None:
     redactor = Redactor(b"a key for tests.")
     node = redactor.node(recording.node)
     snapshots = tuple(map(redactor.snapshot, recording.snapshots))
-    after = judged(replace(recording, node=node, snapshots=snapshots))
-    before = judged(recording, redactor)
+    after = judged(replace(recording, node=node, snapshots=snapshots), rules)
+    before = judged(recording, rules, redactor)
     differing = [(b, a) for b, a in zip(before, after, strict=True) if b != a]
     assert differing[:1] == []
 
 
-def judged(recording: Recording, redactor: Redactor | None = None) -> list[dict[str, Any]]:
+def judged(
+    recording: Recording, rules: Sequence[str] = tuple(catalogue()), redactor: Redactor | None = None
+) -> list[dict[str, Any]]:
     """Everything a diagnosis says but the words in which names are. redactor: gives the parties their pseudonyms."""
-    diagnosis = diagnose(recording, list(catalogue()))
+    diagnosis = diagnose(recording, rules)
     places = {f.id: n for n, f in enumerate(diagnosis.findings)}
     told = [finding(f, places, redactor) for f in diagnosis.findings]
     for c in diagnosis.cleared:

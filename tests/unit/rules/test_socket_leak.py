@@ -10,7 +10,7 @@ from whodunnet.model.finding import Cleared, NotChecked
 from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Endpoint
-from whodunnet.model.workload import Workload, Workloads
+from whodunnet.model.workload import Process, Workload, Workloads
 
 from .nodes import (
     LEAK,
@@ -288,6 +288,15 @@ def test_a_leak_with_three_far_ends_names_them_and_one_with_more_names_three() -
 def test_descriptors_are_compared_with_what_the_process_may_open(limit_of: int | None, n: int) -> None:
     node = leak("response-never-read", [MIN, MIN], age=60, workloads=named(7, descriptor_limit=limit_of))
     assert [e.limit for e in finding(node).evidence if e.unit == "descriptors"] == [limit_of] * n
+
+
+def test_what_waits_for_accept_is_no_share_of_the_descriptors() -> None:
+    found = finding(leak("accept-not-called", [90, 180], age=60, workloads=named(7, descriptor_limit=1_024)))
+    culprit = parties(found, "culprit")[0]
+    assert isinstance(culprit.process, Process)
+    assert (culprit.sockets, culprit.process.descriptor_limit) == (180, None)
+    assert not any("descriptors" in line for line in found.explanation)
+    assert [e for e in found.evidence if e.unit == "descriptors"] == []
 
 
 def test_descriptors_of_several_processes_are_not_compared_with_the_limit_of_one() -> None:

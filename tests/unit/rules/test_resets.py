@@ -1,0 +1,389 @@
+"""resets: who resets whom while a connection is used; and whose resets are harmless."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from whodunnet.model.connections import ConnectionGroup, Ending
+from whodunnet.model.sockets import Endpoint
+from whodunnet.model.workload import Process, Workload
+
+from .connects import cleared, effects, endpoints, limit, named, node, not_checked, opened, said, translated
+from .endings import FAR_CLIENT, FAR_SERVER, SERVER, SERVER_PID, accepted, at_share, initiated, listening, moments_of
+from .nodes import answers, finding, findings, in_container, parties, pids
+from .test_redacted import assert_judged_alike
+from .tracking import ALIVE, OTHER_NETNS, OTHER_POD, OWNERS, POD, POD_NETNS, SERVICE
+
+RULE = "resets"
+SECONDS = 10.0
+ENOUGH = max(int(limit(RULE, "min_rate") * SECONDS), int(limit(RULE, "min_resets")))
+
+
+def closed(n: int, seconds: float = 0.01, **other: Any) -> list[ConnectionGroup]:
+    """By the server after its answer, as both ends have it."""
+    return [initiated("closed-by-peer", {seconds: n}, **other), accepted("closed-here", {seconds: n})]
+
+
+def cut(n: int, seconds: float = 0.01) -> list[ConnectionGroup]:
+    """By the server's process, as both ends have it."""
+    return [initiated("reset-received", {seconds: n}), accepted("reset-sent", {seconds: n})]
+
+
+def early(n: int, seconds: float = 0.0, **other: Any) -> ConnectionGroup:
+    """A reset after the server's close."""
+    return initiated("reset-received", {seconds: n}, state="close-wait", **other)
+
+
+def test_a_server_that_resets_is_the_culprit() -> None:
+    found = finding(node(*cut(30), *closed(70)), RULE)
+    assert (found.shape, found.severity, found.confidence) == ("server-resets", "warning", "proven")
+    assert (found.claim, found.reason) == ("resets", "ServerResets")
+    assert (named(found, "culprit"), named(found, "victim")) == (["batch"], ["web"])
+    assert endpoints(found) == [SERVER]
+    assert "30 of 100 connections (30 %)" in found.title
+
+
+def test_workers_that_are_gone_are_one_program() -> None:
+    each = [
+        accepted("reset-sent", {0.0: 4}, owner_pid=pid, comm="worker", process_started_seconds=1_000.0 + pid)
+        for pid in range(900, 910)
+    ]
+    found = finding(node(initiated("reset-received", {0.0: 40}), *each, *closed(80)), RULE)
+    assert [p.process.comm for p in parties(found, "culprit")] == ["worker"]  # type: ignore[union-attr]
+    assert effects(parties(found, "culprit")) == ["reset 40 connections"]
+    assert any("10 of the processes that sent them were gone" in line for line in found.explanation)
+    by_name = {pid: Workload(process=Process(pid=pid, comm="worker"), netns=OTHER_NETNS) for pid in range(900, 910)}
+    known = replace(OWNERS, by_pid={**OWNERS.by_pid, **by_name})
+    found = finding(node(initiated("reset-received", {0.0: 40}), *each, *closed(80), workloads=known), RULE)
+    assert any("10 of the processes" in line for line in found.explanation)
+
+
+def test_of_workers_that_are_gone_their_master_is_named_if_it_is_the_same_program() -> None:
+    def culprits(comm: str) -> list[int]:
+        each = [
+            accepted("reset-sent", {0.0: 20}, owner_pid=pid, comm=comm, process_started_seconds=1_000.0 + pid)
+            for pid in (900, 901)
+        ]
+        groups = (initiated("reset-received", {0.0: 40}), *each, *closed(80))
+        return pids(finding(node(*groups, listeners=[listening()]), RULE), "culprit")
+
+    assert culprits("app8") == [8]
+    assert culprits("worker") == [0]
+
+
+def test_programs_that_are_gone_and_share_no_more_than_a_name_are_not_proven() -> None:
+    """Outside of containers: two scripts of one interpreter, say."""
+    each = [
+        accepted("reset-sent", {0.0: 20}, owner_pid=pid, comm="python3", process_started_seconds=1_000.0 + pid)
+        for pid in (900, 901)
+    ]
+    groups = (initiated("reset-received", {0.0: 40}), *each, *closed(80))
+    found = finding(node(*groups, workloads=replace(OWNERS, by_netns={})), RULE)
+    assert (found.shape, found.confidence, pids(found, "culprit")) == ("server-resets", "likely", [0])
+
+
+def test_of_two_programs_behind_an_endpoint_both_are_named_unless_one_sends_few() -> None:
+    first = accepted("reset-sent", {0.0: 30})
+    other = accepted("reset-sent", {0.0: 20}, owner_pid=901, comm="other", process_started_seconds=1.0)
+    found = finding(node(initiated("reset-received", {0.0: 50}), first, other, *closed(50)), RULE)
+    assert [len(pids(found, "culprit"))] == [2]
+    few = accepted("reset-sent", {0.0: 5}, owner_pid=901, comm="other", process_started_seconds=1.0)
+    found = finding(node(initiated("reset-received", {0.0: 35}), first, few, *closed(50)), RULE)
+    assert named(found, "culprit") == ["batch"]
+
+
+def test_of_a_container_the_process_whose_connections_are_cut_is_the_victim() -> None:
+    other = [opened(50, owner_pid=6), initiated("closed-here", {0.0: 50}, owner_pid=6), accepted("closed-by-peer", 50)]
+    owners = replace(OWNERS, by_pid={**OWNERS.by_pid, **in_container("web", 6, 7)})
+    found = finding(node(*other, *cut(60), *closed(60), workloads=owners), RULE)
+    assert (pids(found, "culprit"), pids(found, "victim")) == ([8], [7])
+
+
+def test_where_every_connection_ends_so_it_may_be_its_way_to_close() -> None:
+    found = finding(node(*cut(60)), RULE)
+    assert (found.shape, found.severity, found.confidence) == ("server-resets", "info", "possible")
+    assert (named(found, "culprit"), named(found, "peer")) == ([], ["batch"])
+    assert any("SO_LINGER" in line and "looks the same" in line for line in found.explanation)
+    between = finding(node(initiated("reset-received", {0.01: 60}), accepted("reset-received", {0.01: 60})), RULE)
+    assert not any("looks the same" in line for line in between.explanation)
+
+
+def test_a_server_that_did_not_reset_is_not_blamed_for_who_did() -> None:
+    found = finding(node(initiated("reset-received", {0.01: 30}), *closed(70)), RULE)
+    assert (found.shape, found.confidence) == ("reset-between", "likely")
+    assert parties(found, "culprit") == []
+
+
+def test_what_both_ends_receive_was_sent_in_between() -> None:
+    """Neither the client's own aborts nor its server's."""
+    groups = (initiated("reset-received", {0.2: 30}), accepted("reset-received", {0.0: 30}))
+    found = finding(node(*groups, *closed(70)), RULE)
+    assert (found.shape, parties(found, "culprit")) == ("reset-between", [])
+    assert ("Resets that the accepting process itself received", 30) in [(e.statement, e.value) for e in found.evidence]
+
+
+def test_a_server_that_resets_idle_connections_is_not_blamed_for_those_in_use() -> None:
+    idle = (initiated("reset-received", {60.0: 100}), accepted("reset-sent", {60.0: 100}))
+    found = finding(node(*idle, initiated("reset-received", {0.01: 30}), *closed(170)), RULE)
+    assert (found.shape, parties(found, "culprit")) == ("reset-between", [])
+    assert findings(node(*idle, *closed(70)), RULE) == []
+
+
+def test_a_server_that_resets_a_request_after_long_work_is_named() -> None:
+    groups = (initiated("reset-received", {0.01: 40}), accepted("reset-sent", {3.0: 40}))
+    assert said(node(*groups, *closed(60)), RULE) == [("server-resets", "warning", "proven")]
+
+
+def in_its_name(own: int = 0, **other: Any) -> list[ConnectionGroup]:
+    """Of a hundred connections the server receives 30 resets, of which the client has sent its own."""
+    waiting = [opened(100, **other), initiated("reset-sent", {0.0: own}, **other)] if own else [opened(100, **other)]
+    return [*waiting, accepted("reset-received", {0.0: 30}), *closed(70, **other)]
+
+
+def test_resets_that_the_server_receives_and_no_client_has_sent_come_from_in_between() -> None:
+    """The client still waits, or has given up by a usual close."""
+    for waiting in ([], [initiated("closed-here", {2.0: 30})]):
+        found = finding(node(*in_its_name(), *waiting), RULE)
+        assert (found.shape, found.severity, found.confidence) == ("reset-between", "warning", "likely")
+        assert (parties(found, "culprit"), named(found, "victim")) == ([], ["web"])
+        assert "30 of 100 connections" in found.title
+
+
+def test_of_resets_that_the_server_receives_those_of_clients_are_theirs() -> None:
+    assert findings(node(*in_its_name(own=30)), RULE) == []
+    killed = initiated("broken", {0.0: 30})
+    assert findings(node(*in_its_name(), killed), RULE) == []
+    assert findings(node(*in_its_name(), lost={"reset-sent": 1}), RULE) == []
+    assert findings(node(*in_its_name(), opened(5, client=None)), RULE) == []
+
+
+def test_connections_that_came_by_another_way_may_have_been_reset_by_anybody() -> None:
+    groups = (opened(70), accepted("reset-received", {0.0: 30}), *closed(70))
+    assert findings(node(*groups), RULE) == []
+
+
+def test_of_two_programs_behind_one_address_nobody_knows_who_is_cut() -> None:
+    other = {"owner_pid": 700, "comm": "other", "process_started_seconds": 1.0, "netns": POD_NETNS}
+    home = replace(OWNERS, by_pid={8: OWNERS.by_pid[8]}, by_netns={})
+    groups = (*in_its_name(), opened(5, **other))
+    found = finding(node(*groups, workloads=home), RULE)
+    assert [(p.process, p.endpoint) for p in parties(found, "victim")] == [(UNSET, Endpoint(POD, None))]
+
+
+def by_service(n: int) -> list[ConnectionGroup]:
+    """The same client through a Service, which leads to the same server: n are reset, 40 closed."""
+    return [initiated("reset-received", {0.01: n}, to=SERVICE), initiated("closed-here", {0.0: 40}, to=SERVICE)]
+
+
+def test_resets_of_a_server_that_is_reached_by_two_endpoints_are_used_once() -> None:
+    """It has sent 60; the client has received 60 directly, and 60 through a Service."""
+    samples = {"conntrack": translated(SERVICE, SERVER)}
+    direct = [initiated("reset-received", {0.01: 60}), initiated("closed-here", {0.0: 40})]
+    groups = [*direct, *by_service(60), accepted("closed-by-peer", {0.0: 80})]
+    found = findings(node(*groups, accepted("reset-sent", {0.01: 60}), samples=samples), RULE)
+    assert [(f.shape, f.confidence) for f in found] == [("peer-resets", "likely")] * 2
+    assert [parties(f, "culprit") for f in found] == [[], []]
+    found = findings(node(*groups, accepted("reset-sent", {0.01: 120}), samples=samples), RULE)
+    assert [named(f, "culprit") for f in found] == [["batch"], ["batch"]]
+
+
+def test_a_server_that_has_reset_nobody_is_cleared_whoever_else_reaches_it() -> None:
+    samples = {"conntrack": translated(SERVICE, SERVER)}
+    groups = [*by_service(60), accepted("closed-by-peer", {0.0: 90}), initiated("closed-here", {0.0: 50})]
+    found = finding(node(*groups, samples=samples), RULE)
+    assert (found.shape, endpoints(found)) == ("peer-resets", [SERVICE])
+
+
+def test_a_server_elsewhere_is_no_culprit() -> None:
+    groups = (
+        initiated("reset-received", {0.01: 30}, to=FAR_SERVER),
+        initiated("closed-by-peer", {0.01: 70}, to=FAR_SERVER),
+    )
+    found = finding(node(*groups), RULE)
+    assert (found.shape, found.confidence) == ("peer-resets", "likely")
+    assert (parties(found, "culprit"), endpoints(found)) == ([], [FAR_SERVER])
+
+
+def test_a_server_whose_end_was_not_joined_is_no_culprit() -> None:
+    """Behind a translation the accepting end has another client address."""
+    samples = {"conntrack": translated(SERVICE, ALIVE)}
+    groups = (initiated("reset-received", {0.01: 30}, to=SERVICE), initiated("closed-by-peer", {0.01: 70}, to=SERVICE))
+    assert said(node(*groups, samples=samples), RULE) == [("peer-resets", "warning", "likely")]
+
+
+def test_clients_elsewhere_are_victims_of_a_server_here() -> None:
+    groups = (
+        accepted("reset-sent", {0.01: 30}, client=FAR_CLIENT),
+        accepted("closed-here", {0.01: 70}, client=FAR_CLIENT),
+    )
+    found = finding(node(*groups), RULE)
+    assert (found.shape, named(found, "culprit")) == ("server-resets", ["batch"])
+    assert endpoints(found) == [SERVER, Endpoint(FAR_CLIENT, None)]
+
+
+@pytest.mark.parametrize(("n", "told"), [(ENOUGH - 1, 0), (ENOUGH, 1)])
+def test_below_the_rate_they_are_broken_off_downloads(n: int, told: int) -> None:
+    assert len(findings(node(*cut(n), *closed(n)), RULE)) == told
+
+
+def test_below_the_share_they_are_broken_off_downloads() -> None:
+    assert findings(node(*cut(20), *closed(600)), RULE) == []
+    assert cleared(node(*cut(20), *closed(600)), RULE).evidence[1].value == 20
+
+
+def remote(n: int, cut: int, ending: Ending = "reset-sent") -> list[ConnectionGroup]:
+    """n clients elsewhere with a connection each, of which so many end so."""
+    return [
+        accepted(ending if i < cut else "closed-here", {0.01: 1}, client=f"198.51.100.{i}", owner_pid=SERVER_PID)
+        for i in range(n)
+    ]
+
+
+@pytest.mark.parametrize(("ending", "name"), [("reset-sent", "min_share"), ("reset-received", "abort_share")])
+def test_of_many_clients_with_a_connection_each_the_share_is_that_of_all(ending: Ending, name: str) -> None:
+    at = int(200 * limit(RULE, name))
+
+    def told(cut: int) -> list[str]:
+        """Every part of the window has its share of each kind."""
+        groups = remote(200, cut, ending)
+        moments = [[g for n, g in enumerate(groups) if n % 3 < i] for i in range(4)]
+        return [f.title for f in findings(moments_of(*moments, seconds=5.0), RULE)]
+
+    assert told(at - 1) == []
+    (title,) = told(at)
+    assert f"{at} of 200 connections" in title
+
+
+def test_the_restart_of_a_server_within_the_window_is_over() -> None:
+    burst, usual = cut(200), closed(300)
+    moments = [
+        [at_share(g, share) for g in burst] + [at_share(g, done) for g in usual]
+        for share, done in ((0, 0), (0, 0.25), (1, 0.5), (1, 0.75), (1, 1))
+    ]
+    assert findings(moments_of(*moments, seconds=10.0), RULE) == []
+    lasting = [[at_share(g, i / 4) for g in (*burst, *usual)] for i in range(5)]
+    assert len(findings(moments_of(*lasting, seconds=10.0), RULE)) == 1
+
+
+def test_the_end_of_a_load_test_is_over() -> None:
+    assert findings(node(*cut(90), *closed(10), begin=0.5, end=0.6), RULE) == []
+    assert findings(node(*cut(90), end=0.6), RULE) == []
+
+
+def test_two_readings_do_not_tell_whether_it_lasts() -> None:
+    assert said(node(*cut(30), *closed(70), moments=2), RULE) == [("server-resets", "info", "possible")]
+
+
+def test_one_reading_shows_nothing() -> None:
+    assert not_checked(node(*cut(30), moments=1), RULE).code == "not-collected"
+
+
+def test_what_is_reset_after_a_pause_is_for_keepalive_mismatch() -> None:
+    pause = limit(RULE, "pause")
+    assert findings(node(initiated("reset-received", {pause + 0.1: 60}), *closed(40)), RULE) == []
+    assert findings(node(early(60, pause + 0.1), *closed(60, 5.0)), RULE) == []
+
+
+def test_a_server_that_cuts_what_it_was_just_sent_is_named_whatever_the_pause_before() -> None:
+    found = node(initiated("reset-received", {3.0: 40}), accepted("reset-sent", {0.1: 40}), *closed(60))
+    assert said(found, RULE) == [("server-resets", "warning", "proven")]
+
+
+def test_of_closes_that_came_too_early_and_resets_the_more_frequent_is_told() -> None:
+    assert [f.shape for f in findings(node(early(60), *cut(40), *closed(100)), RULE)] == ["closed-early"]
+    assert [f.shape for f in findings(node(early(30), *cut(40), *closed(100)), RULE)] == ["server-resets"]
+
+
+TELLING = accepted("late-data", 1, state="time-wait", at=Endpoint(OTHER_POD, 443))
+"""A kernel that tells of a reset after a complete close."""
+
+
+def test_a_server_that_closes_an_upload_is_told_from_one_that_resets() -> None:
+    found = finding(node(early(40), *closed(80), TELLING), RULE)
+    assert (found.shape, found.severity, found.confidence) == ("closed-early", "warning", "likely")
+    assert (named(found, "culprit"), named(found, "victim")) == (["batch"], ["web"])
+    assert said(node(early(40), *closed(80), late_unassigned=1), RULE) == [("closed-early", "warning", "likely")]
+
+
+def test_a_farewell_that_comes_too_late_is_not_told_from_an_upload() -> None:
+    late = accepted("late-data", 40, state="time-wait")
+    unsure = [("closed-early", "info", "possible")]
+    assert said(node(early(40), late, *closed(80)), RULE) == unsure
+    assert said(node(early(40), *closed(80)), RULE) == unsure
+    far = (early(40, to=FAR_SERVER), initiated("closed-by-peer", {0.0: 80}, to=FAR_SERVER))
+    assert said(node(*far, TELLING), RULE) == unsure
+    assert parties(finding(node(early(40), *closed(80)), RULE), "culprit") == []
+
+
+def test_a_request_that_met_an_idle_close_on_its_way_is_for_keepalive_mismatch() -> None:
+    assert findings(node(early(40), *closed(80, 5.0)), RULE) == []
+    cut_as_well = (initiated("reset-received", {0.01: 30}), accepted("reset-sent", {0.01: 30}))
+    assert [f.shape for f in findings(node(early(40), *cut_as_well, *closed(80, 5.0)), RULE)] == ["server-resets"]
+
+
+@pytest.mark.parametrize("ending", ["refused", "rejected", "given-up", "timed-out"])
+def test_connects_that_fail_are_for_other_rules(ending: Ending) -> None:
+    assert findings(node(initiated(ending, {0.0: 90}, state="syn-sent"), *closed(10)), RULE) == []
+
+
+def test_a_client_that_breaks_off_is_never_more_than_worth_knowing() -> None:
+    groups = (initiated("reset-sent", {0.0: 90}), accepted("reset-received", {0.0: 90}))
+    found = finding(node(*groups, *closed(10)), RULE)
+    assert (found.shape, found.severity) == ("client-aborts", "info")
+    assert (parties(found, "culprit"), named(found, "peer")) == ([], ["web", "batch"])
+    assert findings(node(*groups, *closed(200)), RULE) == []
+
+
+def test_of_a_client_elsewhere_that_breaks_off_only_the_servers_end_is_seen() -> None:
+    groups = (
+        accepted("reset-received", {0.0: 90}, client=FAR_CLIENT), accepted("closed-here", {0.0: 10}, client=FAR_CLIENT)
+    )  # fmt: skip
+    found = finding(node(*groups), RULE)
+    assert (found.shape, found.severity, found.confidence) == ("client-aborts", "info", "likely")
+    assert any("firewall or balancer in between" in line for line in found.explanation)
+
+
+def test_resets_after_the_end_are_harmless() -> None:
+    after = initiated("reset-sent", {0.0: 90}, state="close-wait")
+    assert findings(node(after, *closed(90)), RULE) == []
+    assert findings(node(initiated("reset-received", {0.0: 90}, state="last-ack"), *closed(90)), RULE) == []
+
+
+def test_what_fitted_in_no_group_makes_it_less_sure() -> None:
+    found = node(*cut(30), *closed(70), lost={"reset-received": 400})
+    assert said(found, RULE) == [("server-resets", "warning", "likely")]
+
+
+@pytest.mark.parametrize(("merged", "answer"), [(20, "Cleared"), (23, "NotChecked")])
+def test_nobody_is_cleared_where_too_much_was_merged_without_its_time(merged: int, answer: str) -> None:
+    groups = (*closed(100), initiated("reset-received", merged, client=None))
+    assert [type(a).__name__ for a in answers(node(*groups, moments=2), RULE)] == [answer]
+    counted = node(*closed(100), lost={"reset-received": merged})
+    assert [type(a).__name__ for a in answers(counted, RULE)] == [answer]
+
+
+def test_a_finding_keeps_its_name_from_run_to_run() -> None:
+    one, other = finding(node(*cut(30), *closed(70)), RULE), finding(node(*cut(50), *closed(70), seconds=12.0), RULE)
+    assert one.id == other.id
+    assert replace(one, id="") != replace(other, id="")
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        (*cut(30), *closed(70)),
+        (initiated("reset-received", {0.01: 30}), *closed(70)),
+        (early(40), *closed(80), TELLING),
+        (initiated("reset-sent", {0.0: 90}), *closed(10)),
+        (*remote(200, 100), *cut(30)),
+    ],
+)
+def test_a_redacted_recording_is_judged_alike(groups: Sequence[ConnectionGroup]) -> None:
+    recording = node(*groups, moments=3)
+    assert findings(recording, RULE)
+    assert_judged_alike(recording, [RULE])
