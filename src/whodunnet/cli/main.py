@@ -15,6 +15,7 @@ from whodunnet.model.text import clean
 
 VERBS = {
     "compare": "Show what changed between two recordings, or two moments of one.",
+    "connections": "Show who connected to whom, how long that took, and how it ended.",
     "conntrack": "Show who opened the connections that this node tracks, or watch them come and go.",
     "completion": "Print the script by which a shell completes commands and options.",
     "diagnose": "Watch this node for a moment and say who is breaking its network.",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-DOCUMENTS = ("diagnosis", "sockets", "conntrack", "conntrack-event", "comparison", "recording")
+DOCUMENTS = ("diagnosis", "sockets", "connections", "conntrack", "conntrack-event", "comparison", "recording")
 
 
 @click.command()
 @click.argument("document", metavar="[DOCUMENT]", type=click.Choice(DOCUMENTS), default="diagnosis")
 def command(document: str) -> None:
-    """Print the JSON Schema of a DOCUMENT: diagnosis (the default), sockets, conntrack, comparison and others.
+    """Print the JSON Schema of a DOCUMENT: diagnosis (the default), sockets, connections, conntrack and others.
 
     That of a recording describes each line of one in JSON lines: first a header, then snapshots. That of a
     conntrack-event describes each line of whodunnet conntrack --watch. Exit status: 0.

@@ -12,8 +12,9 @@ SHORT_ID = 12
 
 
 def process_name(process: Process) -> str:
-    """ "foo-health (pid 4134187)"."""
-    return f"{clean(process.comm) or 'process'} (pid {process.pid})"
+    """ "foo-health (pid 4134187)"; without a pid where several of that name are meant."""
+    name = clean(process.comm) or "process"
+    return f"{name} (pid {process.pid})" if process.pid else name
 
 
 def pod_name(pod: Pod) -> str:

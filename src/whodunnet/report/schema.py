@@ -11,6 +11,7 @@ from whodunnet.model.diagnosis import Diagnosis
 from whodunnet.model.snapshot import Snapshot
 from whodunnet.recording.header import SCHEMA, Header
 from whodunnet.report.comparison import Comparison
+from whodunnet.report.connections import CONNECTIONS_SCHEMA, ConnectionTable
 from whodunnet.report.flow_events import SCHEMA as EVENT_SCHEMA
 from whodunnet.report.flow_events import FlowLine, Lost, NotShown, WatchSummary
 from whodunnet.report.flows import FlowTable
@@ -20,6 +21,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DOCUMENTS: dict[str, tuple[str, tuple[type[msgspec.Struct], ...]]] = {
     "diagnosis": ("whodunnet/diagnosis/v1", (Diagnosis,)),
     "sockets": ("whodunnet/sockets/v1", (OwnerTable,)),
+    "connections": (CONNECTIONS_SCHEMA, (ConnectionTable,)),
     "conntrack": ("whodunnet/conntrack/v1", (FlowTable,)),
     "conntrack-event": (EVENT_SCHEMA, (FlowLine, NotShown, Lost, WatchSummary)),
     "comparison": ("whodunnet/comparison/v1", (Comparison,)),
