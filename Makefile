@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BUILD_PACKAGES := clang libbpf-dev libelf-dev zlib1g-dev gcc python3-dev python3-venv
 TEST_PACKAGES := $(BUILD_PACKAGES) iproute2 util-linux libcap2-bin procps containerd runc containernetworking-plugins \
 	nftables iptables conntrack busybox-static nginx-light haproxy openssl clang-format systemd docker.io podman lxc \
-	apache2-utils dnsmasq-base systemd-container uidmap slirp4netns bash zsh fish groff mandoc debootstrap \
+	apache2-bin gunicorn dnsmasq-base systemd-container uidmap slirp4netns bash zsh fish groff mandoc debootstrap \
 	$(if $(shell command -v node),,nodejs)
 # The interpreter that is bundled: Debian's own, where there is one.
 BUNDLE_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) $(PYTHON))
@@ -24,7 +24,7 @@ test: $(VENV)/tested ## set up what is missing and pass every test
 	$(BIN)/pytest tests/unit tests/docs
 	$(if $(filter 0,$(shell id -u)),$(ENTER_BED) ,)$(BIN)/pytest tests/netns tests/containers
 
-lab: $(VENV)/tested ## every fault and look-alike, also those that `make test` leaves to a sibling (root, 30 minutes)
+lab: $(VENV)/tested ## every fault and look-alike, also those that `make test` leaves to a sibling (root, 50 minutes)
 	WHODUNNET_LAB=all $(ENTER_BED) $(BIN)/pytest tests/netns/test_faults.py
 
 test-kernels: $(VENV)/tested bundle ## the same programs on other kernels, in virtual machines

@@ -17,6 +17,7 @@ Kind = Literal["fault", "look-alike"]
 Role = Literal["culprit", "holder", "victim", "peer", "reader"]
 SOCKET_RULES = ("socket-leak", "tcp-memory")
 TABLE_RULES = ("conntrack-table", "service-hang", "dns-race", *SOCKET_RULES)
+CONNECTION_RULES = ("keepalive-mismatch", "connect-refused", "connect-timeout", "connect-slow", "resets", *SOCKET_RULES)
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,10 @@ class Expected:
     culprits: all of them, and nobody else; with `ordered`, the earlier in an earlier or the same finding.
     tolerated: may be called culprit, need not.
     innocent: those whom a wrong diagnosis would most likely blame. Whoever is no culprit is innocent; these get a name.
+    bystanders: who has no part in it: in no finding of severity warning or above, but as a victim.
     others: who has to be named beside the culprits.
     endpoint: address and port which the culprit's finding has to show.
+    seconds: from the least to the most; some time in the evidence of `rule` has to be within.
     """
 
     rule: str | None
@@ -54,8 +57,10 @@ class Expected:
     ordered: bool = False
     tolerated: tuple[Who, ...] = ()
     innocent: tuple[Who, ...] = ()
+    bystanders: tuple[Who, ...] = ()
     others: tuple[Named, ...] = ()
     endpoint: tuple[str, int] | None = None
+    seconds: tuple[float, float] | None = None
 
 
 class Case(ABC):

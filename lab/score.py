@@ -17,7 +17,7 @@ MAY_NAME_NOBODY = frozenset({"tcp-memory", "service-hang"})
 @dataclass(frozen=True)
 class Score:
     """missing: not said although true. blamed: called culprit and is not. extra: findings which nothing here causes.
-    wrong: said, but wrongly (severity, shape, order, endpoint, state, share)."""
+    wrong: said, but wrongly (severity, shape, order, endpoint, time, state, share)."""
 
     missing: tuple[str, ...] = ()
     blamed: tuple[str, ...] = ()
@@ -63,6 +63,16 @@ def blamed(expected: Expected, diagnosis: Json) -> Iterator[str]:
             if not any(is_meant(who, party) for who in (*expected.culprits, *expected.tolerated)):
                 known = next((str(who) for who in expected.innocent if is_meant(who, party)), "")
                 yield f"{known or describe(party)} by {finding['id']}"
+        if finding["severity"] != "info":
+            yield from involved(expected, finding)
+
+
+def involved(expected: Expected, finding: Json) -> Iterator[str]:
+    """Bystanders in any role but those of a culprit, who is blamed already, and of a victim."""
+    for party in finding["parties"]:
+        if party["role"] not in ("culprit", "victim"):
+            drawn_in = (who for who in expected.bystanders if is_meant(who, party))
+            yield from (f"{who} as {party['role']} by {finding['id']}" for who in drawn_in)
 
 
 def extra(expected: Expected, diagnosis: Json) -> Iterator[str]:
@@ -96,6 +106,8 @@ def wrong(expected: Expected, diagnosis: Json) -> Iterator[str]:
     severities = [finding["severity"] for finding in asked_for]
     if expected.severities and severities and not set(severities) & set(expected.severities):
         yield f"severity of {expected.rule} is {severities}, not {' or '.join(expected.severities)}"
+    if asked_for and expected.seconds:
+        yield from other_times(expected.seconds, asked_for)
     if expected.ordered and places != sorted(places):
         yield "the bigger culprit comes later"
     for finding in diagnosis["findings"]:
@@ -112,6 +124,13 @@ def shape_and_endpoint(who: Who | None, expected: Expected, findings: list[Json]
     shown = {endpoint for finding in shaped for endpoint in endpoints(finding)}
     if expected.endpoint and shaped and expected.endpoint not in shown:
         yield f"endpoint of {who or expected.rule} is {sorted(shown, key=str)}, not {expected.endpoint}"
+
+
+def other_times(right: tuple[float, float], findings: list[Json]) -> Iterator[str]:
+    """Nothing, if one time in the evidence is right; it may stand beside others."""
+    times = [e["value"] for finding in findings for e in finding["evidence"] if e["unit"] in ("s", "seconds")]
+    if not any(isinstance(time, int | float) and right[0] <= time <= right[1] for time in times):
+        yield f"times of {findings[0]['rule']} are {times}, none from {right[0]:.3f} to {right[1]:.3f} s"
 
 
 def naming(who: Who, expected: Expected, diagnosis: Json) -> list[Json]:

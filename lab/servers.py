@@ -1,4 +1,4 @@
-"""The servers and proxies that cases use: nginx, haproxy, uvicorn, and a TLS certificate."""
+"""The servers and proxies that cases use, from nginx to Node, and a TLS certificate."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ events {{ worker_connections 15000; }}
 http {{
     access_log off;
     sendfile on;
-    keepalive_timeout 1h;
+    keepalive_timeout {keep_alive};
     keepalive_requests 1000000;
     send_timeout 1h;
     client_body_temp_path {directory}/body;
@@ -34,6 +34,32 @@ http {{
     scgi_temp_path {directory}/scgi;
     server {{ listen {port} backlog=4096; listen [::]:{port} backlog=4096; root {directory}; }}
 }}
+"""
+
+APACHE = """
+ServerRoot {directory}
+ServerName lab
+PidFile {directory}/apache2.pid
+DefaultRuntimeDir {directory}
+LoadModule mpm_event_module {modules}/mod_mpm_event.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+Listen {address}:{port}
+User www-data
+Group www-data
+ErrorLog /dev/stderr
+DocumentRoot {directory}
+"""
+
+APACHE_MODULES = Path("/usr/lib/apache2/modules")
+
+WSGI = """
+def answer(environment, start):
+    start("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+NODE_HTTP = """
+require('http').createServer((request, response) => response.end('ok')).listen(process.argv[2]);
 """
 
 HAPROXY = """
@@ -53,16 +79,48 @@ backend back
 """
 
 
-def nginx(stage: Stage, pod: Pod, port: int = 80) -> Player:
-    """One worker, /large (20 MB) and /small (200 bytes); waits an hour for a slow client, and for the next request."""
-    directory = stage.directory / f"nginx-{pod.namespace}-{port}"
+def nginx(stage: Stage, pod: Pod, port: int = 80, keep_alive: str = "1h") -> Player:
+    """One worker, /large (20 MB) and /small (200 bytes); waits an hour for a slow client, and for the next request so
+    long as is said."""
+    directory = documents(stage, f"nginx-{pod.namespace}-{port}")
+    (directory / "nginx.conf").write_text(NGINX.format(directory=directory, port=port, keep_alive=keep_alive))
+    command = ["nginx", "-e", "stderr", "-p", str(directory), "-c", str(directory / "nginx.conf")]
+    return up(stage, pod, stage.run(pod, "nginx", *command), port)
+
+
+def documents(stage: Stage, name: str) -> Path:
+    """A directory for a server, with what it gives away."""
+    directory = stage.directory / name
     directory.mkdir()
     for name, size in (("large", LARGE), ("small", SMALL)):
         with (directory / name).open("wb") as file:
             file.truncate(size)
-    (directory / "nginx.conf").write_text(NGINX.format(directory=directory, port=port))
-    command = ["nginx", "-e", "stderr", "-p", str(directory), "-c", str(directory / "nginx.conf")]
-    return up(stage, pod, stage.run(pod, "nginx", *command), port)
+    return directory
+
+
+def apache(stage: Stage, pod: Pod, port: int = 80) -> Player:
+    """As it is shipped: it closes a connection that was idle for 5 s, and goes on reading from it for 2 s more."""
+    directory = documents(stage, f"apache-{pod.namespace}-{port}")
+    place = {"directory": directory, "modules": APACHE_MODULES, "address": pod.address, "port": port}
+    (directory / "apache2.conf").write_text(APACHE.format(**place))
+    command = ["apache2", "-D", "FOREGROUND", "-f", str(directory / "apache2.conf")]
+    return up(stage, pod, stage.run(pod, "apache2", *command), port)
+
+
+def gunicorn(stage: Stage, pod: Pod, port: int) -> Player:
+    """With threads, for without them it keeps no connection; these it closes after 2 s if not told otherwise."""
+    (stage.directory / "application.py").write_text(WSGI)
+    bound = ("--bind", f"{pod.address}:{port}", "--threads", "8")
+    command = ["gunicorn", *bound, "--chdir", str(stage.directory), "application:answer"]
+    return up(stage, pod, stage.run(pod, "gunicorn", *command), port)
+
+
+def node_http(stage: Stage, pod: Pod, port: int) -> Player:
+    """As it is shipped: it promises to wait for 5 s, and does, or, in later releases, a second longer. Its one socket
+    is of IPv6, and takes IPv4 too."""
+    script = stage.directory / "server.js"
+    script.write_text(NODE_HTTP)
+    return up(stage, pod, stage.run(pod, "node", "node", str(script), str(port)), port)
 
 
 def haproxy(stage: Stage, pod: Pod, port: int, upstream: str, mode: Literal["tcp", "http"] = "tcp") -> Player:

@@ -12,6 +12,7 @@ CLIENTS = 1200
 
 class BusyProxy(Case):
     kind = "look-alike"
+    quick = False
     window_seconds = 10
 
     def start(self) -> None:

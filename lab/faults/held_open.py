@@ -25,6 +25,7 @@ def check_health(address: str) -> None:
 
 class HeldOpen(Case):
     kind = "fault"
+    quick = False
     window_seconds = 60
 
     def start(self) -> None:

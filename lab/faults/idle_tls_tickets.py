@@ -43,6 +43,7 @@ def connect(address: str) -> None:
 
 class IdleTlsTickets(Case):
     kind = "look-alike"
+    quick = False
     age_seconds = 40
 
     def start(self) -> None:

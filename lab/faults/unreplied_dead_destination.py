@@ -18,6 +18,7 @@ PORT = 9091
 
 class UnrepliedDeadDestination(TableCase):
     kind = "fault"
+    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client")

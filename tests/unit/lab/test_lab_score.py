@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +27,15 @@ FULL = Expected(
     rule="conntrack-table", severities=("critical",), shapes=("churn",), culprits=(REMOTE,), innocent=(SERVER,)
 )
 HEALTHY = Expected(rule=None, innocent=(SERVER, CLIENT))
+MISMATCH = Expected(
+    rule="keepalive-mismatch",
+    severities=("warning",),
+    tolerated=(CLIENT,),
+    innocent=(SERVER, OTHER),
+    bystanders=(OTHER,),
+    others=(Named(CLIENT, ("culprit", "victim")), Named(SERVER, ("holder", "peer"))),
+    endpoint=("10.77.0.2", 80),
+)
 
 Json = dict[str, Any]
 
@@ -280,3 +290,81 @@ def test_a_rule_that_has_to_clear_may_not_even_have_an_info_finding() -> None:
     race = leak(HOLDER, rule="dns-race", id="dns-race:1", severity="info")
     assert score(expected, diagnosis(race)).missing == ("dns-race is not cleared",)
     assert score(expected, diagnosis(cleared=("socket-leak", "tcp-memory", "dns-race"))).right
+
+
+def mismatched(*parties: Json, **changed: object) -> Json:
+    return leak(*parties, **{"id": "keepalive-mismatch:1", "rule": "keepalive-mismatch", "shape": None, **changed})
+
+
+ASKER = party("victim", 100, "foo-health")
+CLOSER = party("peer", 201, "nginx")
+NEIGHBOUR = party("peer", 110, "bar-health")
+
+
+@pytest.mark.parametrize("asker", [ASKER, party("culprit", 100, "foo-health")], ids=["victim", "culprit"])
+def test_a_mismatch_names_both_sides_and_may_blame_the_one_that_asks(asker: Json) -> None:
+    assert score(MISMATCH, diagnosis(mismatched(asker, CLOSER))) == Score()
+
+
+def test_a_mismatch_of_which_one_side_is_missing_is_half_an_answer() -> None:
+    assert score(MISMATCH, diagnosis(mismatched(ASKER))).missing == ("holder or peer nginx[200/201]",)
+    assert score(MISMATCH, diagnosis(mismatched(CLOSER))).missing == ("culprit or victim foo-health[100]",)
+
+
+def test_the_server_that_closes_what_is_idle_is_not_to_blame() -> None:
+    said = diagnosis(mismatched(ASKER, CLOSER, party("culprit", 201, "nginx")))
+    assert score(MISMATCH, said).blamed == ("nginx[200/201] by keepalive-mismatch:1",)
+
+
+def test_a_mismatch_at_another_endpoint_is_the_wrong_hop() -> None:
+    said = mismatched(ASKER, CLOSER)
+    elsewhere = {**said, "parties": [ASKER, CLOSER, {"role": "peer", "endpoint": {"address": "10.77.0.9", "port": 80}}]}
+    assert score(MISMATCH, diagnosis(elsewhere)).wrong
+
+
+@pytest.mark.parametrize("rule", ["keepalive-mismatch", "resets"])
+def test_a_bystander_is_drawn_into_no_finding(rule: str) -> None:
+    expected = replace(MISMATCH, also=("resets",))
+    other = mismatched(NEIGHBOUR, rule=rule, id=f"{rule}:2")
+    result = score(expected, diagnosis(mismatched(ASKER, CLOSER), other))
+    assert result.blamed == (f"bar-health[110] as peer by {rule}:2",)
+
+
+@pytest.mark.parametrize(
+    ("neighbour", "changed"),
+    [(party("victim", 110, "bar-health"), {}), (NEIGHBOUR, {"severity": "info"})],
+    ids=["as a victim", "in a finding of severity info"],
+)
+def test_a_bystander_may_be_mentioned(neighbour: Json, changed: Json) -> None:
+    other = mismatched(neighbour, id="keepalive-mismatch:2", **changed)
+    assert score(MISMATCH, diagnosis(mismatched(ASKER, CLOSER), other)).right
+
+
+def test_a_bystander_that_is_blamed_is_said_to_be_once() -> None:
+    said = diagnosis(mismatched(ASKER, CLOSER, party("culprit", 110, "bar-health")))
+    assert score(MISMATCH, said).blamed == ("bar-health[110] by keepalive-mismatch:1",)
+
+
+@pytest.mark.parametrize(
+    ("times", "right"),
+    [
+        ([(5.0, "seconds")], True),
+        ([(4.8, "s"), (6.3, "s")], True),
+        ([(6.3, "seconds")], False),
+        ([(5.0, "connections")], False),
+        ([(None, "seconds")], False),
+        ([], False),
+    ],
+)
+def test_a_time_that_was_measured_has_to_be_said(times: list[tuple[float | None, str]], right: bool) -> None:
+    evidence = [{"value": value, "unit": unit} for value, unit in times]
+    expected = replace(MISMATCH, seconds=(4.8, 5.2))
+    result = score(expected, diagnosis(mismatched(ASKER, CLOSER, evidence=evidence)))
+    assert result.right == right
+    assert right or result.wrong[0].endswith("none from 4.800 to 5.200 s")
+
+
+def test_the_time_of_another_rule_does_not_count() -> None:
+    other = mismatched(rule="resets", id="resets:1", severity="info", evidence=[{"value": 5.0, "unit": "seconds"}])
+    found = mismatched(ASKER, CLOSER, evidence=[])
+    assert score(replace(MISMATCH, seconds=(4.8, 5.2)), diagnosis(found, other)).wrong
