@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import flows
+from bench import connections, flows
 from bench.commands import (
     DIAGNOSE,
     PLOT,
@@ -65,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.large:
         measure_large(report, small)
     measure_conntrack(report, large=options.large)
+    measure_connections(report)
     print(report.table())
     RESULTS.write_text(json.dumps(report.numbers, indent=1) + "\n")
     return any(row.met is False for row in report.rows)
@@ -224,6 +225,18 @@ def show_flows(report: Report, found: flows.Numbers) -> None:
     report.within("... to conntrack -L", found.ratio, 0.6, "times")
     report.seconds("longest wait of a received packet", found.softirq_seconds, 0.001)
     report.mebibytes("peak memory of reading and attributing", found.peak_bytes, 150)
+
+
+def measure_connections(report: Report) -> None:
+    """What each new connection costs while we watch."""
+    found = connections.measure()
+    report.heading(f"{found.rate:,.0f} new connections a second on one CPU, which has both ends of each")
+    report.numbers["connections"] = found._asdict()
+    report.seconds("to load and attach the programs, median", found.load_seconds)
+    report.within("rate lost while they are attached", found.lost_share * 100, 2, "%")
+    report.within("... in BPF for each connection", found.bpf_seconds * 1e9, 1000, "ns")
+    report.keep("... runs of a program for each", found.runs, f"{found.runs:.1f}")
+    report.within("user space, collecting once a second", found.user_share * 100, 1, "% of a CPU")
 
 
 if __name__ == "__main__":
