@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whodunnet.model.diagnosis import Diagnosis
+from whodunnet.model.finding import NotChecked
 from whodunnet.report.npd import render_npd
 
 from . import examples
@@ -22,6 +23,12 @@ from . import examples
 )
 def test_each_outcome_has_its_line(diagnosis: Diagnosis, line: str) -> None:
     assert render_npd(diagnosis) == line
+
+
+def test_what_could_have_said_the_worst_comes_first() -> None:
+    unread = NotChecked(rule="resets", code="not-collected", reason="a")
+    diagnosis = examples.diagnosis(not_checked=(unread, msgspec.structs.replace(unread, rule="socket-leak")))
+    assert render_npd(diagnosis) == "no network fault found, but not checked: socket-leak, resets"
 
 
 @given(summary=st.text(st.characters(), max_size=200))
