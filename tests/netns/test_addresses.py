@@ -63,6 +63,13 @@ source = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 source.bind((sys.argv[1], 0))
 source.sendto(b"x", (sys.argv[2], int(sys.argv[3])))
 """
+READ = """
+import sys
+from whodunnet.collectors.addresses import AddressesCollector
+from whodunnet.kernel.roots import Roots
+reading = AddressesCollector(Roots()).collect()
+print(*(a.address for a in reading.by_netns.get(int(sys.argv[1]), ())))
+"""
 
 
 def run(command: str, text: str | None = None) -> str:
@@ -168,6 +175,17 @@ def test_a_namespace_that_only_a_process_keeps_is_read(kept: ExitStack) -> None:
     assert holder.stdout.readline() == b"ready\n"
     number = Path(f"/proc/{holder.pid}/ns/net").stat().st_ino
     assert [a.address for a in collect().by_netns[number]] == ["192.0.2.7"]
+
+
+def test_a_namespace_whose_mount_is_hidden_is_read_as_the_first_process_sees_it(kept: ExitStack) -> None:
+    """pid 1 of a pid namespace still sees what a tmpfs hides from us, as in a container with a /run of its own."""
+    place = Place(kept, "addr add 192.0.2.77/32 dev lo")
+    hide = f"mount -t tmpfs none /run/netns; exec {sys.executable} -c '{READ}' {place.number}"
+    first = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c"]
+    found = subprocess.run(
+        [*first, 'unshare --mount sh -c "$0"; true', hide], check=True, capture_output=True, text=True
+    )
+    assert found.stdout.split() == ["192.0.2.77"], found.stderr
 
 
 def test_more_addresses_than_are_kept_are_counted_and_the_others_kept(

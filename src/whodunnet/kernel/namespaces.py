@@ -206,7 +206,7 @@ def _processes(proc: Path) -> list[int]:
 
 
 def _mounts(proc: Path) -> dict[int, Path]:
-    """nsfs mounts as we see them, and those that only the first process sees (ours may be a container's view)."""
+    """nsfs mounts as we see them, and those only the first process sees: ours may be hidden, or a container's view."""
     path = proc / "self/mountinfo"
     mounts = parse_mountinfo(read_bytes(path, _MOUNTINFO_LIMIT_BYTES), str(path))
     first = proc / "1/mountinfo"
@@ -214,10 +214,19 @@ def _mounts(proc: Path) -> dict[int, Path]:
         if (proc / "1/ns/mnt").readlink() == (proc / "self/ns/mnt").readlink():
             return mounts
         for inum, point in parse_mountinfo(read_bytes(first, _MOUNTINFO_LIMIT_BYTES), str(first)).items():
-            mounts.setdefault(inum, proc / "1/root" / point.relative_to("/"))
+            if inum not in mounts or not _is_in_sight(mounts[inum], inum):
+                mounts[inum] = proc / "1/root" / point.relative_to("/")
     except (OSError, UnreadableError):
         return mounts  # its view is an extra: without CAP_SYS_PTRACE, or without pid 1, there is none
     return mounts
+
+
+def _is_in_sight(mount: Path, inum: int) -> bool:
+    """Whether the path leads to the namespace, not to what was mounted over it later."""
+    try:
+        return mount.stat().st_ino == inum
+    except OSError:
+        return False
 
 
 def _unidentified(proc: Path, denied: list[int], known: Iterable[int]) -> int:
