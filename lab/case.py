@@ -44,7 +44,7 @@ class Expected:
     bystanders: who has no part in it: in no finding of severity warning or above, but as a victim.
     others: who has to be named beside the culprits.
     endpoint: address and port which the culprit's finding has to show.
-    seconds: from the least to the most; some time in the evidence of `rule` has to be within.
+    seconds: from the least to the most; the time in the evidence of `rule` after which a server closes is within.
     """
 
     rule: str | None

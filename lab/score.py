@@ -12,6 +12,8 @@ from lab.who import Who
 Json = Mapping[str, Any]
 MAY_NAME_NOBODY = frozenset({"tcp-memory", "service-hang"})
 """Rules whose finding is worth having although it says nothing of who did it: another rule does."""
+TIME_OUT = "Idle time after which "
+"""How a statement about the time begins after which a server closes what is idle."""
 
 
 @dataclass(frozen=True)
@@ -127,10 +129,15 @@ def shape_and_endpoint(who: Who | None, expected: Expected, findings: list[Json]
 
 
 def other_times(right: tuple[float, float], findings: list[Json]) -> Iterator[str]:
-    """Nothing, if one time in the evidence is right; it may stand beside others."""
-    times = [e["value"] for finding in findings for e in finding["evidence"] if e["unit"] in ("s", "seconds")]
+    """Nothing, if one of the time-outs that were measured is right; other times may stand beside it."""
+    times = [
+        e["value"]
+        for finding in findings
+        for e in finding["evidence"]
+        if e["unit"] in ("s", "seconds") and e["statement"].startswith(TIME_OUT)
+    ]
     if not any(isinstance(time, int | float) and right[0] <= time <= right[1] for time in times):
-        yield f"times of {findings[0]['rule']} are {times}, none from {right[0]:.3f} to {right[1]:.3f} s"
+        yield f"time-outs of {findings[0]['rule']} are {times}, none from {right[0]:.3f} to {right[1]:.3f} s"
 
 
 def naming(who: Who, expected: Expected, diagnosis: Json) -> list[Json]:

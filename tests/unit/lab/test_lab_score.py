@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lab.case import Expected, Named
-from lab.score import Score, score
+from lab.score import TIME_OUT, Score, score
 from lab.who import Who
 
 CLIENT = Who("foo-health", frozenset({100}))
@@ -345,19 +345,23 @@ def test_a_bystander_that_is_blamed_is_said_to_be_once() -> None:
     assert score(MISMATCH, said).blamed == ("bar-health[110] by keepalive-mismatch:1",)
 
 
+def told(value: float | None, unit: str = "seconds", statement: str = TIME_OUT + "10.0.0.1:80 closes") -> Json:
+    return {"value": value, "unit": unit, "statement": statement}
+
+
 @pytest.mark.parametrize(
-    ("times", "right"),
+    ("evidence", "right"),
     [
-        ([(5.0, "seconds")], True),
-        ([(4.8, "s"), (6.3, "s")], True),
-        ([(6.3, "seconds")], False),
-        ([(5.0, "connections")], False),
-        ([(None, "seconds")], False),
+        ([told(5.0)], True),
+        ([told(4.8, "s"), told(6.3, "s")], True),
+        ([told(6.3)], False),
+        ([told(5.0, "connections")], False),
+        ([told(None)], False),
+        ([told(6.3), told(5.0, statement="Longest idle time before such a write")], False),
         ([], False),
     ],
 )
-def test_a_time_that_was_measured_has_to_be_said(times: list[tuple[float | None, str]], right: bool) -> None:
-    evidence = [{"value": value, "unit": unit} for value, unit in times]
+def test_the_time_out_that_was_measured_has_to_be_said(evidence: list[Json], right: bool) -> None:
     expected = replace(MISMATCH, seconds=(4.8, 5.2))
     result = score(expected, diagnosis(mismatched(ASKER, CLOSER, evidence=evidence)))
     assert result.right == right
@@ -365,6 +369,6 @@ def test_a_time_that_was_measured_has_to_be_said(times: list[tuple[float | None,
 
 
 def test_the_time_of_another_rule_does_not_count() -> None:
-    other = mismatched(rule="resets", id="resets:1", severity="info", evidence=[{"value": 5.0, "unit": "seconds"}])
+    other = mismatched(rule="resets", id="resets:1", severity="info", evidence=[told(5.0)])
     found = mismatched(ASKER, CLOSER, evidence=[])
     assert score(replace(MISMATCH, seconds=(4.8, 5.2)), diagnosis(found, other)).wrong
