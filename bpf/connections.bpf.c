@@ -500,6 +500,14 @@ static __always_inline __u32 idle_at_end(struct tcp_sock *tp, const struct conne
 	return milliseconds_between(tp->rcv_tstamp, now);
 }
 
+static __always_inline bool is_unanswered(const struct tcp_sock *tp, __u8 role)
+{
+	__u64 asked = role == END_INITIATED ? tp->bytes_sent : tp->bytes_received;
+	__u64 answered = role == END_INITIATED ? tp->bytes_received : tp->bytes_sent;
+
+	return asked && !answered;
+}
+
 /* How a connection ended that was not closed by both ends in turn; false if it was. Sets its time in ms. */
 static __always_inline bool broke(const struct sock *sk, struct tcp_sock *tp, struct end_key *key,
 				  struct connection *known, __u8 state, __u64 *time)
@@ -512,6 +520,8 @@ static __always_inline bool broke(const struct sock *sk, struct tcp_sock *tp, st
 	key->ending = state == TCP_SYN_SENT ? why_connect_failed(sk, tp, known) : why_broken(sk, state);
 	if (key->ending == ENDINGS)
 		return false;
+	if (state == TCP_ESTABLISHED && (key->ending == ENDING_RESET_SENT || key->ending == ENDING_RESET_RECEIVED))
+		key->unanswered = is_unanswered(tp, known->role);
 	key->state = state;
 	*time = set_idle(key, idle_at_end(tp, known, key->ending, state));
 	return true;

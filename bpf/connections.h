@@ -52,7 +52,8 @@ struct end_key {
 	 * That is a farewell (TLS), or an answer that took as long.
 	 */
 	unsigned char last_word;
-	unsigned char padding[2];
+	unsigned char unanswered; /* of resets while open: the client had sent data, and the accepting end none */
+	unsigned char padding;
 };
 
 struct end {

@@ -186,6 +186,8 @@ struct tcp_sock {
 	__u32 mss_cache;
 	__u32 copied_seq;
 	__u32 segs_out;
+	__u64 bytes_received;
+	__u64 bytes_sent;
 	__u32 total_retrans;
 	__u32 write_seq;
 	__u32 lsndtime;

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from netns.namespace import Namespace, wait_until
-from netns.scene import Pair
+from netns.scene import Pair, tcp_info
 from whodunnet.collectors.connections import ConnectionsCollector
 from whodunnet.model.connections import ConnectionGroup, Connections
 
@@ -33,6 +33,10 @@ http {{
 }}
 """
 TLS = "ssl; ssl_certificate {directory}/cert; ssl_certificate_key {directory}/key"
+
+CLOSE, CLOSE_WAIT = 7, 8
+TOLERANCE = 0.2
+"""Seconds that a measured time may be off."""
 
 
 class Found(NamedTuple):
@@ -63,6 +67,16 @@ def look(collector: ConnectionsCollector, namespace: Namespace) -> Found:
     sample = collector.collect()
     assert (sample.other, sample.untracked, sample.missed) == ({}, 0, 0)
     return Found([g for g in sample.groups if g.netns == namespace.number], sample)
+
+
+def in_state(one: socket.socket, number: int) -> bool:
+    return tcp_info(one)[0] == number
+
+
+def median(group: ConnectionGroup) -> float:
+    middle = group.quantile(0.5)
+    assert middle is not None
+    return middle
 
 
 @contextmanager

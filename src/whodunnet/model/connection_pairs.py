@@ -15,6 +15,7 @@ from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.flow_owners import is_loopback
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Endpoint
+from whodunnet.model.workload import Workload
 
 ByEnds = dict[tuple[Endpoint, str], list[ConnectionGroup]]
 """Groups of one role by server endpoint and address of the client."""
@@ -57,6 +58,12 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     def spans(self, *endings: Ending, state: str | None = None) -> tuple[Span, ...]:
         """Their times by class."""
         return sum_spans(s for g in self.seen if g.ending in endings and state in (None, g.state) for s in g.spans)
+
+
+def one_server_of(pairs: Iterable[Pair]) -> Workload | None:
+    """Who accepts; None where these pairs do not agree."""
+    ends = {pair.server_end.key: pair.server_end.workload for pair in pairs}
+    return next(iter(ends.values())) if len(ends) == 1 else None
 
 
 class Pairs(msgspec.Struct, frozen=True, kw_only=True):

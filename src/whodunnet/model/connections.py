@@ -71,6 +71,7 @@ class ConnectionGroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         merged without client, and of "late-data".
     last_word: this end (or the peer, of "closed-by-peer") sent something within 0.1 s before it closed, after at least
         0.5 s without data the other way, from which time is counted: a farewell (TLS), or an answer as slow as that.
+    unanswered: of resets while open: the client had sent data, and the server none.
     """
 
     netns: Count
@@ -83,6 +84,7 @@ class ConnectionGroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     comm: str = ""
     process_started_seconds: Seconds = 0.0
     last_word: bool = False
+    unanswered: bool = False
     connections: Count
     spans: Annotated[tuple[Span, ...], Meta(max_length=SPANS_MAX)] = ()
 
@@ -94,15 +96,6 @@ class ConnectionGroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
             if wanted <= 0:
                 return span.mean
         return None
-
-    def is_other_end_of(self, other: ConnectionGroup) -> bool:
-        """Whether both may be ends of the same connections on this node; NAT between them is not seen."""
-        return (
-            self.role != other.role
-            and (self.server, self.client) == (other.server, other.client)
-            and self.client is not None
-            and (self.netns == other.netns or not (self.client == "::1" or self.client.startswith("127.")))
-        )
 
 
 class Connections(msgspec.Struct, frozen=True, tag="connections", kw_only=True, omit_defaults=True):
@@ -149,7 +142,7 @@ def groups_in_order(groups: Iterable[ConnectionGroup]) -> tuple[ConnectionGroup,
 def _group_key(g: ConnectionGroup) -> tuple[object, ...]:
     return (
         g.netns, g.server.address or "", g.server.port or 0, g.client or "", g.role, g.owner_pid or 0, g.comm,
-        g.process_started_seconds, g.ending, g.state, g.last_word,
+        g.process_started_seconds, g.ending, g.state, g.last_word, g.unanswered,
     )  # fmt: skip
 
 

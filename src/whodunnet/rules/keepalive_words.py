@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from whodunnet.model.connection_pairs import one_server_of
 from whodunnet.model.workload import Workload
 from whodunnet.rules.identity import endpoint_text, short_name
 from whodunnet.rules.idle_timeouts import Limit
@@ -24,5 +25,4 @@ def seconds_text(seconds: float) -> str:
 
 def server_of(client: Client) -> Workload | None:
     """Who accepts; None where its pairs do not agree."""
-    ends = {p.server_end.key: p.server_end.workload for p in client.pairs}
-    return next(iter(ends.values())) if len(ends) == 1 else None
+    return one_server_of(client.pairs)

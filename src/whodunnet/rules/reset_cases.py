@@ -57,6 +57,17 @@ class ResetCase(msgspec.Struct, frozen=True, kw_only=True):
         return self.n / max(self.ended, 1)
 
     @property
+    def unanswered(self) -> int:
+        """Resets of those who had asked and got no byte of an answer, by the end that is seen; also after a pause."""
+        return sum(
+            span.connections
+            for pair in self.clients
+            for g in pair.seen
+            if g.unanswered and g.ending == ("reset-received" if pair.here else "reset-sent")
+            for span in g.spans
+        )
+
+    @property
     def clients(self) -> list[Pair]:
         """Who is cut, most first, with whom they are judged together."""
         return [pair for pair, _, _ in self.cuts]

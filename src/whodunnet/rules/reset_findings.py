@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from whodunnet.model.connection_names import End
-from whodunnet.model.connection_pairs import Pairs
+from whodunnet.model.connection_pairs import Pairs, one_server_of
 from whodunnet.model.connections import Connections
 from whodunnet.model.finding import Confidence, Evidence, Finding, Party, PartyRole, Remedy
 from whodunnet.model.snapshot import Recording
@@ -45,7 +45,7 @@ def compose(case: ResetCase, recording: Recording, pairs: Pairs, entry: Entry, l
     """left_out: findings that are not listed."""
     senders = senders_of(case, recording)
     confidence, extra = _certain(case, pairs, recording)
-    if confidence == "proven" and any(end.several for end, _ in senders):
+    if confidence == "proven" and any(end.several or end.workload is None for end, _ in senders):
         confidence = "likely"
     words, shape = _words(case, senders), entry.shapes[case.shape]
     title = shape.title.format(**words)
@@ -75,6 +75,8 @@ def _certain(case: ResetCase, pairs: Pairs, recording: Recording) -> tuple[Confi
     dead = gone_of(case, recording) if case.shape == "server-resets" else 0
     extra += [DEAD.format(n=dead)] if dead > 1 else []
     always = case.shape not in ("closed-early", "reset-between") and case.share >= ALL
+    # Whoever closes by a reset as a habit has answered before.
+    always = always and (case.shape == "client-aborts" or case.unanswered < MOST * case.n)
     extra += [EVERY_ONE] if always else []
     inferred = case.shape == "client-aborts" and not all(pair.here for pair in case.clients)
     extra += [INFERRED] if inferred else []
@@ -108,13 +110,12 @@ def _since_6_11(release: str) -> bool:
 
 def _words(case: ResetCase, senders: Sequence[Sender]) -> dict[str, str]:
     clients = _clients(case)
-    first = case.clients[0]
-    behind = senders[0][0] if senders else first.server_end
+    behind = senders[0][0] if senders else case.clients[0].server_end
+    known = behind.workload if senders else one_server_of(case.clients)
     percent = min(max(round(100 * case.share), 1), 99 if case.n < case.ended else 100)
-    known = behind.workload is not None and case.shape != "client-aborts"
     return {
         "who": name_of(clients[0][0]) if len(clients) == 1 else f"{len(clients):,} clients",
-        "server": name_of(behind) if known else endpoint_text(case.endpoint),
+        "server": endpoint_text(case.endpoint) if known is None or case.shape == "client-aborts" else name_of(behind),
         "peer": endpoint_text(case.endpoint),
         "cut": f"{case.n:,} of {case.ended:,} connections ({percent} %)",
     }
@@ -139,7 +140,7 @@ def _parties(case: ResetCase, senders: Sequence[Sender], confidence: Confidence,
     if case.shape == "server-resets":
         found += [
             endpoint_party(
-                "peer" if confidence == "possible" else "culprit",
+                "peer" if confidence == "possible" or end.workload is None else "culprit",
                 case.endpoint,
                 end.workload,
                 f"reset {n:,} connections",
@@ -148,15 +149,14 @@ def _parties(case: ResetCase, senders: Sequence[Sender], confidence: Confidence,
             if n >= entry.limit("min_part") * case.n
         ]
     elif case.shape == "closed-early" and confidence != "possible":
-        behind = case.clients[0].server_end.workload
+        behind = one_server_of(case.clients)
         role: PartyRole = "peer" if behind is None else "culprit"
         found.append(endpoint_party(role, case.endpoint, behind, "closed while data was still sent to it"))
     for client, n, ended in (cut for cut in _clients(case)[:most] if cut[1]):
         effect = f"reset {n:,} of its {ended:,} connections" if aborts else f"{n:,} of {ended:,} connections were reset"
         found.append(end_party("peer" if aborts else "victim", client, effect))
     if not any(p.endpoint == case.endpoint for p in found):
-        pair = case.clients[0]
-        known = None if pair.answered_by else pair.server_end.workload
+        known = None if case.clients[0].answered_by else one_server_of(case.clients)
         found.append(endpoint_party("peer", case.endpoint, known, "is the other end of these connections"))
     return found
 
@@ -180,6 +180,8 @@ def _evidence(case: ResetCase, pairs: Pairs, words: dict[str, str], entry: Entry
     if case.shape in ("server-resets", "reset-between"):
         sent = sum(g.connections for g in case.sent)
         found.append(reading(at, "Connections that the accepting process itself reset", sent, "connections"))
+    if case.unanswered and case.shape in ("server-resets", "peer-resets", "reset-between"):
+        found.append(reading(at, "Had asked, and got no byte of an answer", case.unanswered, "connections"))
     if case.shape == "reset-between":
         found.append(reading(at, "Resets that the accepting process itself received", case.crossed, "connections"))
     if case.shape == "closed-early" and case.server_seen:

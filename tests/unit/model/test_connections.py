@@ -60,20 +60,6 @@ def test_a_quantile_stays_within_what_was_measured(made: list[tuple[int, int]]) 
     assert spans[0].mean <= middle <= spans[-1].mean
 
 
-def test_both_ends_are_known_by_what_they_have_in_common() -> None:
-    client, server = group(), group(role="accepted", netns=2, ending="closed-here")
-    assert client.is_other_end_of(server)
-    assert not client.is_other_end_of(group())
-    assert not client.is_other_end_of(group(role="accepted", client="10.0.0.3"))
-    assert not group(client=None).is_other_end_of(group(role="accepted", client=None))
-
-
-def test_loopback_is_another_in_each_namespace() -> None:
-    end = {"server": Endpoint("127.0.0.1", 80), "client": "127.0.0.1"}
-    assert group(**end).is_other_end_of(group(role="accepted", **end))
-    assert not group(**end).is_other_end_of(group(role="accepted", netns=2, **end))
-
-
 def test_a_sample_survives_its_journey() -> None:
     sample = Connections(
         groups=(group(spans=(Span(8100.0, None, 1, 9000.0),)),), watched_seconds=1.0, other={"opened": 2}

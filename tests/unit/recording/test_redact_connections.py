@@ -128,7 +128,7 @@ def test_an_end_and_its_process_have_the_names_they_have_elsewhere() -> None:
     assert isinstance(sockets, Sockets)
     assert isinstance(workloads, Workloads)
     client, server = sorted(connections.groups, key=lambda g: g.role, reverse=True)
-    assert server.is_other_end_of(client)
+    assert (server.server, server.client) == (client.server, client.client)
     assert server.server == sockets.accept_queues[0].local
     process = workloads.by_pid[7].process
     assert process is not None

@@ -21,6 +21,7 @@ from .tracking import ALIVE, OTHER_NETNS, OTHER_POD, OWNERS, POD, POD_NETNS, SER
 
 RULE = "resets"
 SECONDS = 10.0
+SECOND_ADDRESS = "10.244.0.15"
 ENOUGH = max(int(limit(RULE, "min_rate") * SECONDS), int(limit(RULE, "min_resets")))
 
 
@@ -111,6 +112,38 @@ def test_where_every_connection_ends_so_it_may_be_its_way_to_close() -> None:
     assert any("SO_LINGER" in line and "looks the same" in line for line in found.explanation)
     between = finding(node(initiated("reset-received", {0.01: 60}), accepted("reset-received", {0.01: 60})), RULE)
     assert not any("looks the same" in line for line in between.explanation)
+
+
+@pytest.mark.parametrize(("unanswered", "severity"), [(60, "warning"), (30, "warning"), (29, "info")])
+def test_a_server_that_answers_nobody_is_no_habit(unanswered: int, severity: str) -> None:
+    """Such as one that crashes at every request."""
+    received = initiated("reset-received", {0.01: unanswered}, unanswered=True)
+    sent = accepted("reset-sent", {0.01: unanswered}, unanswered=True)
+    rest = cut(60 - unanswered) if unanswered < 60 else ()
+    found = finding(node(received, sent, *rest), RULE)
+    assert (found.shape, found.severity) == ("server-resets", severity)
+    assert bool(named(found, "culprit")) == (severity == "warning")
+    assert any(e.statement == "Had asked, and got no byte of an answer" for e in found.evidence)
+
+
+def test_a_server_elsewhere_that_answers_nobody_is_no_habit_either() -> None:
+    def told(**other: Any) -> bool:
+        found = finding(node(initiated("reset-received", {0.01: 60}, to=FAR_SERVER, **other)), RULE)
+        assert (found.shape, found.confidence) == ("peer-resets", "likely")
+        return any("looks the same" in line for line in found.explanation)
+
+    assert told()
+    assert not told(unanswered=True)
+
+
+def test_where_nobody_is_known_at_the_servers_end_nobody_is_the_culprit() -> None:
+    groups = (*cut(30), *closed(70))
+    nameless = [replace(g, owner_pid=None, comm="") if g.role == "accepted" else g for g in groups]
+    home = replace(OWNERS, by_pid={7: OWNERS.by_pid[7]}, by_netns={})
+    found = finding(node(*nameless, workloads=home), RULE)
+    assert (found.shape, found.confidence) == ("server-resets", "likely")
+    assert parties(found, "culprit") == []
+    assert [p.endpoint for p in parties(found, "peer")] == [SERVER]
 
 
 def test_a_server_that_did_not_reset_is_not_blamed_for_who_did() -> None:
@@ -308,6 +341,22 @@ def test_a_server_that_closes_an_upload_is_told_from_one_that_resets() -> None:
     assert (found.shape, found.severity, found.confidence) == ("closed-early", "warning", "likely")
     assert (named(found, "culprit"), named(found, "victim")) == (["batch"], ["web"])
     assert said(node(early(40), *closed(80), late_unassigned=1), RULE) == [("closed-early", "warning", "likely")]
+
+
+def test_of_several_servers_behind_one_endpoint_none_is_named_for_the_uploads_of_all() -> None:
+    """Workers that share a port, each of which has met one of two clients."""
+    other = {"owner_pid": 9, "comm": "app9"}
+    second = [
+        initiated("closed-by-peer", {0.01: 40}, client=SECOND_ADDRESS, owner_pid=6, comm="app6"),
+        accepted("closed-here", {0.01: 40}, client=SECOND_ADDRESS, **other),
+        early(20, client=SECOND_ADDRESS, owner_pid=6, comm="app6"),
+    ]
+    owners = replace(OWNERS, by_pid={**OWNERS.by_pid, **in_container("else", 9), **in_container("shop", 6)})
+    found = finding(node(early(20), *closed(40), *second, TELLING, workloads=owners), RULE)
+    assert (found.shape, found.confidence) == ("closed-early", "likely")
+    assert sorted(named(found, "victim"), key=str) == ["shop", "web"]
+    assert parties(found, "culprit") == []
+    assert found.title.startswith("10.244.0.6:8000 closes")
 
 
 def test_a_farewell_that_comes_too_late_is_not_told_from_an_upload() -> None:

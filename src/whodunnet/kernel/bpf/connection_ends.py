@@ -38,6 +38,7 @@ class End(NamedTuple):
     comm: str
     process_started_seconds: float
     last_word: bool
+    unanswered: bool = False
 
 
 class EndTotal(NamedTuple):
@@ -122,6 +123,7 @@ def decode_total(ffi: Any, key: Any, value: Any) -> EndTotal:
         comm=clean(ffi.string(value.comm).decode(errors="replace")),
         process_started_seconds=value.process_started_ns / 1e9,
         last_word=bool(key.last_word),
+        unanswered=bool(key.unanswered),
     )
     unit = 1e6 if ending == "opened" else 1e3
     return EndTotal(end, None if key.merged else key.span_class, value.connections, value.time / unit)
