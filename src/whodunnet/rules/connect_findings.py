@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from whodunnet.model.connection_names import End
-from whodunnet.model.connection_pairs import Pairs
+from whodunnet.model.connection_pairs import Pairs, one_server_of
 from whodunnet.model.connections import Ending
 from whodunnet.model.finding import Confidence, Evidence, Finding, Party, PartyRole, Remedy
 from whodunnet.model.sample import Moment
@@ -128,9 +128,9 @@ def _parties(case: Case, told: Told, entry: Entry) -> list[Party]:
 
 
 def _behind(case: Case, endpoint: Endpoint) -> Workload | None:
-    """Who has the address; of many addresses nobody is looked up, of a Service's nobody is the one."""
-    pair = next(t.pair for t in case.tries if t.pair.server == endpoint)
-    return None if case.endpoint is None or pair.answered_by else pair.server_end.workload
+    """Who has the address; of many addresses nobody is looked up, of a Service's or of several nobody is the one."""
+    pairs = [t.pair for t in case.tries if t.pair.server == endpoint]
+    return None if case.endpoint is None or pairs[0].answered_by else one_server_of(pairs)
 
 
 def _by_client(case: Case, failed: Failed) -> list[tuple[End, str]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 
 import msgspec
 
 from whodunnet.model.connection_names import End
+from whodunnet.model.connection_places import takes
 from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.finding import PartyRole
 from whodunnet.model.flow_owners import is_loopback
@@ -108,7 +108,7 @@ def _server(place: Place, recording: Recording) -> Workload | None:
 def _with(place: Place, sample: Sockets) -> Place:
     """One more reading."""
     there = [q for q in sample.accept_queues if q.netns == place.end.netns]
-    own = [q for q in there if q.local.port == place.endpoint.port and _takes(q.local.address, place.endpoint.address)]
+    own = [q for q in there if q.local.port == place.endpoint.port and takes(q.local.address, place.endpoint.address)]
     taking = _nearest(own, place.endpoint.address or "")
     # As the kernel has it (sk_acceptq_is_full): one more than the limit fits in.
     full = [q for q in taking if q.waiting > q.limit]
@@ -148,17 +148,6 @@ def _is_translatable(end: End, address: str, recording: Recording) -> bool:
         return True
     groups = (g for table in tables for g in table.groups if g.answered_by is not None)
     return any(g.destination is not None and g.destination.address == address for g in groups)
-
-
-def _takes(listening: str | None, asked: str | None) -> bool:
-    """Whether who listens at one address is asked by the other; "::" may take IPv4 too."""
-    if listening is None or listening == asked:
-        return True
-    try:
-        at, to = ipaddress.ip_address(listening), ipaddress.ip_address(asked or "")
-    except ValueError:
-        return True
-    return at.is_unspecified and (at.version == to.version or at.version == 6)
 
 
 def _overflows(recording: Recording, netns: int) -> int | None:

@@ -18,7 +18,7 @@ from whodunnet.rules.connect_others import client_of_pair
 from whodunnet.rules.connect_place import Place, place_of
 from whodunnet.rules.connect_remedies import port_remedies, refused_remedies
 from whodunnet.rules.connect_tries import UNTIL_REPEATED_AGAIN, Tries, kinds, since, tries_of
-from whodunnet.rules.connection_sight import watched
+from whodunnet.rules.connection_sight import unless_lost, watched
 from whodunnet.rules.identity import short_name
 
 RULE = "connect-refused"
@@ -45,7 +45,8 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     cases = find_cases(pairs, [t for t in tries if id(t) not in second], refusals, _anew, entry)
     unsent = find_cases(pairs, tries, _unsent, _unsent, entry)
     if not cases and not unsent:
-        return [_cleared(pairs, tries, sum(map(refusals, (t for t in tries if id(t) in second))), entry)]
+        found = _cleared(pairs, tries, sum(map(refusals, (t for t in tries if id(t) in second))), entry)
+        return [unless_lost(found, pairs, entry, ENDINGS)]
     (shown, left_out), (also, more) = listed(cases, entry), listed(unsent, entry)
     return [
         *(compose(case, _told(case, pairs, recording, entry), pairs, entry, left_out) for case in shown),

@@ -16,7 +16,7 @@ from whodunnet.rules.connect_findings import Told, compose, listed, queue_eviden
 from whodunnet.rules.connect_place import place_of
 from whodunnet.rules.connect_remedies import AT_ONCE, queue_remedies, slow_remedies
 from whodunnet.rules.connect_tries import UNTIL_REPEATED, Tries, kinds, tries_of
-from whodunnet.rules.connection_sight import watched
+from whodunnet.rules.connection_sight import unless_lost, watched
 from whodunnet.rules.openers import endpoint_party
 
 RULE = "connect-slow"
@@ -34,7 +34,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     tries = tries_of(pairs)
     cases = find_cases(pairs, tries, lambda t: lost(t, entry), _anew, entry)
     if not cases:
-        return [_cleared(pairs, tries, entry)]
+        return [unless_lost(_cleared(pairs, tries, entry), pairs, entry, ENDINGS)]
     shown, left_out = listed(cases, entry)
     return [compose(case, _told(case, pairs, recording, entry), pairs, entry, left_out) for case in shown]
 

@@ -15,7 +15,7 @@ from whodunnet.rules.connect_findings import Told, compose, listed, listening_ev
 from whodunnet.rules.connect_place import Place, place_of
 from whodunnet.rules.connect_remedies import timeout_remedies
 from whodunnet.rules.connect_tries import UNTIL_REPEATED, Tries, kinds, since, tries_of
-from whodunnet.rules.connection_sight import watched
+from whodunnet.rules.connection_sight import unless_lost, watched
 from whodunnet.rules.openers import endpoint_party
 
 RULE = "connect-timeout"
@@ -32,7 +32,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     tries = tries_of(pairs)
     cases = find_cases(pairs, tries, unanswered, _anew, entry)
     if not cases:
-        return [_cleared(pairs, tries, entry)]
+        return [unless_lost(_cleared(pairs, tries, entry), pairs, entry, ENDINGS)]
     shown, left_out = listed(cases, entry)
     return [compose(case, _told(case, tries, pairs, recording, entry), pairs, entry, left_out) for case in shown]
 

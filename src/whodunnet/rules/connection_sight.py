@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from whodunnet.model.connection_pairs import Pairs, pairs_of
 from whodunnet.model.connections import Connections, Ending
-from whodunnet.model.finding import NotChecked
+from whodunnet.model.finding import Cleared, NotChecked
 from whodunnet.model.snapshot import Recording
+from whodunnet.rules.catalogue import Entry
 
 
 def watched(recording: Recording, rule: str, counters: Sequence[str]) -> Pairs | NotChecked:
@@ -63,3 +66,21 @@ def ungrouped(pairs: Pairs, *endings: Ending) -> int:
     merged = [g for g in total.groups if g.client is None and not g.spans]
     lost = [*((g.ending, g.connections) for g in merged), *total.other.items()]
     return sum(n for ending, n in lost if not endings or ending in endings)
+
+
+def unless_lost(cleared: Cleared, pairs: Pairs, entry: Entry, endings: Sequence[Ending]) -> Cleared | NotChecked:
+    """The same with how many of the connects that ended so were only counted; nobody is cleared if they are too many.
+
+    Fewer than `min_failed` would not have made a finding.
+    """
+    lost, total = ungrouped(pairs, *endings), pairs.window.total
+    every = sum(g.connections for g in total.groups if g.ending in endings)
+    every += sum(total.other.get(ending, 0) for ending in endings)
+    if lost >= entry.limit("min_failed") and lost > entry.limit("lost_share") * every:
+        kinds = f"{', '.join(endings[:-1])} or {endings[-1]}" if len(endings) > 1 else endings[0]
+        reason = f"{lost:,} of {every:,} connects that were counted as {kinds} found no room with their client and time"
+        return NotChecked(rule=cleared.rule, code="unreadable", reason=reason)
+    if not lost:
+        return cleared
+    counted = f"{cleared.sensitivity}; {lost:,} of {every:,} that failed were only counted"
+    return replace(cleared, sensitivity=counted)

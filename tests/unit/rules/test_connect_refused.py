@@ -35,7 +35,7 @@ from .connects import (
     translated,
     unreachable,
 )
-from .endings import FAR_SERVER, SERVER, initiated, listening, moments_of
+from .endings import FAR_SERVER, SERVER, accepted, initiated, listening, moments_of
 from .nodes import NODE, finding, findings, in_container, moment, parties
 from .tracking import ALIVE, HOST, NODE_ADDRESS, OTHER_NETNS, OTHER_POD, OWNERS, POD_NETNS, SERVICE, flow, table
 
@@ -60,6 +60,18 @@ def test_a_port_on_which_nothing_listens_is_named_with_who_asks_and_the_share() 
 def test_who_has_the_address_is_named_as_peer_and_never_as_culprit() -> None:
     found = finding(node(refused(40), listeners=[ELSEWHERE]), RULE)
     assert named(found, "peer") == ["batch"]
+
+
+@pytest.mark.parametrize(("pid", "peer"), [(8, ["batch"]), (9, [])])
+def test_of_several_who_answer_at_the_endpoint_nobody_is_named_as_peer(pid: int, peer: list[str]) -> None:
+    """One has answered one client, and another the other."""
+    address = "10.244.0.15"
+    other = {"client": address, "owner_pid": 6, "comm": "app6"}
+    there = [accepted("closed-here", 30), accepted("closed-here", 30, client=address, owner_pid=pid, comm=f"app{pid}")]
+    owners = replace(OWNERS, by_pid={**OWNERS.by_pid, **in_container("else", 9), **in_container("shop", 6)})
+    found = node(refused(40), opened(30), refused(40, **other), opened(30, **other), *there, workloads=owners)
+    assert sorted(named(finding(found, RULE), "victim"), key=str) == ["shop", "web"]
+    assert [pod for pod in named(finding(found, RULE), "peer") if pod] == peer
 
 
 @pytest.mark.parametrize(("n", "told"), [(ENOUGH - 1, 0), (ENOUGH, 1)])

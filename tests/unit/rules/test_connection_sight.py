@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
+
 from whodunnet.collectors import connections
 from whodunnet.collectors.connections import Sums
 from whodunnet.kernel.bpf.connection_ends import End, EndTotal
 from whodunnet.model.connection_pairs import Pair, pairs_of
 from whodunnet.model.connections import Ending
+from whodunnet.model.finding import Cleared, NotChecked
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Endpoint
 from whodunnet.rules.connection_sight import ungrouped
 
 from .endings import CLIENT_PID, SERVER, STARTED, initiated, moments_of, watched
+from .nodes import answers
 from .tracking import POD, POD_NETNS
 
 
@@ -32,6 +36,28 @@ def test_what_was_merged_without_client_and_times_is_of_nobody_like_what_fitted_
     assert ungrouped_of(recording, "closed-by-peer") == 60
     assert ungrouped_of(recording, "refused", "opened") == 34
     assert ungrouped_of(recording) == 94
+
+
+@pytest.mark.parametrize(
+    ("rule", "ending"),
+    [("connect-refused", "rejected"), ("connect-timeout", "given-up"), ("connect-slow", "syn-retransmitted")],
+)
+@pytest.mark.parametrize(
+    ("merged", "counted", "kept", "answer"),
+    [(0, 0, 90, Cleared), (0, 9, 0, Cleared), (0, 10, 0, NotChecked), (5, 5, 90, Cleared), (6, 5, 90, NotChecked)],
+)
+def test_no_rule_about_connects_clears_anybody_where_much_was_only_counted(
+    rule: str, ending: Ending, merged: int, counted: int, kept: int, answer: type[Cleared | NotChecked]
+) -> None:
+    """They all ended at the beginning, so that nothing lasts; those that were answered do not matter."""
+    groups = [initiated(ending, {1.0: kept}), initiated(ending, merged, client=None), initiated("opened", {0.001: 900})]
+    lost: dict[Ending, int] = {"opened": 900, ending: counted}
+    (found,) = answers(watched(*groups, end=0.3, lost=lost), rule)
+    assert type(found) is answer
+    if isinstance(found, Cleared):
+        assert ("were only counted" in found.sensitivity) == bool(merged + counted)
+    if isinstance(found, NotChecked):
+        assert f"{merged + counted:,} of {kept + merged + counted:,}" in found.reason
 
 
 def end(ending: Ending, state: str, pid: int, server: Endpoint = SERVER) -> End:
