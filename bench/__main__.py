@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import connections, flows
+from bench import connections, flows, stalls
 from bench.commands import (
     DIAGNOSE,
     PLOT,
@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         measure_large(report, small)
     measure_conntrack(report, large=options.large)
     measure_connections(report)
+    measure_stalls(report)
     print(report.table())
     RESULTS.write_text(json.dumps(report.numbers, indent=1) + "\n")
     return any(row.met is False for row in report.rows)
@@ -237,6 +238,30 @@ def measure_connections(report: Report) -> None:
     report.within("... in BPF for each connection", found.bpf_seconds * 1e9, 1000, "ns")
     report.keep("... runs of a program for each", found.runs, f"{found.runs:.1f}")
     report.within("user space, collecting once a second", found.user_share * 100, 1, "% of a CPU")
+
+
+def measure_stalls(report: Report) -> None:
+    """What waiting packets cost to watch."""
+    found = stalls.measure()
+    report.heading("Watching for stalls: a TCP connection over a veth pair, both ends on one CPU")
+    report.numbers["stalls"] = found._asdict()
+    for what, cost, limit in (
+        ("request/response rate lost", found.exchange, 2.0),
+        ("throughput lost", found.send, 1.0),
+        ("of a CPU that is busy otherwise", found.busy, 0.3),
+    ):
+        report.within(what, cost.lost * 100, limit, "%")
+        report.keep("... to programs that return at once", cost.least_lost, f"{cost.least_lost * 100:.2g} %")
+    if found.idle.busy is not None:
+        report.within("of an idle CPU", found.idle.busy * 100, 0.1, "%")
+    else:
+        report.keep("of an idle CPU", None, "never idle here")
+    on, off = found.idle.interrupts
+    report.keep("... interrupts of its clock in a second", found.idle.interrupts, f"{on:,.0f}, not {off:,.0f}")
+    for name, nanoseconds in stalls.own_nanoseconds(found).items():
+        report.keep(f"... in BPF for each {name}", nanoseconds, f"{nanoseconds:,.0f} ns")
+    report.keep("... of that, the count itself", found.counting_nanoseconds, f"{found.counting_nanoseconds:,.0f} ns")
+    report.seconds("to load and attach the programs", found.load_seconds)
 
 
 if __name__ == "__main__":

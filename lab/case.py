@@ -17,6 +17,7 @@ Kind = Literal["fault", "look-alike"]
 Role = Literal["culprit", "holder", "victim", "peer", "reader"]
 SOCKET_RULES = ("socket-leak", "tcp-memory")
 TABLE_RULES = ("conntrack-table", "service-hang", "dns-race", *SOCKET_RULES)
+STALL_RULES = ("rx-stall", "softnet-drops", "rx-imbalance", "zombie-cgroups", *SOCKET_RULES)
 CONNECTION_RULES = ("keepalive-mismatch", "connect-refused", "connect-timeout", "connect-slow", "resets", *SOCKET_RULES)
 
 

@@ -13,6 +13,7 @@ from lab.look import wait_until
 
 TCP_MEM = Path("/proc/sys/net/ipv4/tcp_mem")
 CONNTRACK_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_max")
+BACKLOG = Path("/proc/sys/net/core/netdev_max_backlog")
 RESTORE = 'read _; echo "$2" >"$1"'
 LOCKS = Path("/run/lock")
 LOCK_SECONDS = 600

@@ -167,8 +167,12 @@ def is_party(who: Who, party: Json) -> bool:
     process = party.get("process") or {}
     if who.address is not None:
         return not process and who.address in (party.get("address"), (party.get("endpoint") or {}).get("address"))
+    pod = party.get("pod") or {}
     return (
-        process.get("pid") in who.pids and process.get("comm") == who.comm and who.state in (None, process.get("state"))
+        process.get("pid") in who.pids
+        and process.get("comm") == who.comm
+        and who.state in (None, process.get("state"))
+        and who.pod in (None, pod.get("uid"))
     )
 
 

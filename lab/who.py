@@ -10,12 +10,14 @@ class Who:
     """comm, and the processes any of which is right (master and workers). state: as Process.state, where it matters.
 
     address: of a program that can be known by nothing else, because it runs on another machine or has ended.
+    pod: uid of the pod that has to be named with it.
     """
 
     comm: str
     pids: frozenset[int] = frozenset()
     state: str | None = None
     address: str | None = None
+    pod: str | None = None
 
     def __str__(self) -> str:
         if self.address is not None:

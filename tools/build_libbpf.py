@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cffi import FFI
 
-RECORDS = ("sockets", "connections")
+RECORDS = ("sockets", "connections", "stalls")
 ROOT = Path(__file__).resolve().parent.parent
 
 FUNCTIONS = """
@@ -27,13 +27,21 @@ int bpf_map__fd(const struct bpf_map *map);
 unsigned int bpf_map__key_size(const struct bpf_map *map);
 unsigned int bpf_map__value_size(const struct bpf_map *map);
 unsigned int bpf_map__max_entries(const struct bpf_map *map);
+int bpf_map__set_max_entries(struct bpf_map *map, unsigned int max_entries);
 void *share_memory(const struct bpf_map *map);
 int unshare_memory(void *memory, const struct bpf_map *map);
 int bpf_map_delete_elem(int fd, const void *key);
 int bpf_map_update_elem(int fd, const void *key, const void *value, unsigned long long flags);
 int bpf_link__destroy(struct bpf_link *link);
 struct bpf_link *attach_program(const struct bpf_program *program, int *error);
+struct bpf_link *attach_clock(const struct bpf_program *program, int cpu, unsigned int hertz, int *error);
+struct reader;
+struct reader *open_reader(const struct bpf_map *map, size_t longest, int *error);
+int reader_fd(const struct reader *reader);
+long long read_records(struct reader *reader, char *to, size_t room);
+void close_reader(struct reader *reader);
 long long count_misses(int fd);
+long long per_cpu_distance(const char *from, const char *to, const char *otherwise);
 int run_program(int fd);
 int run_iterator(const struct bpf_program *program);
 int read_map(int fd, void *keys, void *values, unsigned int key_size, unsigned int value_size, unsigned int max,

@@ -38,4 +38,68 @@ static __always_inline struct inet_hashinfo *net_hashinfo(struct net *net)
 	return BPF_CORE_READ((struct net___pointer *)net, ipv4.tcp_death_row, hashinfo);
 }
 
+/*
+ * The system call that the current task is in, -1: in none, or not known: before "bpf: Introduce bpf_task_pt_regs" (5.15),
+ * by the numbers of 32-bit programs (TS_COMPAT, TIF_32BIT), or on another machine than these.
+ */
+static __always_inline int system_call(struct task_struct *task)
+{
+	struct pt_regs *registers;
+
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return -1;
+	registers = (struct pt_regs *)bpf_task_pt_regs(task);
+#if defined(__TARGET_ARCH_x86)
+	return task->thread_info.status & 2 ? -1 : registers->orig_ax;
+#elif defined(__TARGET_ARCH_arm64)
+	return task->thread_info.flags >> 22 & 1 ? -1 : registers->syscallno;
+#else
+	return -1;
+#endif
+}
+
+/*
+ * Whether a softirq is being served is in preempt_count(). On x86 it is a variable of each CPU, which was in struct
+ * pcpu_hot from "x86/percpu: Move preempt_count next to current_task" (6.2) to "x86/preempt: Move preempt count to percpu
+ * hot section" (6.15); on arm64 it is in thread_info. With PREEMPT_RT each task has a count of its own for softirqs.
+ *
+ * A variable of a CPU is found by its distance to the run queue of that CPU, which BTF tells and tasks point to: as a
+ * symbol (bpf_this_cpu_ptr) it could be had only with CONFIG_KALLSYMS_ALL.
+ */
+struct pcpu_hot {
+	int preempt_count;
+} __attribute__((preserve_access_index));
+
+struct task_struct___rt {
+	int softirq_disable_cnt;
+} __attribute__((preserve_access_index));
+
+#define SOFTIRQ_OFFSET 0x100 /* include/linux/preempt.h; sections without softirqs count above it */
+
+/*
+ * Whether the current task was interrupted by a softirq, or serves them; -1: not to be seen here. distance: from the run
+ * queue to the variable, 0: not known.
+ */
+static __always_inline int serves_softirq(struct task_struct *task, long distance)
+{
+	int count = 0;
+
+	if (bpf_core_field_exists(((struct task_struct___rt *)task)->softirq_disable_cnt)) {
+		count = BPF_CORE_READ((struct task_struct___rt *)task, softirq_disable_cnt);
+	} else {
+#if defined(__TARGET_ARCH_x86)
+		if (!distance || !bpf_core_field_exists(task->se.cfs_rq))
+			return -1;
+		if (bpf_core_field_exists(((struct pcpu_hot *)NULL)->preempt_count))
+			distance += bpf_core_field_offset(struct pcpu_hot, preempt_count);
+		bpf_probe_read_kernel(&count, sizeof(count), (void *)BPF_CORE_READ(task, se.cfs_rq, rq) + distance);
+#elif defined(__TARGET_ARCH_arm64)
+		count = task->thread_info.preempt_count;
+#else
+		return -1;
+#endif
+	}
+	return !!(count & SOFTIRQ_OFFSET);
+}
+
 #endif

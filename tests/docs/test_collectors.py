@@ -13,6 +13,7 @@ from whodunnet.cli.list import NEEDS
 from whodunnet.collectors.connections import TCP_COUNTERS, TCP_EXT_COUNTERS
 from whodunnet.collectors.snapshots import COLLECTORS
 from whodunnet.collectors.tcp_memory import COUNTERS
+from whodunnet.kernel.bpf.stalls import Settings
 
 from .pages import DOCS, ROOT, headings, rows, section, text_of
 
@@ -29,12 +30,26 @@ BOUNDS = (
     ("collectors/addresses", "collectors.addresses", "ADDRESSES_LIMIT"),
     ("collectors/devices", "collectors.devices", "DEVICES_LIMIT"),
     ("collectors/devices", "kernel.ethtool", "STRINGS_MAX"),
+    ("collectors/softnet", "kernel.receive_queues", "DEVICES_LIMIT"),
+    ("collectors/softnet", "kernel.receive_queues", "QUEUES_LIMIT"),
+    ("collectors/softnet", "kernel.receive_queues", "INTERRUPTS_LIMIT"),
+    ("collectors/softnet", "kernel.procfs.ksoftirqd", "PROCESSES_MAX"),
+    ("collectors/memory_cgroups", "kernel.memory_cgroups", "DIRECTORIES_MAX"),
+    ("collectors/memory_cgroups", "kernel.memory_cgroups", "CHILDREN_MAX"),
+    ("collectors/memory_cgroups", "collectors.memory_cgroups", "DYING_SPARED"),
+    ("collectors/memory_cgroups", "collectors.memory_cgroups", "STAT_EVERY_SECONDS"),
+    ("collectors/memory_cgroups", "collectors.memory_cgroups", "COUNT_EVERY_SECONDS"),
     ("collectors/connections", "collectors.connections", "GROUPS_LIMIT"),
     ("collectors/connections", "collectors.connections", "MERGED_LIMIT"),
     ("collectors/connections", "collectors.connections", "SPANS_LIMIT"),
     ("collectors/connections", "collectors.connections", "NAMESPACES_LIMIT"),
     ("collectors/connections", "collectors.owner_names", "NAMED_OWNERS"),
     ("collectors/connections", "model.flow_window", "ENDS_IN_WINDOW"),
+    ("collectors/stalls", "collectors.stalls", "STALLS_LIMIT"),
+    ("collectors/stalls", "collectors.stalls", "STACKS_KEPT"),
+    ("collectors/stalls", "model.stall_window", "STALLS_IN_WINDOW"),
+    ("collectors/stalls", "kernel.napi_threads", "THREADS_MAX"),
+    ("collectors/stalls", "collectors.owner_names", "NAMED_OWNERS"),
     ("collectors/sockets", "kernel.bpf.socket_walk", "STEP_SOCKETS"),
     ("collectors/sockets", "kernel.bpf.socket_walk", "STUCK_SLOTS"),
     ("collectors/sockets", "kernel.bpf.socket_walk", "LISTENER_LIMIT"),
@@ -47,6 +62,8 @@ BOUNDS = (
     ("collectors/workloads", "collectors.owner_names", "NAMED_OWNERS"),
     ("collectors/workloads", "kernel.cgroupfs", "MAX_DIRECTORIES"),
     ("collectors/workloads", "collectors.workloads", "MAX_PROCESSES_PER_NETNS"),
+    ("collectors/cpu_quota", "collectors.cpu_quota", "CGROUPS_LIMIT"),
+    ("collectors/cpu_quota", "collectors.cpu_quota", "LOOK_AGAIN_SECONDS"),
     ("limitations", "kernel.bpf.socket_walk", "CHURN_FLOOR"),
     ("limitations", "kernel.bpf.socket_walk", "STUCK_SLOTS"),
     ("limitations", "kernel.bpf.socket_walk", "LISTENER_LIMIT"),
@@ -114,6 +131,13 @@ def test_the_size_of_a_map_is_that_of_the_program(page: str, row: str) -> None:
     sizes = map_sizes()
     found = {cells[0]: cells[1] for cells in rows(text_of(f"docs/{page}.md"))}
     assert found[row] == f"{sizes[MAPS[page, row]]:,}"
+
+
+def test_stalls_are_looked_for_as_the_page_says() -> None:
+    cells, settings = {row[0]: row[1] for row in rows(page_of("stalls"))}, Settings()
+    assert cells["stalls of one CPU in a second"] == str(settings.records_per_second)
+    assert f"a clock of {settings.hertz} Hz" in page_of("stalls")
+    assert f"begun {settings.threshold_seconds * 1000:.0f} ms later or more" in page_of("stalls")
 
 
 def test_the_maps_of_connections_are_as_large_as_the_page_says() -> None:

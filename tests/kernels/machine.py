@@ -56,11 +56,12 @@ def run(
     limit_seconds: float = LIMIT_SECONDS,
     kernel_arguments: str = "preempt=none",
     modules: Iterable[str] = COMMON_MODULES,
+    devices: Sequence[str] = (),
 ) -> Result:
     """Boot, run one command as root, power off. Raises MachineError.
 
     directory: where to run it; files are as here, and what is written there is lost.
-    modules: loaded at boot, besides those that the boot itself needs.
+    modules: loaded at boot, besides those that the boot itself needs. devices: words for qemu, of further devices.
     """
     with tempfile.TemporaryDirectory(prefix="whodunnet-vm-") as temporary:
         exchange, initramfs = Path(temporary, "exchange"), Path(temporary, "initramfs")
@@ -69,7 +70,8 @@ def run(
         (exchange / "command").write_text(script)
         make_initramfs(kernel.modules((*BOOT_MODULES, *modules)), Path(temporary, "tree"), initramfs)
         began = time.monotonic()
-        boot(kernel, initramfs, exchange, f"console=ttyS0 panic=-1 quiet {kernel_arguments}", limit_seconds)
+        arguments = f"console=ttyS0 panic=-1 quiet {kernel_arguments}"
+        boot(kernel, initramfs, exchange, arguments, limit_seconds, devices)
         return collect(exchange, time.monotonic() - began)
 
 
@@ -95,7 +97,9 @@ def make_initramfs(modules: dict[str, bytes], tree: Path, archive: Path) -> None
         )  # fmt: skip
 
 
-def boot(kernel: Kernel, initramfs: Path, exchange: Path, arguments: str, limit_seconds: float) -> None:
+def boot(
+    kernel: Kernel, initramfs: Path, exchange: Path, arguments: str, limit_seconds: float, devices: Sequence[str]
+) -> None:
     """Until the machine powers off. Raises MachineError if it takes longer or qemu itself fails."""
     # KVM is not asked for: where it is offered it may still not work, and the same machine everywhere is worth more.
     machine = f"-accel tcg,thread=multi -cpu max -smp {CPUS} -m {MEMORY_MIB} -nodefaults -display none -no-reboot"
@@ -111,7 +115,7 @@ def boot(kernel: Kernel, initramfs: Path, exchange: Path, arguments: str, limit_
         "-append",
         arguments,
     ]
-    words += ["-serial", f"file:{exchange / 'console'}", "-no-user-config"]
+    words += ["-serial", f"file:{exchange / 'console'}", "-no-user-config", *devices]
     words += share("root", Path("/"), ",readonly=on,multidevs=remap") + share("exchange", exchange, "")
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=limit_seconds, check=False)

@@ -31,7 +31,7 @@ pytestmark = [
 
 
 CASES = [name for name in names() if find(name).quick or os.environ.get("WHODUNNET_LAB") == "all"]
-SETTINGS = (host.TCP_MEM, host.CONNTRACK_MAX)
+SETTINGS = (host.TCP_MEM, host.CONNTRACK_MAX, host.BACKLOG)
 
 
 @pytest.fixture
@@ -75,6 +75,7 @@ KILLED = [
     pytest.param("tcp-memory-exceeded", host.TCP_MEM, signal.SIGTERM),
     pytest.param("tcp-memory-exceeded", host.TCP_MEM, signal.SIGKILL),
     pytest.param("table-flat-at-sixty-percent", host.CONNTRACK_MAX, signal.SIGKILL),
+    pytest.param("softnet-small-backlog", host.BACKLOG, signal.SIGKILL),
 ]
 
 

@@ -16,6 +16,7 @@ from whodunnet.model.diagnosis import Diagnosis
 from whodunnet.model.finding import Finding, Party
 from whodunnet.model.kernel_log import KernelLog
 from whodunnet.model.sockets import Endpoint, Sockets
+from whodunnet.model.stalls import Stalls
 from whodunnet.model.tcp_memory import TcpMemory
 from whodunnet.model.workload import Container, Pod, Process
 from whodunnet.recording.reader import load
@@ -25,7 +26,13 @@ from whodunnet.report.text import render_text
 from whodunnet.rules.catalogue import catalogue
 
 NODES = Path(__file__).parents[1] / "fixtures/nodes"
-INCIDENTS = ("incident-1-tcp-memory", "incident-3-conntrack", "incident-4-unclosed-bodies", "incident-5-keepalive")
+INCIDENTS = (
+    "incident-1-tcp-memory",
+    "incident-2-stalls",
+    "incident-3-conntrack",
+    "incident-4-unclosed-bodies",
+    "incident-5-keepalive",
+)
 PAGE = 4096
 
 
@@ -95,6 +102,14 @@ def test_incident_1_has_the_published_figures() -> None:
     assert (memory.low_pages, memory.pressure_pages, memory.max_pages) == (43257, 57676, 86514)
     assert (memory.inuse_sockets, memory.orphans, memory.time_wait_sockets) == (24, 0, 58)
     assert (memory.alloc_sockets, memory.used_pages) == (863, 87916)
+
+
+def test_incident_2_has_the_published_figures() -> None:
+    sample = load(NODES / "incident-2-stalls/recording.jsonl").series(Stalls)
+    waits = [round(1000 * stall.wait_seconds, 1) for _, reading in sample for stall in reading.stalls]
+    assert {99.1, 107.2, 117.2, 127.3, 146.2, 150.2, 228.1} == set(waits)
+    ends = {(stall.cpu, stall.end.task.thread) for _, reading in sample for stall in reading.stalls}
+    assert ends == {(11, "ksoftirqd/11")}
 
 
 def test_incident_3_has_the_published_figures() -> None:

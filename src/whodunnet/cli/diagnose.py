@@ -17,14 +17,15 @@ DEFAULT_WINDOW = "3s"
 @click.command()
 @click.option("--for", "seconds", type=Duration(), default=DEFAULT_WINDOW, show_default=True, help="How long to watch.")
 @click.option("--no-bpf", is_flag=True, help="Load no BPF program.")
+@click.option("--active", is_flag=True, help="Also read what may itself delay packets: memory.stat.")
 @judging_options
-def command(seconds: float, no_bpf: bool, judging: Judging) -> None:
+def command(seconds: float, no_bpf: bool, active: bool, judging: Judging) -> None:
     """Watch this node for a moment and say who is breaking its network.
 
     Exit status: 0 healthy, 1 finding (at or above --fail-on), 2 could not judge.
     """
     rules = judging.rules()
-    with Watch(needed_collectors(rules), bpf=not no_bpf) as watch:
+    with Watch(needed_collectors(rules), bpf=not no_bpf, active=active) as watch:
         if judging.form == "text":
             from whodunnet.report.console import make_console
             from whodunnet.report.text import render_standing

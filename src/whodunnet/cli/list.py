@@ -22,18 +22,29 @@ NEEDS = {
     ),
     "addresses": (("CAP_SYS_ADMIN", "CAP_SYS_PTRACE"), "which address is in which network namespace"),
     "devices": ((), "a provider's own limits, where the network driver counts them"),
+    "softnet": ((), "received packets by CPU, what is dropped there, and which CPUs devices send them to"),
+    "memory_cgroups": ((), "memory cgroups in use, and deleted ones that the kernel still keeps"),
     "connections": (
         ("CAP_BPF", "CAP_PERFMON"),
         "how connections begin and end, and who is at which end",
+    ),
+    "stalls": (
+        ("CAP_BPF", "CAP_PERFMON", "CAP_SYSLOG"),
+        "received packets that waited for a CPU, and who held it meanwhile",
     ),
     "sockets": (("CAP_BPF", "CAP_PERFMON"), "every socket of the kernel, in groups"),
     "workloads": (
         ("CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"),
         "process, container, pod and unit behind sockets, namespaces and cgroups",
     ),
+    "cpu_quota": ((), "quotas of CPU time above the owners of sockets, and how often they were used up"),
 }
 """Collector -> capabilities for its full answer, and what it reads."""
-FALLBACKS = {"connections": "counters", "sockets": "sock_diag"}
+FALLBACKS = {
+    "connections": "falls back to counters",
+    "stalls": "cannot run",
+    "sockets": "falls back to sock_diag",
+}
 """Collector that needs BPF -> what it does without."""
 CONTAINERS = {
     "pod": "in a pod",
@@ -92,14 +103,15 @@ def can_run(name: str, needed: tuple[str, ...], support: Support) -> str:
     missing = [c for c in needed if c not in support.capabilities | replaced]
     fallback = FALLBACKS.get(name)
     if fallback and not missing and support.lockdown == "confidentiality":
-        return f"falls back to {fallback}: the kernel is locked down (confidentiality)"
+        return f"{fallback}: the kernel is locked down (confidentiality)"
     if fallback and not missing and not support.btf:
-        return f"falls back to {fallback}: this kernel does not describe its types (CONFIG_DEBUG_INFO_BTF)"
+        return f"{fallback}: this kernel does not describe its types (CONFIG_DEBUG_INFO_BTF)"
     if not missing:
         return "can run here"
     instead = {
         "tcp_memory": "reads the counters of fewer namespaces",
         "connections": "falls back to the kernel's counters, which tell neither who nor whom",
+        "stalls": "without CAP_SYSLOG functions of the kernel have no names, without the others it sees nothing",
         "sockets": "falls back to sock_diag and /proc, which see less",
         "kernel_log": "tries the journal and /var/log instead",
         "conntrack": "counts what it may, and reads entries with CAP_NET_ADMIN only",

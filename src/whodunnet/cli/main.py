@@ -25,6 +25,7 @@ VERBS = {
     "replay": "Judge a recording.",
     "list": "List rules and collectors, what each needs, and whether it can run here.",
     "schema": "Print the JSON Schema of what the other commands print.",
+    "stalls": "Show each time that received packets wait for a CPU, and who holds it meanwhile.",
     "sockets": "Show who owns the sockets of this node and what they hold.",
 }
 EXIT_UNJUDGED = 2

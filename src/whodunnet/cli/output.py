@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import sys
@@ -17,7 +18,10 @@ class Output:
     """Waits until the reader takes more, and only there lets signals in, so that nothing is written half or twice."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
+        """Raises OSError where standard output is closed."""
         stream = stream or sys.stdout
+        if stream is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         self._descriptor, self._encoding = stream.fileno(), stream.encoding
         self._left = b""
         self._poll = select.poll()

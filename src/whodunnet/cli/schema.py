@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-DOCUMENTS = ("diagnosis", "sockets", "connections", "conntrack", "conntrack-event", "comparison", "recording")
+DOCUMENTS = ("diagnosis", "sockets", "connections", "conntrack", "conntrack-event", "stall", "comparison", "recording")
 
 
 @click.command()
@@ -13,7 +13,8 @@ def command(document: str) -> None:
     """Print the JSON Schema of a DOCUMENT: diagnosis (the default), sockets, connections, conntrack and others.
 
     That of a recording describes each line of one in JSON lines: first a header, then snapshots. That of a
-    conntrack-event describes each line of whodunnet conntrack --watch. Exit status: 0.
+    conntrack-event describes each line of whodunnet conntrack --watch, that of a stall each line of whodunnet stalls.
+    Exit status: 0.
     """
     from whodunnet.report.json import encode
     from whodunnet.report.schema import schema_of

@@ -13,6 +13,7 @@ from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import Support, node, read_support
 from whodunnet.model.flow_window import bounded
 from whodunnet.model.snapshot import Recording, Snapshot
+from whodunnet.model.stall_window import bounded_stalls
 
 INTERVAL_SECONDS = 1.0
 SNAPSHOTS_MAX = 61
@@ -23,15 +24,17 @@ BUSY_SHARE = 0.1
 class Watch:
     """One window on this node. Use it in a `with` block; `recording` is valid once there is a snapshot."""
 
-    def __init__(self, wanted: Collection[str], *, bpf: bool = True, roots: Roots | None = None) -> None:
-        """wanted: names of collectors. roots: other ones than those of the machine we are on."""
+    def __init__(
+        self, wanted: Collection[str], *, bpf: bool = True, active: bool = False, roots: Roots | None = None
+    ) -> None:
+        """wanted: names of collectors. active: as of SnapshotTaker. roots: other than those of this machine."""
         self._started = time.perf_counter(), time.process_time()
         self.place: Place = find_place() if roots is None else Place(roots=roots)
         self.roots = self.place.roots
         if self.place.container is not None and self.place.host is not None:
             join_cgroups(self.roots)
         self.support: Support = read_support(self.roots)
-        self._taker = SnapshotTaker(self.roots, self.support, wanted, bpf=bpf)
+        self._taker = SnapshotTaker(self.roots, self.support, wanted, bpf=bpf, active=active)
         self._snapshots: list[Snapshot] = []
 
     def __enter__(self) -> Watch:
@@ -59,7 +62,7 @@ class Watch:
         count = max(1, round(seconds / apart)) if seconds > 0 else 0
         for n in range(1, count + 1):
             sleep(max(0.0, begin + n * seconds / count - boot_seconds()))
-            self._snapshots = bounded([*self._snapshots, self._taker.take()])
+            self._snapshots = bounded_stalls(bounded([*self._snapshots, self._taker.take()]))
 
     @property
     def recording(self) -> Recording:

@@ -1,4 +1,4 @@
-"""Names the owners of sockets and connections: by /proc, else by what was found before, else as BPF met them."""
+"""Names who owns sockets and connections, and who held a CPU: by /proc, else as found before, else as BPF met them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from whodunnet.collectors.workloads import WorkloadsCollector
 from whodunnet.kernel.bpf.socket_walk import Owner
 from whodunnet.model.connections import ConnectionGroup, Connections
 from whodunnet.model.sockets import SocketGroup, Sockets
+from whodunnet.model.stalls import Stall, Task
 from whodunnet.model.workload import Process, Workload, Workloads
 
 Identity = tuple[int, float]
 """A process for as long as it lives: its pid, and when it started in seconds since boot."""
 
 NAMED_OWNERS = 2048
-"""Owners of sockets, and as many of connections, looked up in /proc at each snapshot, largest first.
+"""Owners of sockets, and as many of connections and of stalls, looked up in /proc at each snapshot, largest first.
 
 The others keep the name the kernel gave.
 """
@@ -36,10 +37,12 @@ def name_owners(
     named: dict[Identity, Workload],
     *,
     connections: Connections | None = None,
+    stalls: Iterable[Stall] = (),
     netns: Iterable[int] = (),
     shared_netns: Iterable[int] = (),
 ) -> Workloads:
-    """Who owns the sockets and connections of one snapshot, as far as it has any, and who lives in some namespaces.
+    """Who owns the sockets and connections of one snapshot, as far as it has any, who was met in its stalls, and who
+    lives in some namespaces.
 
     netns, shared_netns: as for WorkloadsCollector.attribute. owners: as the BPF walk met them. named: what earlier
     snapshots found, filled here: whoever is gone since, or cannot be looked up this time, keeps what is known of it, so
@@ -49,12 +52,16 @@ def name_owners(
     ends = connections.groups if connections else ()
     unowned = [g for g in groups if g.owner_pid is None]
     of_sockets = largest_owners(groups)
-    met = {**most_connected(ends, NAMED_OWNERS, apart_from=of_sockets), **owners}
+    tasks = longest_seen(stalls)
+    held = holders_met(tasks, NAMED_OWNERS, apart_from=of_sockets)
+    met = {**held, **most_connected(ends, NAMED_OWNERS, apart_from=of_sockets), **owners}
     found = workloads.attribute(
         [*of_sockets[:NAMED_OWNERS], *(pid for pid in met if pid not in owners)],
         started={pid: owner.started_seconds for pid, owner in met.items()},
         netns={g.netns for g in unowned if g.netns is not None}.union(netns, (g.netns for g in ends)),
-        cgroup_ids={g.cgroup_id for g in unowned if g.cgroup_id is not None},
+        cgroup_ids={g.cgroup_id for g in unowned if g.cgroup_id is not None}.union(
+            task.cgroup_id for task in tasks[:NAMED_OWNERS] if task.cgroup_id is not None and not task.kernel_thread
+        ),
         shared_netns=shared_netns,
     )
     return msgspec.structs.replace(found, by_pid=with_history(found.by_pid, met, named))
@@ -98,6 +105,29 @@ def most_connected(ends: Iterable[ConnectionGroup], at_most: int, apart_from: Co
         newest[pid] = max(started, newest.get(pid, started))
     most = sorted(newest.items(), key=lambda identity: (-connections[identity], identity))
     return {identity[0]: owners[identity] for identity in most[:at_most]}
+
+
+def longest_seen(stalls: Iterable[Stall]) -> list[Task]:
+    """Tasks that were met in stalls, those that had the CPU for longest first."""
+    seconds: Counter[Task] = Counter()
+    for stall in stalls:
+        for holder in (stall.end, *stall.holders):
+            if holder.task.duty is None:
+                seconds[holder.task] += round(holder.seconds * 1e6)
+    return [task for task, _ in seconds.most_common()]
+
+
+def holders_met(tasks: Iterable[Task], at_most: int, apart_from: Collection[int]) -> dict[int, Owner]:
+    """Their processes as BPF met them; of a pid that was given twice the newer one. apart_from: pids named already."""
+    left_out = frozenset(apart_from)
+    found: dict[int, Owner] = {}
+    for task in tasks:
+        if task.pid is None or task.pid in left_out or (task.pid not in found and len(found) >= at_most):
+            continue
+        known = found.get(task.pid)
+        if known is None or known.started_seconds < task.process_started_seconds:
+            found[task.pid] = Owner(task.comm, task.process_started_seconds, NO_NETNS)
+    return found
 
 
 def largest_owners(groups: tuple[SocketGroup, ...]) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 
@@ -12,10 +13,14 @@ from whodunnet.collectors.addresses import AddressesCollector
 from whodunnet.collectors.collector import Collector, run
 from whodunnet.collectors.connections import ConnectionsCollector
 from whodunnet.collectors.conntrack import ConntrackCollector
+from whodunnet.collectors.cpu_quota import CpuQuotaCollector
 from whodunnet.collectors.devices import DevicesCollector
 from whodunnet.collectors.kernel_log import KernelLogCollector
+from whodunnet.collectors.memory_cgroups import MemoryCgroupsCollector
 from whodunnet.collectors.owner_names import Identity, name_owners
 from whodunnet.collectors.sockets import SocketsCollector
+from whodunnet.collectors.softnet import SoftnetCollector
+from whodunnet.collectors.stalls import StallsCollector
 from whodunnet.collectors.tcp_memory import TcpMemoryCollector
 from whodunnet.collectors.workloads import WorkloadsCollector
 from whodunnet.kernel.roots import Roots
@@ -23,34 +28,51 @@ from whodunnet.kernel.support import Support
 from whodunnet.model.addresses import Addresses
 from whodunnet.model.connections import Connections
 from whodunnet.model.conntrack import Conntrack
+from whodunnet.model.cpu_quota import CpuQuotas
 from whodunnet.model.flow_owners import FlowOwners
 from whodunnet.model.kernel_log import KernelLog
 from whodunnet.model.sample import CollectorCost, Moment
 from whodunnet.model.snapshot import AnySample, Snapshot
 from whodunnet.model.sockets import Sockets, in_order
+from whodunnet.model.softnet import Softnet
+from whodunnet.model.stalls import Stalls
 from whodunnet.model.workload import Workload, Workloads
 
-COLLECTORS = ("tcp_memory", "kernel_log", "conntrack", "addresses", "devices", "connections", "sockets", "workloads")
+COLLECTORS = (
+    "tcp_memory", "kernel_log", "conntrack", "addresses", "devices", "softnet", "memory_cgroups", "connections",
+    "stalls", "sockets", "workloads", "cpu_quota",
+)  # fmt: skip
 
 
 class SnapshotTaker:
     """Holds the collectors of one window; use it in a `with` block."""
 
-    def __init__(self, roots: Roots, support: Support, wanted: Collection[str], *, bpf: bool = True) -> None:
-        """wanted: names of collectors; addresses come with conntrack and connections, workloads also with sockets."""
+    def __init__(
+        self, roots: Roots, support: Support, wanted: Collection[str], *, bpf: bool = True, active: bool = False
+    ) -> None:
+        """wanted: names of collectors; addresses come with conntrack and connections, workloads also with
+        sockets and stalls. cpu_quota is of the owners that these name.
+
+        active: also read what may itself delay packets.
+        """
         self._sockets = SocketsCollector(roots, support, bpf=bpf)
         self._connections = ConnectionsCollector(roots, support, bpf=bpf)
+        self._stalls = StallsCollector(roots, support, bpf=bpf)
         every: tuple[Collector, ...] = (
             self._connections,  # first: what begins while the others look, it sees
+            self._stalls,
             TcpMemoryCollector(roots, support),
             KernelLogCollector(roots, support),
             DevicesCollector(roots, support),
+            SoftnetCollector(roots, support),
+            MemoryCgroupsCollector(roots, support, active=active),
             ConntrackCollector(roots, support),
             self._sockets,
         )
         self._collectors = [c for c in every if c.name in wanted]
         self._addresses = AddressesCollector(roots)
         self._workloads = WorkloadsCollector(roots)
+        self._quotas = CpuQuotaCollector(roots) if CpuQuotaCollector.name in wanted else None
         self._named: dict[Identity, Workload] = {}
         self._costs: dict[str, CollectorCost] = {}
 
@@ -71,11 +93,12 @@ class SnapshotTaker:
 
         It takes a moment, once, which is no measure of what snapshots take.
         """
-        if self._connections in self._collectors:
-            wall, cpu = time.perf_counter(), time.process_time()
-            self._connections.start()
-            cost = CollectorCost(wall_seconds=time.perf_counter() - wall, cpu_seconds=time.process_time() - cpu)
-            self._add_cost(self._connections.name, cost)
+        for collector in (self._connections, self._stalls):
+            if collector in self._collectors:
+                wall, cpu = time.perf_counter(), time.process_time()
+                collector.start()
+                cost = CollectorCost(wall_seconds=time.perf_counter() - wall, cpu_seconds=time.process_time() - cpu)
+                self._add_cost(collector.name, cost)
 
     def take(self, names: Collection[str] = COLLECTORS) -> Snapshot:
         """One snapshot, of those collectors that are both wanted and named."""
@@ -92,18 +115,22 @@ class SnapshotTaker:
         if any(isinstance(sample, Conntrack | Connections) and sample.groups for sample in samples.values()):
             samples["addresses"], cost = run(self._addresses.collect)
             self._add_cost("addresses", cost)
-        if not {"sockets", "addresses", "connections"}.isdisjoint(samples):
+        if not {"sockets", "addresses", "connections", "stalls"}.isdisjoint(samples):
             self._attribute(samples)
+        if self._quotas is not None and isinstance(samples.get("workloads"), Workloads):
+            samples[self._quotas.name], cost = run(partial(self._quotas.collect, self._workloads.cgroups))
+            self._add_cost(self._quotas.name, cost)
         self._note_losses(samples)
         return Snapshot(at=at, samples=samples)
 
     def _attribute(self, samples: dict[str, AnySample]) -> None:
         """Add who is behind the other samples."""
-        sockets, connections, conntrack, addresses = (
-            samples.get(name) for name in ("sockets", "connections", "conntrack", "addresses")
+        sockets, connections, conntrack, addresses, stalls = (
+            samples.get(name) for name in ("sockets", "connections", "conntrack", "addresses", "stalls")
         )
         ended = connections if isinstance(connections, Connections) and connections.method == "bpf" else None
-        if not isinstance(sockets, Sockets) and not isinstance(addresses, Addresses) and ended is None:
+        seen = stalls.stalls if isinstance(stalls, Stalls) else ()
+        if not isinstance(sockets, Sockets) and not isinstance(addresses, Addresses) and ended is None and not seen:
             return
         places = addresses.by_netns if isinstance(addresses, Addresses) else {}
         shared = {conntrack.netns} if isinstance(conntrack, Conntrack) and conntrack.netns is not None else set()
@@ -115,6 +142,7 @@ class SnapshotTaker:
                 self._sockets.owners,
                 self._named,
                 connections=ended,
+                stalls=seen,
                 netns=places,
                 shared_netns=shared,
             )
@@ -134,11 +162,13 @@ class SnapshotTaker:
             elif isinstance(sample, Connections):
                 lost, share = sample.missed + sample.untracked, share_with_owner(sample, samples) if workloads else None
                 self._note(name, lost=lost, attributed_share=share, truncated=bool(sample.other))
+            elif isinstance(sample, Stalls):
+                self._note(name, lost=sample.lost + sample.suppressed, truncated=sample.left_out > 0)
             elif isinstance(sample, Conntrack):
                 lost = sample.malformed + sample.interrupted
                 share = share_with_opener(sample, samples) if workloads else None
                 self._note(name, lost=lost, attributed_share=share, truncated=sample.other_entries > 0)
-            elif isinstance(sample, Addresses):
+            elif isinstance(sample, Addresses | Softnet | CpuQuotas):
                 self._note(name, truncated=sample.left_out > 0)
 
     def _note(self, name: str, **changed: int | float | bool | None) -> None:

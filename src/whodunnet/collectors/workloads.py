@@ -58,6 +58,11 @@ class WorkloadsCollector:
         self._roots = roots
         self._known: dict[int, _Attributed] = {}
 
+    @property
+    def cgroups(self) -> dict[int, tuple[CgroupLine, ...]]:
+        """In which cgroups each process is that was found by the last call of `attribute`."""
+        return {pid: known.cgroups for pid, known in self._known.items()}
+
     def attribute(
         self,
         pids: Iterable[int],

@@ -8,8 +8,12 @@ from typing import Final, TypeVar
 from msgspec import UNSET, UnsetType, structs
 
 from whodunnet.model.finding import SEVERITIES, Evidence, Finding, Party
+from whodunnet.rules.catalogue import catalogue
 from whodunnet.rules.identity import TCP_MEMORY, TRACKED
+from whodunnet.rules.softnet_drops import MEANWHILE
+from whodunnet.rules.stall_evidence import LONG_BY, TOGETHER
 from whodunnet.rules.table_evidence import DROPS_SOURCE
+from whodunnet.rules.zombie_cgroups import CHANGED, IN_USE
 
 T = TypeVar("T")
 CAUSE_SHARE: Final = 0.5
@@ -18,6 +22,9 @@ ABOUT: Final = {"tcp-memory": TCP_MEMORY, "conntrack-table": TRACKED}
 """What a rule's finding is about: a share of something else explains nothing of it."""
 TABLE: Final = "conntrack-table"
 HANG: Final = "service-hang"
+STALL: Final = "rx-stall"
+ZOMBIES: Final = "zombie-cgroups"
+"""Alone worth knowing; as the cause of a fault as grave as that."""
 CONNECTS: Final = frozenset({"connect-timeout", "connect-slow"})
 AT_RANDOM: Final = frozenset({"lost-at-times", "lost-syns", "many-addresses"})
 """Shapes of failing connects that a table without room makes: it drops whatever comes, at any address."""
@@ -38,7 +45,7 @@ def link(findings: Sequence[Finding]) -> list[Finding]:
                 evidence = _evidence(cause, consequence)
                 if evidence is not None:
                     causes.setdefault(consequence.id, {})[cause.id] = evidence
-    return [
+    linked = [
         structs.replace(
             f,
             caused_by=tuple(causes.get(f.id, ())),
@@ -49,14 +56,19 @@ def link(findings: Sequence[Finding]) -> list[Finding]:
         )
         for f in findings
     ]
+    return [_raised(f, [c for c in linked if f.id in c.caused_by]) for f in linked]
 
 
 def _evidence(cause: Finding, consequence: Finding) -> Evidence | None:
     """Why a finding stands under its cause, None if nothing shows it."""
     if cause.rule == TABLE:
         return _drops(cause, consequence)
+    if consequence.rule == STALL:
+        return _walked(cause, consequence)
     if cause.confidence == "possible":
         return None
+    if cause.rule == STALL:
+        return _while_stalled(cause, consequence)
     if consequence.rule == TABLE:
         return _same_connections(cause, consequence)
     if HANG in (cause.rule, consequence.rule):
@@ -98,6 +110,63 @@ def _drops(cause: Finding, consequence: Finding) -> Evidence | None:
     return structs.replace(counted, statement=f"Packets dropped meanwhile by its cause, {cause.id}")
 
 
+def _walked(cause: Finding, consequence: Finding) -> Evidence | None:
+    """Samples of a stall in a walk over every memory cgroup, or in sums of what changes where that is deleted ones."""
+    for way, statement in LONG_BY.items():
+        seen = next((e for e in consequence.evidence if e.statement == statement), None)
+        if seen is None or not isinstance(seen.value, int) or seen.value < CAUSE_SHARE * (seen.limit or 0):
+            continue
+        if way == "walk" or any(e.statement == CHANGED and e.comparison == ">=" for e in cause.evidence):
+            return structs.replace(seen, statement=f"In functions that go through all of its cause, {cause.id}")
+        return _too_long(cause, consequence)
+    return None
+
+
+def _too_long(cause: Finding, consequence: Finding) -> Evidence | None:
+    """Sums that take longer than cgroups in use explain: deleted ones change too while others use what is theirs."""
+    limit = next((e.value for e in cause.evidence if e.statement == IN_USE), None)
+    together = next((e for e in consequence.evidence if e.statement == TOGETHER), None)
+    times = next((e.value for e in consequence.evidence if e.unit == "stalls"), None)
+    if together is None or not isinstance(together.value, int | float) or not isinstance(limit, float):
+        return None
+    if not isinstance(times, int) or not times:
+        return None
+    each = round(together.value / times, 6)
+    if each <= limit:
+        return None
+    text = f"Each on average, longer than sums of the cgroups in use take; the rest is its cause, {cause.id}"
+    return structs.replace(together, statement=text, value=each, limit=limit, comparison=">")
+
+
+def _while_stalled(cause: Finding, consequence: Finding) -> Evidence | None:
+    """Packets that a CPU dropped in readings within which it was held: most of all that it dropped."""
+    meanwhile = next((e for e in consequence.evidence if e.statement == MEANWHILE), None)
+    if meanwhile is None or not isinstance(meanwhile.value, int) or meanwhile.limit is None:
+        return None
+    if meanwhile.value < CAUSE_SHARE * meanwhile.limit or not _cpus(cause) & _cpus(consequence):
+        return None
+    return structs.replace(meanwhile, statement=f"Dropped while its cause, {cause.id}, was seen at the same CPU")
+
+
+def _cpus(f: Finding) -> set[int]:
+    """The CPUs whose packets suffer."""
+    return {cpu for p in _of(f, "victim") for cpu in _known(p.cpus) or ()}
+
+
+def _raised(f: Finding, consequences: Sequence[Finding]) -> Finding:
+    """As grave as what it was found to cause, and told as a cause. Who reads them has not made them."""
+    if f.rule != ZOMBIES or not consequences:
+        return f
+    texts = catalogue()[ZOMBIES].explanation
+    return structs.replace(
+        f,
+        severity=min((c.severity for c in consequences), key=SEVERITIES.index),
+        title=f"{f.title}, and whoever reads memory.stat goes through them while packets wait",
+        parties=tuple(dict.fromkeys(p for c in consequences for p in _of(c, "victim"))),
+        explanation=texts["cause"] + texts["kept"],
+    )
+
+
 def _same_address(cause: Finding, consequence: Finding) -> Evidence | None:
     """Both say that an address does not answer. A full accept queue says why, else the table which endpoint it is.
 
@@ -111,7 +180,11 @@ def _same_address(cause: Finding, consequence: Finding) -> Evidence | None:
 
 
 def _is_elsewhere(cause: Finding, consequence: Finding) -> bool:
-    """Whether both are about addresses that do not answer, and these are others."""
+    """Whether a cause cannot be one: a stall is not in what goes through it, or the addresses are others."""
+    if cause.rule == ZOMBIES:
+        return _walked(cause, consequence) is None
+    if cause.rule == STALL:
+        return _while_stalled(cause, consequence) is None
     if HANG not in (cause.rule, consequence.rule) or not CONNECTS & {cause.rule, consequence.rule}:
         return False
     silent = {p.endpoint for p in cause.parties if p.role in ("peer", "culprit", "holder")} - {UNSET}

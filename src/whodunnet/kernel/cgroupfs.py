@@ -37,10 +37,12 @@ class Hierarchy(msgspec.Struct, frozen=True):
 
 
 class Hierarchies(msgspec.Struct, frozen=True, kw_only=True):
-    """The hierarchies we read. unified: cgroup v2. freezer: the v1 hierarchy with that controller."""
+    """The hierarchies we read. unified: cgroup v2. freezer, memory, cpu: the v1 hierarchies with those controllers."""
 
     unified: Hierarchy | None = None
     freezer: Hierarchy | None = None
+    memory: Hierarchy | None = None
+    cpu: Hierarchy | None = None
 
 
 def parse_mountinfo(data: bytes, roots: Roots) -> Hierarchies:
@@ -130,7 +132,7 @@ def _read(hierarchy: Hierarchy | None, path: str, name: str) -> bytes | None:
 
 def _mounted(data: bytes, place: Path, seen_at: Path) -> Hierarchies:
     """The hierarchies mounted at or below `place`, which we find at `seen_at`."""
-    unified = freezer = None
+    unified = freezer = memory = cpu = None
     for line in data.split(b"\n"):
         before, _, after = line.partition(b" - ")
         fields, kind = before.split(b" "), after.split(b" ")
@@ -141,9 +143,12 @@ def _mounted(data: bytes, place: Path, seen_at: Path) -> Hierarchies:
         point = seen_at / path.relative_to(place)
         if kind[0] == b"cgroup2":
             unified = Hierarchy(point, _text(fields[3]))
-        elif b"freezer" in kind[2].split(b","):
-            freezer = Hierarchy(point, _text(fields[3]))
-    return Hierarchies(unified=unified, freezer=freezer)
+            continue
+        controllers = kind[2].split(b",")
+        freezer = Hierarchy(point, _text(fields[3])) if b"freezer" in controllers else freezer
+        memory = Hierarchy(point, _text(fields[3])) if b"memory" in controllers else memory
+        cpu = Hierarchy(point, _text(fields[3])) if b"cpu" in controllers else cpu
+    return Hierarchies(unified=unified, freezer=freezer, memory=memory, cpu=cpu)
 
 
 def _text(field: bytes) -> str:

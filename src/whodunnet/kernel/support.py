@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from whodunnet.errors import MalformedError, UnreadableError
+from whodunnet.kernel.cpus import read_possible
 from whodunnet.kernel.procfs.files import integer, read_bytes, read_head, shown
 from whodunnet.kernel.procfs.scope import shows_whole_machine
 from whodunnet.kernel.roots import Roots
@@ -30,7 +31,6 @@ CAPABILITIES = (
     "CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
 )
 # fmt: on
-_CPU_LIST = re.compile(rb"[0-9]{1,7}(?:-[0-9]{1,7})?(?:,[0-9]{1,7}(?:-[0-9]{1,7})?)*")
 _INITIAL_UTS_NAMESPACE = "uts:[4026531838]"  # PROC_UTS_INIT_INO (linux/proc_ns.h)
 _HOSTNAME_BYTES = 4096
 _CPUINFO_BYTES = 16384  # the first CPU is enough: flags are the same on all
@@ -79,7 +79,7 @@ def read_support(roots: Roots) -> Support:
         hostname=read_hostname(roots),
         boot_id=_word(roots, "random/boot_id"),
         page_size_bytes=os.sysconf("SC_PAGE_SIZE"),
-        possible_cpus=read_possible_cpus(roots),
+        possible_cpus=count_possible_cpus(roots),
         btf=(roots.sys / "kernel/btf/vmlinux").exists(),
         lockdown=read_lockdown(roots),
         virtual_machine=read_virtual_machine(roots),
@@ -111,15 +111,6 @@ def parse_status(data: bytes, source: str) -> TaskStatus:
         capabilities=_capabilities(int(mask, 16)),
         pid_namespace_depth=max(0, len(lines.get(b"NSpid", b"").split()) - 1),
     )
-
-
-def parse_cpu_list(data: bytes, source: str) -> int:
-    """Number of CPUs in a list such as "0-3,8" (cpuset(7)). Raises MalformedError naming source."""
-    text = data.strip()
-    if _CPU_LIST.fullmatch(text) is None:
-        raise MalformedError(f"{source}: should be a list of CPUs and is {shown(data)}")
-    ends = [[int(end) for end in part.split(b"-")] for part in text.split(b",")]
-    return sum(max(0, end[-1] - end[0] + 1) for end in ends)
 
 
 def parse_lockdown(data: bytes, source: str) -> str:
@@ -171,11 +162,10 @@ def read_hostname(roots: Roots) -> str:
     return next(filter(None, names), own)
 
 
-def read_possible_cpus(roots: Roots) -> int:
+def count_possible_cpus(roots: Roots) -> int:
     """CPUs this kernel could ever bring up: what its per-CPU data is sized by. Raises MalformedError."""
-    path = roots.sys / "devices/system/cpu/possible"
     try:
-        return parse_cpu_list(read_bytes(path), str(path))
+        return len(read_possible(roots))
     except MalformedError:
         raise
     except UnreadableError:  # sysfs is not mounted

@@ -52,6 +52,7 @@ class Party(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unit: str | None | UnsetType = UNSET
     netns: int | None | UnsetType = UNSET
     node: str | UnsetType = UNSET
+    cpus: tuple[int, ...] | UnsetType = UNSET
     endpoint: Endpoint | UnsetType = UNSET
     sockets: int | UnsetType = UNSET
     entries: int | UnsetType = UNSET

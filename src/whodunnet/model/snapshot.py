@@ -9,15 +9,36 @@ import msgspec
 from whodunnet.model.addresses import Addresses
 from whodunnet.model.connections import Connections
 from whodunnet.model.conntrack import Conntrack
+from whodunnet.model.cpu_quota import CpuQuotas
 from whodunnet.model.devices import Devices
 from whodunnet.model.kernel_log import KernelLog
+from whodunnet.model.memory_cgroups import MemoryCgroups
 from whodunnet.model.sample import CollectorCost, Failure, Moment
 from whodunnet.model.sockets import Sockets
+from whodunnet.model.softnet import Softnet
+from whodunnet.model.stalls import Stalls
 from whodunnet.model.tcp_memory import TcpMemory
 from whodunnet.model.workload import Workloads
 
-AnySample = TcpMemory | Sockets | KernelLog | Workloads | Conntrack | Addresses | Devices | Connections | Failure
-S = TypeVar("S", TcpMemory, Sockets, KernelLog, Workloads, Conntrack, Addresses, Devices, Connections)
+AnySample = (
+    TcpMemory | Sockets | KernelLog | Workloads | Conntrack | Addresses | Devices | Connections | Softnet
+    | MemoryCgroups | Stalls | CpuQuotas | Failure
+)  # fmt: skip
+S = TypeVar(
+    "S",
+    TcpMemory,
+    Sockets,
+    KernelLog,
+    Workloads,
+    Conntrack,
+    Addresses,
+    Devices,
+    Connections,
+    Softnet,
+    MemoryCgroups,
+    Stalls,
+    CpuQuotas,
+)
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -11,25 +12,38 @@ from whodunnet.model.snapshot import Snapshot
 from whodunnet.model.sockets import Sockets
 from whodunnet.recording.source import Row
 
+STALLED_PART: Final = 4
+"""One of so many places is for a snapshot with stalls, and one for that before it."""
+
 
 def choose(rows: Sequence[Row], at_most: int) -> list[Row]:
     """Of the rows of one boot the first, the last, and others evenly over the time between, each with its predecessor.
 
     What has not moved is known from one snapshot to the next only, so they are chosen in pairs. The one with the most
-    TCP memory and the one with the most tracked connections are always among them.
+    TCP memory and the one with the most tracked connections are always among them, and those with the longest stalls.
     """
     if len(rows) <= at_most:
         return list(rows)
     if at_most < 3:
         return list(rows[-max(at_most, 1) :])
-    places = _evenly(rows, max(2, (at_most - 1) // 2))
-    pairs = places | {max(0, place - 1) for place in places}
-    peaks = {
+    kept = {
         max(range(len(rows)), key=lambda place: rows[place].used_pages or 0),
         max(range(len(rows)), key=lambda place: rows[place].tracked or 0),
     }
-    others = sorted(pairs - peaks)[-(at_most - len(peaks)) :]
-    return [rows[place] for place in sorted(peaks.union(others))]
+    kept |= _pairs(_longest_stalls(rows, (at_most - 3) // STALLED_PART))
+    places = _pairs(_evenly(rows, max(2, (at_most + 1 - len(kept)) // 2)))
+    others = sorted(places - kept)[-(at_most - len(kept)) :]
+    return [rows[place] for place in sorted(kept.union(others))]
+
+
+def _pairs(places: set[int]) -> set[int]:
+    return places | {max(0, place - 1) for place in places}
+
+
+def _longest_stalls(rows: Sequence[Row], at_most: int) -> set[int]:
+    """Places of the rows in which packets waited longest, of those in which they did."""
+    stalled = [place for place, row in enumerate(rows) if row.waited_us]
+    return set(sorted(stalled, key=lambda place: -(rows[place].waited_us or 0))[:at_most])
 
 
 def _evenly(rows: Sequence[Row], count: int) -> set[int]:

@@ -41,7 +41,7 @@ TABLES = (
     "CREATE TABLE run (id INTEGER PRIMARY KEY, header TEXT NOT NULL)",
     "CREATE TABLE snapshot (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, "
     "key INTEGER REFERENCES snapshot, wall REAL NOT NULL, boot_seconds REAL NOT NULL, used_pages INTEGER, "
-    "tracked INTEGER, data BLOB NOT NULL)",
+    "tracked INTEGER, waited_us INTEGER, data BLOB NOT NULL)",
 )
 LAYOUT = f"""
 PRAGMA page_size = {PAGE_BYTES};
@@ -104,7 +104,7 @@ class Database:
         self.headers: Sequence[Header] = [parse_header(text, self._path) for _, text in runs]
         positions = {number: position for position, (number, _) in enumerate(runs)}
         rows = self._connection.execute(
-            "SELECT run, wall, boot_seconds, id, used_pages, tracked FROM snapshot ORDER BY id"
+            "SELECT run, wall, boot_seconds, id, used_pages, tracked, waited_us FROM snapshot ORDER BY id"
         )
         self.rows: Sequence[Row] = [_row(positions, *row) for row in rows]
 
@@ -126,7 +126,7 @@ class Database:
 
 def _row(positions: dict[int, int], run: int, wall: float, boot: float, number: int, *peaks: int | None) -> Row:
     if not all(isinstance(peak, int | None) for peak in peaks):
-        raise ValueError("a number of pages or of tracked connections is none")
+        raise ValueError("a number of pages, of tracked connections or of microseconds is none")
     return Row(positions[run], possible(Moment(datetime.fromtimestamp(wall, UTC), boot)), number, *peaks)
 
 

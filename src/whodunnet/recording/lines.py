@@ -11,7 +11,7 @@ from whodunnet.errors import RecordingError
 from whodunnet.model.snapshot import Recording, Snapshot
 from whodunnet.model.text import clean
 from whodunnet.recording.header import Header, header_of, parse_header
-from whodunnet.recording.peak import tracked, used_pages
+from whodunnet.recording.peak import tracked, used_pages, waited_us
 from whodunnet.recording.source import Row, parse_snapshot
 
 BYTES_MAX = 256_000_000
@@ -51,7 +51,9 @@ class Lines:
                 f"{path} is cut short: {len(self._snapshots)} of its {header.snapshots} snapshots are there"
             )
         self.headers: Sequence[Header] = [header]
-        self.rows: Sequence[Row] = [Row(0, s.at, n, used_pages(s), tracked(s)) for n, s in enumerate(self._snapshots)]
+        self.rows: Sequence[Row] = [
+            Row(0, s.at, n, used_pages(s), tracked(s), waited_us(s)) for n, s in enumerate(self._snapshots)
+        ]
 
     def read(self, row: Row) -> Snapshot:
         """The snapshot of a row."""

@@ -1,9 +1,10 @@
-"""How full a snapshot saw the kernel: the highest of a boot is what a shortened recording must not lose."""
+"""How full a snapshot saw the kernel, and for how long packets waited: what a shortened recording must not lose."""
 
 from __future__ import annotations
 
 from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.snapshot import Snapshot
+from whodunnet.model.stalls import Stalls
 from whodunnet.model.tcp_memory import TcpMemory
 
 
@@ -17,3 +18,13 @@ def tracked(snapshot: Snapshot) -> int | None:
     samples = [s for s in snapshot.samples.values() if isinstance(s, Conntrack)]
     found = [n for s in samples for n in (s.count, *s.counts.values()) if n is not None]
     return max(found, default=None)
+
+
+def waited_us(snapshot: Snapshot) -> int | None:
+    """Microseconds that received packets waited in the stalls of this snapshot, None if they were not looked for.
+
+    Times without a sample are none: most of them are pauses of a machine.
+    """
+    samples = [s for s in snapshot.samples.values() if isinstance(s, Stalls)]
+    waits = [stall.wait_seconds for s in samples for stall in s.stalls if stall.kind != "silent"]
+    return round(1e6 * max(sum(waits), 0.0)) if samples else None

@@ -145,7 +145,7 @@ def _notes(between: int, of_boot: int, wanted: int, chosen: int) -> Iterator[str
     if chosen < wanted:
         yield (
             f"{chosen:,} of {wanted:,} snapshots were judged, spread over the time, those with the most TCP memory and "
-            "tracked connections among them; --from and --to look closer at a part"
+            "tracked connections and the longest stalls among them; --from and --to look closer at a part"
         )
 
 

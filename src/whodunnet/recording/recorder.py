@@ -30,7 +30,7 @@ from whodunnet.recording.database import (
 )
 from whodunnet.recording.frame import pack
 from whodunnet.recording.header import Header, parse_header
-from whodunnet.recording.peak import tracked, used_pages
+from whodunnet.recording.peak import tracked, used_pages, waited_us
 from whodunnet.recording.thin import thin
 
 FRAMES_PER_KEY = 60
@@ -179,11 +179,13 @@ class Recorder:
         return int(self._sql(statement).fetchone()[0])
 
 
-INSERT = "INSERT INTO snapshot (run, wall, boot_seconds, used_pages, tracked, key, data) VALUES (?, ?, ?, ?, ?, ?, ?)"
+COLUMNS = ("run", "wall", "boot_seconds", "used_pages", "tracked", "waited_us", "key", "data")
+INSERT = f"INSERT INTO snapshot ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 
 
-def _row(run: int, snapshot: Snapshot) -> tuple[int, float, float, int | None, int | None]:
-    return run, snapshot.at.wall.timestamp(), snapshot.at.boot_seconds, used_pages(snapshot), tracked(snapshot)
+def _row(run: int, snapshot: Snapshot) -> tuple[int, float, float, int | None, int | None, int | None]:
+    at = snapshot.at
+    return run, at.wall.timestamp(), at.boot_seconds, used_pages(snapshot), tracked(snapshot), waited_us(snapshot)
 
 
 def _begun(header: Header, snapshot: Snapshot, text: bytes) -> bytes:

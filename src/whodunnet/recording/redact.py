@@ -19,11 +19,15 @@ from whodunnet.errors import RecordingError
 from whodunnet.model.addresses import DeviceAddress
 from whodunnet.model.connections import ConnectionGroup, Connections
 from whodunnet.model.conntrack import Conntrack, FlowGroup
+from whodunnet.model.cpu_quota import LimitedCgroup
 from whodunnet.model.devices import Device, Devices
 from whodunnet.model.kernel_log import KernelLog, LogLine
+from whodunnet.model.memory_cgroups import DyingBelow
 from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Node, Snapshot
 from whodunnet.model.sockets import Endpoint, SocketGroup, Sockets
+from whodunnet.model.softnet import Interrupt, Softnet
+from whodunnet.model.stalls import Holder, Stack, Stalls, Task
 from whodunnet.model.tcp_memory import TcpMemory
 from whodunnet.model.workload import Container, Pod, Process, Workload
 from whodunnet.recording.pseudonyms import Kind, Pseudonyms, pack
@@ -41,8 +45,14 @@ REPLACED: Final[dict[type[Struct], dict[str, How]]] = {
     FlowGroup: {"source": "address", "source_as": "address"},
     ConnectionGroup: {"client": "address", "comm": "process"},
     Connections: {"fallback_reason": "text"},
+    Task: {"comm": "process", "thread": "process"},
+    Stalls: {"sampling_reason": "text", "symbols_reason": "text"},
     DeviceAddress: {"address": "address", "device": "device"},
     Devices: {"by_name": "device"},
+    Softnet: {"devices": "device"},
+    Interrupt: {"name": "text"},
+    DyingBelow: {"path": "cgroup"},
+    LimitedCgroup: {"path": "cgroup"},
     Sockets: {"not_seen": "text", "fallback_reason": "text"},
     KernelLog: {"source": "text"},
     LogLine: {"text": "text"},
@@ -61,6 +71,8 @@ KEPT: Final[dict[type[Struct], dict[str, str]]] = {
     FlowGroup: {"protocol": "name or number of a protocol", "state": "the kernel's name of a state"},
     ConnectionGroup: {"state": "the kernel's name of a TCP state"},
     Connections: {"counters": "the kernel's names of counters", "missing_capability": "the kernel's name of a right"},
+    Stack: {"functions": "the kernel's names of its functions and modules"},
+    Holder: {"system_call": "the kernel's name of a system call", "softirq": "the kernel's name of a softirq"},
     DeviceAddress: {"kind": "the kernel's name of a kind of device"},
     Device: {"driver": "the kernel's name of a driver", "allowances": "the driver's names of counters"},
     KernelLog: {"counts": "our names of messages"},

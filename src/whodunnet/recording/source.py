@@ -26,7 +26,7 @@ LONGEST_SECONDS: Final = 1e10
 class Row(msgspec.Struct, frozen=True):
     """One snapshot by when it was taken; header: position of its run in Source.headers; number: the source's own.
 
-    used_pages, tracked: as recording.peak says, None if it has none.
+    used_pages, tracked, waited_us: as recording.peak says, None if it has none.
     """
 
     header: int
@@ -34,6 +34,7 @@ class Row(msgspec.Struct, frozen=True):
     number: int
     used_pages: int | None = None
     tracked: int | None = None
+    waited_us: int | None = None
 
 
 class Source(Protocol):

@@ -17,8 +17,9 @@ KEYS = "key IS NULL AND id NOT IN (SELECT key FROM snapshot WHERE key IS NOT NUL
 def thin(connection: sqlite3.Connection, path: Path) -> int:
     """Take out every second snapshot of the older half; the number taken, 0 if nothing is left to take.
 
-    The first snapshot of all stays, and of each boot those with the most pages of TCP memory and the most tracked
-    connections; a key frame as long as another frame needs it. Raises RecordingError if the header of a run is damaged.
+    The first snapshot of all stays, and of each boot those with the most pages of TCP memory, the most tracked
+    connections and the longest waiting of packets; a key frame as long as another frame needs it. Raises RecordingError
+    if the header of a run is damaged.
     """
     (count,) = connection.execute("SELECT count(*) FROM snapshot").fetchone()
     if count < KEPT_AT_LEAST:
@@ -38,10 +39,10 @@ def _every_second(connection: sqlite3.Connection, which: str, count: int, peaks:
 
 
 def _peaks(connection: sqlite3.Connection, path: Path) -> set[int]:
-    """Of each boot the first snapshot with the most pages, and the first with the most tracked connections."""
+    """Of each boot the first snapshot with the most pages, the most tracked connections, the longest waiting."""
     boots = {run: parse_header(text, path).node.boot_id for run, text in connection.execute("SELECT * FROM run")}
     highest: dict[tuple[str, str | None], tuple[int, int]] = {}
-    for of in ("used_pages", "tracked"):
+    for of in ("used_pages", "tracked", "waited_us"):
         seen = f"SELECT run, id, {of} FROM snapshot WHERE typeof({of}) = 'integer' ORDER BY id"
         for run, number, value in connection.execute(seen):
             boot = of, boots.get(run)

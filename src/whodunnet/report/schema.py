@@ -16,6 +16,9 @@ from whodunnet.report.flow_events import SCHEMA as EVENT_SCHEMA
 from whodunnet.report.flow_events import FlowLine, Lost, NotShown, WatchSummary
 from whodunnet.report.flows import FlowTable
 from whodunnet.report.owners import OwnerTable
+from whodunnet.report.stalls import SCHEMA as STALL_SCHEMA
+from whodunnet.report.stalls import NotShown as StallsNotShown
+from whodunnet.report.stalls import StallLine, StallSummary
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DOCUMENTS: dict[str, tuple[str, tuple[type[msgspec.Struct], ...]]] = {
@@ -24,6 +27,7 @@ DOCUMENTS: dict[str, tuple[str, tuple[type[msgspec.Struct], ...]]] = {
     "connections": (CONNECTIONS_SCHEMA, (ConnectionTable,)),
     "conntrack": ("whodunnet/conntrack/v1", (FlowTable,)),
     "conntrack-event": (EVENT_SCHEMA, (FlowLine, NotShown, Lost, WatchSummary)),
+    "stall": (STALL_SCHEMA, (StallLine, StallsNotShown, StallSummary)),
     "comparison": ("whodunnet/comparison/v1", (Comparison,)),
     "recording": (SCHEMA, (Header, Snapshot)),
 }

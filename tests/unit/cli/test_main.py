@@ -64,9 +64,10 @@ class FakeWatch:
     failure: BaseException | None = None
     wanted: Collection[str] = ()
     bpf = True
+    active = False
 
-    def __init__(self, wanted: Collection[str], *, bpf: bool = True) -> None:
-        type(self).wanted, type(self).bpf = wanted, bpf
+    def __init__(self, wanted: Collection[str], *, bpf: bool = True, active: bool = False) -> None:
+        type(self).wanted, type(self).bpf, type(self).active = wanted, bpf, active
 
     def __enter__(self) -> FakeWatch:
         return self
@@ -257,6 +258,14 @@ def test_only_and_skip_choose_the_rules_and_their_collectors(run: Run, faked: Fa
     run("diagnose", "--format", "json", "--only", "socket-leak")
     assert "sockets" in FakeWatch.wanted
     assert "kernel_log" not in FakeWatch.wanted
+
+
+@pytest.mark.usefixtures("faked")
+def test_what_may_delay_packets_is_asked_for(run: Run) -> None:
+    assert run("diagnose", "--format", "json").status == 0
+    assert not FakeWatch.active
+    run("diagnose", "--format", "json", "--active")
+    assert FakeWatch.active
 
 
 def test_one_line_says_what_the_exit_status_says(run: Run, faked: Faked) -> None:

@@ -32,6 +32,12 @@ def test_what_is_written_is_there_at_once_and_what_cannot_be_encoded_is_a_questi
     assert os.read(pipe.reader, 100) == b"one ? two\n"
 
 
+def test_where_standard_output_is_closed_that_is_an_error_of_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        Output()
+
+
 def test_a_signal_that_came_before_keeps_what_was_to_be_written_for_later(pipe: Pipe) -> None:
     with pytest.raises(Ended), ending_signals():
         write_after_signal(pipe.output)

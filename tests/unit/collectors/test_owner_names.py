@@ -14,6 +14,7 @@ from whodunnet.kernel.bpf.socket_walk import Owner
 from whodunnet.kernel.roots import Roots
 from whodunnet.model.connections import ConnectionGroup, Connections
 from whodunnet.model.sockets import Endpoint, SocketGroup, Sockets
+from whodunnet.model.stalls import Holder, Stall, Task
 from whodunnet.model.workload import Container, Process, Workload, Workloads
 
 NODE, POD = 11, 12
@@ -126,3 +127,26 @@ def test_the_namespaces_of_all_connections_are_asked_for() -> None:
     answers = Answers({})
     name_owners(answers, None, {}, {}, connections=seen(ended(None), ended(7, netns=NODE)), netns=(13,))
     assert answers.namespaces == {NODE, POD, 13}
+
+
+def held_by(pid: int, comm: str = "conntrack") -> Stall:
+    task = Task(pid=pid, tid=pid, comm=comm, thread=comm, process_started_seconds=5.0)
+    end = Holder(task=task, mode="kernel", samples=1, seconds=0.0)
+    return Stall(ended_boot_seconds=9.0, cpu=0, kind="late", wait_seconds=0.1, end=end)
+
+
+def test_whoever_held_a_cpu_is_named_and_keeps_what_was_known_when_gone() -> None:
+    answers, named = Answers({(7, 5.0): "monitor"}), dict[Identity, Workload]()
+    first = name_owners(answers, None, {}, named, stalls=[held_by(7, "monitor"), held_by(8)])
+    assert first.by_pid[7].container == CONTAINER
+    assert first.by_pid[8] == Workload(process=Process(pid=8, comm="conntrack"))
+    answers.living.clear()
+    then = name_owners(answers, None, {}, named, stalls=[held_by(7, "monitor")])
+    assert then.by_pid[7].container == CONTAINER
+
+
+def test_a_process_that_has_sockets_too_is_asked_for_once() -> None:
+    answers = Answers({(7, 5.0): "monitor"})
+    found = name_owners(answers, sockets_of(7), {7: Owner("monitor", 5.0, NODE)}, {}, stalls=[held_by(7)])
+    assert answers.asked == [7]
+    assert found.by_pid[7].container == CONTAINER

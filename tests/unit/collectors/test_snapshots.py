@@ -10,13 +10,16 @@ import pytest
 from whodunnet.collectors import snapshots
 from whodunnet.collectors.snapshots import COLLECTORS, SnapshotTaker
 from whodunnet.errors import UnreadableError
+from whodunnet.kernel.procfs.process import CgroupLine
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import read_support
 from whodunnet.model.addresses import Addresses, DeviceAddress
 from whodunnet.model.connections import ConnectionGroup, Connections
 from whodunnet.model.conntrack import Conntrack, FlowGroup
+from whodunnet.model.cpu_quota import CpuQuotas
 from whodunnet.model.sample import Failure
 from whodunnet.model.sockets import AcceptQueue, Endpoint, Sockets
+from whodunnet.model.stalls import Holder, Stall, Stalls, Task
 from whodunnet.model.workload import Process, Workload, Workloads
 
 NODE, POD = 11, 12
@@ -168,15 +171,34 @@ def test_counters_of_namespaces_alone_name_nobody(answers: dict[str, Any], both:
     assert both.costs["connections"].attributed_share is None
 
 
-@pytest.mark.parametrize("wanted", [("connections",), ("conntrack",)])
+@pytest.mark.parametrize("wanted", [("connections",), ("stalls",), ("connections", "stalls"), ("conntrack",)])
 def test_what_is_wanted_is_started_once_and_its_cost_is_noted(
     wanted: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started: list[object] = []
-    monkeypatch.setattr(snapshots.ConnectionsCollector, "start", lambda self: started.append(self))
+    started: list[str] = []
+    for collector in (snapshots.ConnectionsCollector, snapshots.StallsCollector):
+        monkeypatch.setattr(collector, "start", lambda self: started.append(self.name))
     with SnapshotTaker(Roots(), read_support(Roots()), wanted) as taker:
         taker.start()
-        assert len(started) == len(taker.costs) == (wanted == ("connections",))
+        assert started == list(taker.costs) == [name for name in wanted if name != "conntrack"]
+
+
+def test_whoever_was_met_in_a_stall_is_named_and_without_stalls_nobody_is_looked_up(
+    answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task(pid=7, tid=7, comm="monitor", thread="monitor", process_started_seconds=5.0)
+    end = Holder(task=task, mode="kernel", samples=1, seconds=0.0)
+    stall = Stall(ended_boot_seconds=9.0, cpu=0, kind="late", wait_seconds=0.1, end=end)
+    nothing = Stalls(watched_seconds=1.0, threshold_seconds=0.01)
+    readings = [nothing, Stalls(stalls=(stall,), watched_seconds=2.0, threshold_seconds=0.01, lost=2, suppressed=3)]
+    monkeypatch.setattr(snapshots.StallsCollector, "collect", lambda _self: readings.pop(0))
+    with SnapshotTaker(Roots(), read_support(Roots()), ("stalls",)) as taker:
+        assert list(taker.take().samples) == ["stalls"]
+        assert answers["asked"] == []
+        workloads = taker.take().samples["workloads"]
+        assert isinstance(workloads, Workloads)
+        assert workloads.by_pid[7] == Workload(process=Process(pid=7, comm="monitor"))
+        assert taker.costs["stalls"].lost == 5
 
 
 @pytest.mark.parametrize("bpf", [True, False])
@@ -193,12 +215,45 @@ def test_without_bpf_neither_collector_loads_it(bpf: bool, monkeypatch: pytest.M
         assert asked == [bpf]
 
 
+@pytest.mark.parametrize("active", [True, False])
+def test_what_may_delay_packets_is_read_on_demand_only(active: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    class Noted(snapshots.MemoryCgroupsCollector):
+        def __init__(self, *given: Any, active: bool) -> None:
+            asked.append(active)
+            super().__init__(*given, active=active)
+
+    monkeypatch.setattr(snapshots, "MemoryCgroupsCollector", Noted)
+    with SnapshotTaker(Roots(), read_support(Roots()), ("memory_cgroups",), active=active):
+        assert asked == [active]
+
+
+def test_quotas_are_read_of_those_whom_the_owners_have_named(
+    answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    cgroups = {5: (CgroupLine(0, (), "/shop"),)}
+    monkeypatch.setattr(snapshots.WorkloadsCollector, "cgroups", cgroups)
+    monkeypatch.setattr(
+        snapshots.CpuQuotaCollector,
+        "collect",
+        lambda _self, of: asked.append(of) or CpuQuotas(version="v2", left_out=1),
+    )
+    with SnapshotTaker(Roots(), read_support(Roots()), ("conntrack", "cpu_quota")) as taker:
+        assert list(taker.take().samples) == ["conntrack", "addresses", "workloads", "cpu_quota"]
+        assert taker.costs["cpu_quota"].truncated
+        answers["conntrack"] = Conntrack(loaded=False)
+        assert list(taker.take().samples) == ["conntrack"]
+    assert asked == [cgroups]
+
+
 def test_what_is_not_named_is_not_taken(answers: dict[str, Any], taker: SnapshotTaker) -> None:
     assert taker.take(("tcp_memory", "kernel_log")).samples == {}
     assert answers["asked"] == []
 
 
 def test_every_collector_has_one_name_and_the_names_of_the_samples_are_theirs() -> None:
-    tags = {kind.__struct_config__.tag for kind in (Conntrack, Addresses, Connections, Workloads)}
+    tags = {kind.__struct_config__.tag for kind in (Conntrack, Addresses, Connections, Stalls, Workloads, CpuQuotas)}
     assert tags <= set(COLLECTORS)
     assert len(set(COLLECTORS)) == len(COLLECTORS)

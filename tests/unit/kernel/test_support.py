@@ -14,7 +14,6 @@ from whodunnet.kernel.support import (
     CAPABILITIES,
     TaskStatus,
     node,
-    parse_cpu_list,
     parse_lockdown,
     parse_status,
     parse_virtual_machine,
@@ -103,23 +102,6 @@ def test_bits_of_a_newer_kernel_have_no_name() -> None:
 def test_a_damaged_status_is_malformed_and_nothing_else(data: bytes) -> None:
     with suppress(MalformedError):
         parse_status(data, "f")
-
-
-@pytest.mark.parametrize(("text", "cpus"), [(b"0\n", 1), (b"0-1\n", 2), (b"0-3,8,10-11\n", 7)])
-def test_cpus_of_a_list_are_counted(text: bytes, cpus: int) -> None:
-    assert parse_cpu_list(text, "f") == cpus
-
-
-@given(st.lists(st.tuples(st.integers(0, 4096), st.integers(0, 64)), min_size=1))
-def test_a_cpu_list_is_as_long_as_its_ranges(ranges: list[tuple[int, int]]) -> None:
-    text = ",".join(f"{first}-{first + more}" for first, more in ranges)
-    assert parse_cpu_list(text.encode(), "f") == sum(more + 1 for _, more in ranges)
-
-
-@given(damaged(b"0-3,8,10-11\n"))
-def test_a_damaged_cpu_list_is_malformed_and_nothing_else(data: bytes) -> None:
-    with suppress(MalformedError):
-        parse_cpu_list(data, "f")
 
 
 @given(st.sampled_from(["none", "integrity", "confidentiality"]))

@@ -11,11 +11,14 @@ from whodunnet.errors import FailureCode
 from whodunnet.model.addresses import Addresses, DeviceAddress
 from whodunnet.model.bounds import INT64_MAX, UINT64_MAX
 from whodunnet.model.conntrack import Conntrack, FlowGroup
+from whodunnet.model.cpu_quota import CpuQuotas, LimitedCgroup
 from whodunnet.model.devices import Device, Devices
 from whodunnet.model.kernel_log import KernelLog, LogLine
+from whodunnet.model.memory_cgroups import DyingBelow, MemoryCgroups
 from whodunnet.model.sample import CollectorCost, Failure, Moment
 from whodunnet.model.snapshot import AnySample, Node, Recording, Snapshot
 from whodunnet.model.sockets import AcceptQueue, Endpoint, SocketGroup, Sockets, StuckSocket
+from whodunnet.model.softnet import CpuWork, Interrupt, ReceivingDevice, Softnet
 from whodunnet.model.tcp_memory import TcpMemory
 from whodunnet.model.workload import Container, Pod, Process, Workload, Workloads
 
@@ -67,6 +70,19 @@ flow_group = st.builds(
 device_address = st.builds(
     DeviceAddress, address=text, prefix_length=number, device=text, kind=st.none() | text, up=st.booleans()
 )
+cpus = st.lists(number, max_size=2).map(tuple)
+cpu_work = st.builds(
+    CpuWork, processed=number, dropped=number, squeezed=number, steered=maybe, flow_limited=maybe, waiting=maybe,
+    net_rx=maybe, total_ms=maybe, idle_ms=maybe, softirq_ms=maybe, irq_ms=maybe, steal_ms=maybe, thread_run_ns=maybe,
+    thread_wait_ns=maybe,
+)  # fmt: skip
+interrupt = st.builds(
+    Interrupt, number=number, name=text, cpus=cpus, by_cpu=st.dictionaries(number, number, max_size=2)
+)
+receiving = st.builds(
+    ReceivingDevice, queues=st.lists(cpus, max_size=2).map(tuple), received=maybe,
+    interrupts=st.lists(interrupt, max_size=2).map(tuple), threaded=st.none() | st.booleans(),
+)  # fmt: skip
 samples: dict[str, st.SearchStrategy[AnySample]] = {
     "sockets": sockets,
     "workloads": st.builds(
@@ -88,6 +104,26 @@ samples: dict[str, st.SearchStrategy[AnySample]] = {
     "devices": st.builds(
         Devices, by_name=st.dictionaries(text, st.builds(Device, driver=text, allowances=counts), max_size=2),
         others=number, unread=number,
+    ),
+    "softnet": st.builds(
+        Softnet, by_cpu=st.dictionaries(number, cpu_work, max_size=2), max_backlog=maybe, budget=maybe, budget_us=maybe,
+        irq_pressure_us=maybe, devices=st.dictionaries(text, receiving, max_size=2), virtual=number, left_out=number,
+    ),
+    "memory_cgroups": st.builds(
+        MemoryCgroups, version=st.sampled_from([None, "v1", "v2"]), live=maybe, dying=maybe, part=st.booleans(),
+        of_memory=st.booleans(), most=st.lists(st.builds(DyingBelow, text, number), max_size=2).map(tuple),
+        reclaim=st.sampled_from([None, "memory.reclaim", "memory.force_empty"]), stat_seconds=st.none() | seconds,
+        stat_age_seconds=st.none() | seconds, stat_spared=st.booleans(), counted_seconds_ago=seconds,
+    ),
+    "cpu_quota": st.builds(
+        CpuQuotas, version=st.sampled_from(["v1", "v2"]), read=number, left_out=number, unplaced=number,
+        cgroups=st.lists(
+            st.builds(
+                LimitedCgroup, path=text, quota_us=maybe, period_us=maybe, periods=number, throttled=number,
+                throttled_us=number, pids=cpus,
+            ),
+            max_size=2,
+        ).map(tuple),
     ),
     "addresses": st.builds(
         Addresses, by_netns=st.dictionaries(number, st.lists(device_address, max_size=2).map(tuple), max_size=2),

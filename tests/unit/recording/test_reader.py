@@ -18,14 +18,15 @@ from msgspec.structs import replace
 from whodunnet.diagnosis.engine import diagnose
 from whodunnet.errors import RecordingError
 from whodunnet.model.finding import Finding
+from whodunnet.model.snapshot import Snapshot
 from whodunnet.recording import reader
-from whodunnet.recording.choice import choose, follows, unfollowed
+from whodunnet.recording.choice import STALLED_PART, choose, follows, unfollowed
 from whodunnet.recording.header import Header
 from whodunnet.recording.reader import load, open_recording
 from whodunnet.recording.recorder import Recorder
 from whodunnet.recording.source import Row
 
-from ..rules import nodes
+from ..rules import nodes, stalled
 from ..rules.nodes import BEGIN, NODE, group, moment
 
 
@@ -124,6 +125,52 @@ def test_the_snapshot_with_the_fullest_conntrack_table_is_always_judged_too() ->
         chosen = {row.number for row in choose(rows, at_most)}
         assert {7, 2_345, 4_999} <= chosen
         assert len(chosen) <= at_most
+
+
+def test_snapshots_with_the_longest_stalls_are_judged_with_those_before_them() -> None:
+    stalls = {50 * n: 1_000 * n for n in range(1, 90)}
+    rows = [replace(row, waited_us=stalls.get(row.number, 0)) for row in rows_at(list(range(5_000)))]
+    chosen = {row.number for row in choose(rows, 61)}
+    longest = sorted(stalls, key=lambda number: -stalls[number])[: (61 - 3) // STALLED_PART]
+    assert {*longest, *(number - 1 for number in longest)} <= chosen
+    assert len(chosen) <= 61
+    assert max(b - a for a, b in pairwise(sorted(chosen))) < 500  # the others are spread over all of the time
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 99)), min_size=1, max_size=300),
+    st.integers(3, 80),
+)
+def test_whatever_is_full_or_stalls_both_ends_are_judged_and_no_more_than_wanted(
+    numbers: list[tuple[int, int, int]], at_most: int
+) -> None:
+    rows = [
+        replace(row, used_pages=used, tracked=tracked, waited_us=waited)
+        for row, (used, tracked, waited) in zip(rows_at(list(range(len(numbers)))), numbers, strict=True)
+    ]
+    chosen = [row.number for row in choose(rows, at_most)]
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) <= at_most
+    assert chosen[-1] == len(rows) - 1
+    for name in ("used_pages", "tracked"):
+        assert max(getattr(rows[n], name) for n in chosen) == max(getattr(row, name) for row in rows)
+    if at_most >= 3 + STALLED_PART:
+        assert max(rows[n].waited_us or 0 for n in chosen) == max(row.waited_us or 0 for row in rows)
+
+
+def test_a_stall_of_a_long_recording_is_judged(tmp_path: Path) -> None:
+    """One of 400 snapshots has it, and is far from those that an even choice takes."""
+    quiet = stalled.sample(seconds=0.0, cpus=())
+    with Recorder(tmp_path / "case", 10**8) as recorder:
+        for n in range(400):
+            here = (stalled.stall(stalled.held(stalled.MONITOR, 37)),) if n == 243 else ()
+            sample = replace(quiet, stalls=here, watched_seconds=float(n))
+            recorder.append(Snapshot(at=moment(n), samples={"stalls": sample}), Header(node=NODE))
+    with open_recording(tmp_path / "case") as stored:
+        recording = stored.recording()
+    assert len(recording.snapshots) <= 61
+    (found,) = diagnose(recording, ["rx-stall"]).findings
+    assert found.shape == "syscall-hog"
 
 
 def leaking(path: Path, *counts: list[int]) -> None:

@@ -150,7 +150,7 @@ def test_more_than_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
         append_all(recorder, noisy(20, 1))
     monkeypatch.setattr("whodunnet.recording.database.ROWS_MAX", 20)
     assert len(load(path).snapshots) == 20
-    columns = "run, key, wall, boot_seconds, used_pages, tracked, data"
+    columns = "run, key, wall, boot_seconds, used_pages, tracked, waited_us, data"
     copied = {
         "snapshot": f"snapshot SELECT 21, {columns} FROM snapshot WHERE id = 1",
         "run": "run SELECT 1 + snapshot.id, header FROM run, snapshot",

@@ -24,7 +24,13 @@ from .arbitrary import recordings
 from .nodes import moment
 
 NODES = Path(__file__).parents[2] / "fixtures/nodes"
-INCIDENTS = ("incident-1-tcp-memory", "incident-3-conntrack", "incident-4-unclosed-bodies", "incident-5-keepalive")
+INCIDENTS = (
+    "incident-1-tcp-memory",
+    "incident-2-stalls",
+    "incident-3-conntrack",
+    "incident-4-unclosed-bodies",
+    "incident-5-keepalive",
+)
 NAMES = ("process", "container", "pod", "unit")
 
 

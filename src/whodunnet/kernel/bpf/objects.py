@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from whodunnet.errors import UnreadableError
+from whodunnet.errors import FailureCode, UnreadableError
 from whodunnet.kernel.support import Support
 from whodunnet.model.text import clean
 
@@ -22,8 +23,11 @@ NEEDS = ("CAP_BPF", "CAP_PERFMON")
 class BpfObject:
     """One loaded object with its programs and maps; close it."""
 
-    def __init__(self, name: str, support: Support) -> None:
-        """name: bpf/<name>.bpf.c. Raises UnreadableError with the reason if it does not load."""
+    def __init__(self, name: str, support: Support, sizes: Mapping[str, int] | None = None) -> None:
+        """name: bpf/<name>.bpf.c. sizes: entries of maps whose size depends on the machine.
+
+        Raises UnreadableError with the reason if it does not load.
+        """
         try:
             from whodunnet.kernel.bpf import _libbpf  # a machine without libbpf still gets the fallback
         except ImportError as error:
@@ -31,10 +35,13 @@ class BpfObject:
         self.ffi, self._lib = _libbpf.ffi, _libbpf.lib
         self._shared: list[tuple[Any, Any]] = []
         self._links: list[Any] = []
+        self._readers: list[Any] = []
         self._lib.open_log()
         self._object = self._lib.open_object(os.fsencode(OBJECTS / f"{name}.bpf.o"))
         if self._object == self.ffi.NULL:
             raise UnreadableError(f"the BPF object {name} cannot be opened: {self._log()}", code="unsupported")
+        for table, entries in (sizes or {}).items():
+            self._lib.bpf_map__set_max_entries(self._map(table), entries)
         result = self._lib.bpf_object__load(self._object)
         if result:
             self.close()
@@ -44,6 +51,8 @@ class BpfObject:
         """Detaches and unloads all programs and frees all maps."""
         while self._links:
             self._lib.bpf_link__destroy(self._links.pop())
+        while self._readers:
+            self._lib.close_reader(self._readers.pop())
         while self._shared:
             self._lib.unshare_memory(*self._shared.pop())
         if self._object != self.ffi.NULL:
@@ -73,9 +82,36 @@ class BpfObject:
             )
         self._links.append(link)
 
+    def attach_clock(self, program: str, cpu: int, hertz: int) -> None:
+        """Runs a program by the clock of a CPU, so many times a second, until close(). Raises UnreadableError."""
+        error = self.ffi.new("int *")
+        link = self._lib.attach_clock(self._program(program), cpu, hertz, error)
+        if link == self.ffi.NULL:
+            code: FailureCode = "missing-capability" if error[0] in (-errno.EPERM, -errno.EACCES) else "unsupported"
+            raise UnreadableError(
+                f"CPU {cpu} cannot be sampled (perf_event_open): {os.strerror(-error[0])}",
+                code=code,
+                missing_capability="CAP_PERFMON" if code == "missing-capability" else None,
+            )
+        self._links.append(link)
+
+    def ring(self, name: str, kind: str, room: int = 1 << 20) -> Ring:
+        """The records of a ring buffer; none is longer than `kind`."""
+        error = self.ffi.new("int *")
+        reader = self._lib.open_reader(self._map(name), self.ffi.sizeof(kind), error)
+        if reader == self.ffi.NULL:
+            raise UnreadableError(f"BPF map {name} cannot be read: {os.strerror(-error[0])}", code="unsupported")
+        self._readers.append(reader)
+        return Ring(self.ffi, self._lib, reader, name, room)
+
     def misses(self, program: str) -> int:
         """How often a program was not run because it was running on that CPU already (bpf_prog_info)."""
         return max(0, int(self._lib.count_misses(self._lib.bpf_program__fd(self._program(program)))))
+
+    def per_cpu_distance(self, origin: str, *names: str) -> int:
+        """Bytes from one variable of a CPU to another one of it, the first that this kernel has; 0: it has none."""
+        first, second = names[0], names[-1]
+        return int(self._lib.per_cpu_distance(origin.encode(), first.encode(), second.encode()))
 
     def point(self, outer: str, inner: str) -> None:
         """Makes `inner` the only map in a map of maps, and waits until no program uses the one before."""
@@ -84,13 +120,13 @@ class BpfObject:
             raise UnreadableError(f"BPF map {outer} cannot be changed: {os.strerror(self.ffi.errno)}")
 
     def data(self, section: str, kind: str) -> Any:
-        """The one variable of a data section, shared with the programs: a cffi pointer to `kind`."""
+        """The variable of a data section, or the values of an array, shared with the programs: a pointer to `kind`."""
         table = self._map(section)
         if self._lib.bpf_map__value_size(table) != self.ffi.sizeof(kind):
-            raise UnreadableError(f"section {section} is not one {kind}: rebuild the package", code="malformed")
+            raise UnreadableError(f"{section} does not hold {kind}: rebuild the package", code="malformed")
         memory = self._lib.share_memory(table)
         if memory == self.ffi.NULL:
-            raise UnreadableError(f"section {section} cannot be shared with its BPF programs", code="unsupported")
+            raise UnreadableError(f"{section} cannot be shared with its BPF programs", code="unsupported")
         self._shared.append((memory, table))
         return self.ffi.cast(f"{kind} *", memory)
 
@@ -112,6 +148,12 @@ class BpfObject:
         fd = self._lib.bpf_map__fd(self._map(name))
         for value in keys:
             self._lib.bpf_map_delete_elem(fd, self.ffi.new(f"{key} *", value))
+
+    def put(self, name: str, key: str, number: int, value: str) -> None:
+        """Adds an entry with an integer key whose value is all zero. Raises UnreadableError where there is no room."""
+        fd = self._lib.bpf_map__fd(self._map(name))
+        if self._lib.bpf_map_update_elem(fd, self.ffi.new(f"{key} *", number), self.ffi.new(f"{value} *"), 0):
+            raise UnreadableError(f"BPF map {name} takes no more: {os.strerror(self.ffi.errno)}")
 
     def _program(self, name: str) -> Any:
         return self._found(self._lib.bpf_object__find_program_by_name(self._object, name.encode()), name)
@@ -150,3 +192,31 @@ class BpfObject:
         else:
             text = f"the kernel refused the BPF program of {name} ({os.strerror(number)}): {log}"
         return UnreadableError(text, code="unsupported")
+
+
+class Ring:
+    """What programs left in a ring buffer, in its order."""
+
+    def __init__(self, ffi: Any, lib: Any, reader: Any, name: str, room: int) -> None:
+        self._ffi, self._lib, self._reader, self._name, self._room = ffi, lib, reader, name, room
+
+    def fileno(self) -> int:
+        """Readable when there are records (select)."""
+        return int(self._lib.reader_fd(self._reader))
+
+    def read(self) -> list[bytes]:
+        """At most as many records as there is room for; the others stay. Raises UnreadableError."""
+        buffer = self._ffi.new("char[]", self._room)
+        filled = self._lib.read_records(self._reader, buffer, self._room)
+        if filled < 0:
+            raise UnreadableError(f"BPF map {self._name} cannot be read: {os.strerror(-filled)}")
+        return list(split_records(bytes(self._ffi.buffer(buffer, filled))))
+
+
+def split_records(data: bytes) -> Iterator[bytes]:
+    """Each is preceded by its length and followed by up to 7 bytes of nothing."""
+    at = 0
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at : at + 8], sys.byteorder)
+        yield data[at + 8 : at + 8 + length]
+        at += 8 + (length + 7) // 8 * 8

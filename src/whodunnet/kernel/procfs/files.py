@@ -40,10 +40,10 @@ def read_head(path: Path, size: int, capability: str | None = None) -> bytes:
 
 def _read(descriptor: int, size: int) -> bytes:
     # A seq_file hands out one piece per read() even when the buffer is larger (seq_read_iter, fs/seq_file.c).
-    data = b""
+    data = bytearray()
     while len(data) < size and (piece := os.read(descriptor, min(size - len(data), _CHUNK_BYTES))):
         data += piece
-    return data
+    return bytes(data)
 
 
 def unreadable(source: str, error: OSError, capability: str | None = None) -> UnreadableError:

@@ -1,0 +1,475 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * How long received packets wait until the kernel takes them up, and who held the CPU meanwhile. For each CPU: from the
+ * first raise of the softirq NET_RX until it begins (include/trace/events/irq.h), how long it runs, and samples of what
+ * runs while it waits. What happens for each softirq is a few instructions here and touches one cache line; samples
+ * are taken by a clock, and cost little unless something waits.
+ *
+ * The way into a program costs more than what is done in it. So there are two for each softirq, and that one has ended
+ * is seen by the samples, unless there are none. Not on sched_switch, which would tell who ran before ksoftirqd did: it
+ * fires too often.
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "compat.bpf.h"
+#include "stalls.h"
+
+#define NET_RX 3 /* include/linux/interrupt.h */
+#define PF_VCPU 0x00000001 /* the guest of a virtual machine runs */
+#define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
+#define LINEAR_CLASSES 32
+#define LINEAR_SHIFT 11 /* 2048 ns each */
+#define FIRST_POWER 16 /* LINEAR_CLASSES << LINEAR_SHIFT is 2^16 */
+#define SECOND_SHIFT 30 /* nearly a second, without a division */
+
+char LICENSE[] SEC("license") = "GPL";
+
+/*
+ * User space makes these as large as the machine has CPUs. Arrays, for per-CPU maps are not inlined before 6.10. The first
+ * is not mapped there: what may be is in small pages (vmalloc), and to find one is a good part of what a softirq costs.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct softirq_state);
+} states SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct softirq_cpu);
+} cpus SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct stall);
+} recorders SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct napi_thread);
+} napi_threads SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} stalls SEC(".maps");
+
+struct stall_watch watch SEC(".data.watch") = {};
+
+static __always_inline struct softirq_state *this_state(void)
+{
+	__u32 number = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&states, &number);
+}
+
+static __always_inline struct softirq_cpu *this_cpu(void)
+{
+	__u32 number = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&cpus, &number);
+}
+
+static __noinline __u64 delay_class(__u64 ns)
+{
+	__u32 power = FIRST_POWER;
+
+	if (ns < 1 << FIRST_POWER)
+		return ns >> LINEAR_SHIFT;
+	if (ns >> 31)
+		return DELAY_CLASSES - 1;
+	if (ns >> (power + 8))
+		power += 8;
+	if (ns >> (power + 4))
+		power += 4;
+	if (ns >> (power + 2))
+		power += 2;
+	if (ns >> (power + 1))
+		power += 1;
+	return LINEAR_CLASSES + 2 * (power - FIRST_POWER) + (ns >> (power - 1) & 1);
+}
+
+static __always_inline void count_delay(__u64 *classes, __u64 ns, __u32 times)
+{
+	__u64 class = ns < 1 << FIRST_POWER ? ns >> LINEAR_SHIFT : delay_class(ns);
+
+	if (class < DELAY_CLASSES)
+		classes[class] += times;
+}
+
+/* In the pid namespace of our procfs, 0: it has none there. */
+static __always_inline int number_of(struct task_struct *task, int outside)
+{
+	struct pid *pid = task->thread_pid;
+	struct pid_namespace *namespace;
+	void *place;
+	int number = 0;
+
+	if (!watch.pid_level)
+		return outside;
+	if (BPF_CORE_READ(pid, level) < watch.pid_level)
+		return 0;
+	place = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+		watch.pid_level * bpf_core_type_size(struct upid);
+	bpf_probe_read_kernel(&namespace, sizeof(namespace), place + bpf_core_field_offset(struct upid, ns));
+	if (BPF_CORE_READ(namespace, ns.inum) == watch.pid_namespace)
+		bpf_probe_read_kernel(&number, sizeof(number), place + bpf_core_field_offset(struct upid, nr));
+	return number;
+}
+
+static __always_inline void copy_name(char *to, struct task_struct *task)
+{
+	__u64 *from = (__u64 *)task->comm;
+
+	((__u64 *)to)[0] = from[0];
+	((__u64 *)to)[1] = from[1];
+}
+
+/* Whoever is current. In user mode there is no kernel stack. */
+static __always_inline void see(struct seen *seen, void *ctx, __u64 now, __u8 serving, bool traced)
+{
+	struct task_struct *task = bpf_get_current_task_btf(), *leader = task->group_leader;
+	long bytes = bpf_get_stack(ctx, seen->stack, sizeof(seen->stack), 0);
+
+	seen->at_ns = now;
+	seen->process_started_ns = leader->start_boottime;
+	seen->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+	seen->switches = task->nvcsw + task->nivcsw;
+	seen->pid = number_of(leader, task->tgid);
+	seen->tid = number_of(task, task->pid);
+	seen->priority = task->prio;
+	seen->frames = bytes > 0 ? bytes / sizeof(seen->stack[0]) : 0;
+	seen->user = !bytes || task->flags & PF_VCPU;
+	seen->softirq = serving;
+	seen->traced = traced;
+	seen->kernel_thread = !!(task->flags & PF_KTHREAD);
+	seen->syscall = seen->user || seen->kernel_thread ? -1 : system_call(task);
+	copy_name(seen->comm, leader);
+	copy_name(seen->thread, task);
+}
+
+/* No more than so many records of one CPU in a second; the others are only counted. */
+static __always_inline bool is_allowed(struct softirq_cpu *cpu, __u64 now)
+{
+	__u32 second = now >> SECOND_SHIFT;
+
+	if (cpu->second != second) {
+		cpu->second = second;
+		cpu->sent = 0;
+	}
+	if (cpu->sent < watch.records_per_second) {
+		cpu->sent++;
+		return true;
+	}
+	cpu->suppressed++;
+	return false;
+}
+
+static __noinline int send(struct softirq_cpu *cpu, struct stall *stall)
+{
+	__u64 size = sizeof(*stall) - sizeof(stall->samples) + (__u64)stall->taken * sizeof(struct seen);
+
+	if (size > sizeof(*stall))
+		size = sizeof(*stall);
+	if (bpf_ringbuf_output(&stalls, stall, size, 0))
+		cpu->lost++;
+	return 0;
+}
+
+/* Samples of the time before `since` are of another stall; what NET_RX did while it was raised anew is of this one too. */
+static __always_inline void begin_samples(struct stall *stall, __u64 since)
+{
+	__u32 last = (stall->taken - 1) % STALL_SAMPLES;
+
+	if (stall->taken && stall->samples[last].at_ns < since && !watch.sample_always)
+		stall->taken = 0;
+	stall->since_ns = since;
+}
+
+/* The recorder of this CPU with a stall that is over in its head; NULL: none is to be sent. */
+static __always_inline struct stall *finish(struct softirq_cpu *cpu, __u32 kind, __u64 since, __u64 until)
+{
+	__u32 number = bpf_get_smp_processor_id();
+	struct stall *stall = bpf_map_lookup_elem(&recorders, &number);
+
+	if (!stall || !is_allowed(cpu, until))
+		return NULL;
+	begin_samples(stall, since);
+	stall->until_ns = until;
+	stall->cpu = number;
+	stall->kind = kind;
+	stall->late_tid = 0;
+	return stall;
+}
+
+/* The vector that is being served + 1, 0: none. */
+static __always_inline __u8 serving_now(const struct softirq_state *state)
+{
+	return serves_softirq(bpf_get_current_task_btf(), watch.preempt_count) ? state->serving : 0;
+}
+
+static __noinline int end_stall(void *ctx, __u32 kind, __u64 since, __u64 until)
+{
+	struct softirq_state *state = this_state();
+	struct softirq_cpu *cpu = this_cpu();
+	struct stall *stall;
+
+	if (!state || !cpu)
+		return 0;
+	stall = finish(cpu, kind, since, until);
+	if (!stall)
+		return 0;
+	see(&stall->end, ctx, until, serving_now(state), kind != STALL_SILENT);
+	if (kind == STALL_THREAD)
+		stall->late_tid = stall->end.tid;
+	return send(cpu, stall);
+}
+
+/* NET_RX has run for long and has ended since: it ran until a sample last met it, or longer. That sample is the end. */
+static __noinline int end_long(struct softirq_state *state)
+{
+	__u64 since = state->begun_ns, until = state->served_ns;
+	struct softirq_cpu *cpu = this_cpu();
+	struct stall *stall;
+
+	state->served_ns = 0;
+	if (!cpu || !since || until < since)
+		return 0;
+	if (until - since > cpu->longest_served_ns)
+		cpu->longest_served_ns = until - since;
+	if (until - since < watch.threshold_ns)
+		return 0;
+	stall = finish(cpu, STALL_LONG, since, until);
+	if (!stall || !stall->taken)
+		return 0;
+	stall->end = stall->samples[(stall->taken - 1) % STALL_SAMPLES];
+	return send(cpu, stall);
+}
+
+SEC("tp_btf/softirq_raise")
+int BPF_PROG(raise_softirq, unsigned int vector)
+{
+	struct softirq_state *state;
+
+	if (vector != NET_RX)
+		return 0;
+	state = this_state();
+	if (state && !state->raised_ns) {
+		state->raised_jiffies = bpf_jiffies64();
+		state->raised_ns = bpf_ktime_get_ns();
+	}
+	return 0;
+}
+
+static __noinline int keep_delay(void *ctx, struct softirq_state *state, __u64 raised, __u64 jiffies)
+{
+	struct softirq_cpu *cpu = this_cpu();
+	__u64 now = bpf_ktime_get_ns(), delay;
+
+	if (!cpu || !raised || now < raised)
+		return 0;
+	delay = now - raised;
+	if (delay >= watch.tick_ns) {
+		state->begun_ns = now;
+		state->served_ns = 0; /* a sample may have come between */
+		count_delay(cpu->delays, delay, 1);
+	} else {
+		/* Every one that a tick fell into comes here, of the others one in COUNTED. */
+		count_delay(cpu->delays, delay, state->raised_jiffies == jiffies ? COUNTED : 1);
+	}
+	if (delay > cpu->longest_ns)
+		cpu->longest_ns = delay;
+	if (delay >= watch.threshold_ns)
+		end_stall(ctx, STALL_LATE, raised, now);
+	return 0;
+}
+
+/*
+ * Without the clock where it is not needed, for that would be a good part of our cost: what took a tick has seen jiffies
+ * change, and is measured; of the others one in COUNTED.
+ */
+SEC("tp_btf/softirq_entry")
+int BPF_PROG(enter_softirq, unsigned int vector)
+{
+	struct softirq_state *state = this_state();
+	__u64 raised, jiffies;
+
+	if (!state)
+		return 0;
+	if (state->served_ns)
+		end_long(state);
+	if (vector == NET_RX)
+		state->begun_ns = 0; /* before a sample takes the last run for this one */
+	barrier();
+	state->serving = vector + 1;
+	if (vector != NET_RX)
+		return 0;
+	raised = state->raised_ns;
+	state->raised_ns = 0; /* now, for an interrupt may raise it again before we are done */
+	jiffies = bpf_jiffies64();
+	state->begun_ns = raised;
+	state->begun_jiffies = jiffies;
+	if (state->raised_jiffies != jiffies || ++state->entered % COUNTED == 0)
+		keep_delay(ctx, state, raised, jiffies);
+	return 0;
+}
+
+static __noinline int keep_run(void *ctx, const struct softirq_state *state)
+{
+	__u64 now = bpf_ktime_get_ns(), served = now - state->begun_ns;
+	struct softirq_cpu *cpu = this_cpu();
+
+	if (!cpu)
+		return 0;
+	if (served > cpu->longest_served_ns)
+		cpu->longest_served_ns = served;
+	if (served >= watch.threshold_ns)
+		end_stall(ctx, STALL_LONG, state->begun_ns, now);
+	return 0;
+}
+
+/* Attached only where samples cannot tell that a softirq has ended. */
+SEC("tp_btf/softirq_exit")
+int BPF_PROG(exit_softirq, unsigned int vector)
+{
+	struct softirq_state *state = this_state();
+
+	if (!state)
+		return 0;
+	if (vector == NET_RX && state->begun_ns && state->begun_jiffies != bpf_jiffies64())
+		keep_run(ctx, state);
+	state->served_ns = 0;
+	state->serving = 0;
+	return 0;
+}
+
+/* Attached only where NAPI threads are watched. What softirqs poll is not of them. */
+SEC("tp_btf/napi_poll")
+int BPF_PROG(poll_napi)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 now, waited, total;
+	struct napi_thread *thread;
+	struct softirq_cpu *cpu;
+	__u32 tid;
+
+	if (!(task->flags & PF_KTHREAD) || !bpf_core_field_exists(struct sched_info, run_delay)) /* CONFIG_SCHED_INFO */
+		return 0;
+	tid = task->pid;
+	thread = bpf_map_lookup_elem(&napi_threads, &tid);
+	cpu = this_cpu();
+	if (!thread || !cpu)
+		return 0;
+	now = bpf_ktime_get_ns();
+	total = task->sched_info.run_delay;
+	waited = total - thread->run_delay_ns;
+	thread->run_delay_ns = total;
+	if (!thread->polled_ns)
+		waited = 0;
+	thread->polled_ns = now;
+	if (!waited || waited > now)
+		return 0;
+	count_delay(cpu->thread_delays, waited, 1);
+	if (waited >= watch.threshold_ns)
+		end_stall(ctx, STALL_THREAD, now - waited, now);
+	return 0;
+}
+
+/*
+ * Since when NET_RX runs here, or waits to; 0: neither. A kernel without softnet_data.in_net_rx_action raises it again while
+ * it runs.
+ */
+static __always_inline __u64 waits_since(const struct softirq_state *state, __u8 serving)
+{
+	return serving == NET_RX + 1 && state->begun_ns ? state->begun_ns : state->raised_ns;
+}
+
+static __noinline int keep_sample(void *ctx, struct softirq_state *state, __u64 since, __u64 now, __u8 serving)
+{
+	__u32 number = bpf_get_smp_processor_id();
+	struct stall *stall = bpf_map_lookup_elem(&recorders, &number);
+
+	if (!stall)
+		return 0;
+	if (stall->since_ns != since)
+		begin_samples(stall, since);
+	see(&stall->samples[stall->taken % STALL_SAMPLES], ctx, now, serving, false);
+	stall->taken++;
+	if (serving == NET_RX + 1 && since == state->begun_ns)
+		state->served_ns = now;
+	return 0;
+}
+
+static __always_inline bool was_silent(const struct softirq_cpu *cpu, __u32 tid, __u64 switches, __u64 now)
+{
+	return cpu->sampled_tid == tid && cpu->sampled_switches == switches && now - cpu->sampled_ns >= watch.silent_ns;
+}
+
+/*
+ * By a clock of each CPU. The idle task is seen only with a softirq on top of it. Its number is 0, so a silence while the
+ * CPU is idle is none.
+ */
+SEC("perf_event")
+int sample(void *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct softirq_state *state = this_state();
+	struct softirq_cpu *cpu = this_cpu();
+	__u64 since, switches, now;
+	__u32 tid = task->pid;
+	__u8 serving;
+
+	if (!state || !cpu)
+		return 0;
+	serving = serving_now(state);
+	if (!serving)
+		state->serving = 0; /* else the next one would be taken for the last one until it is begun */
+	if (state->served_ns && serving != NET_RX + 1)
+		end_long(state);
+	since = waits_since(state, serving);
+	if (!tid && !since) {
+		cpu->sampled_tid = 0;
+		return 0;
+	}
+	now = bpf_ktime_get_ns();
+	switches = task->nvcsw + task->nivcsw;
+	if (tid && !since && was_silent(cpu, tid, switches, now))
+		end_stall(ctx, STALL_SILENT, cpu->sampled_ns, now); /* what runs now had interrupts off */
+	if (watch.sample_always || (since && now - since >= watch.sample_after_ns))
+		keep_sample(ctx, state, since, now, serving);
+	cpu->sampled_tid = tid;
+	cpu->sampled_switches = switches;
+	cpu->sampled_ns = now;
+	cpu->samples++;
+	return 0;
+}
+
+/* Our place among pid namespaces, and what samples can see here. */
+SEC("raw_tp")
+int find_place(void *ctx)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct pid_namespace *namespace;
+	struct pid *pid;
+
+	watch.pid_level = BPF_CORE_READ(task, thread_pid, level) - watch.pid_level_above;
+	pid = BPF_CORE_READ(task, thread_pid);
+	bpf_probe_read_kernel(&namespace, sizeof(namespace),
+			      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+				      watch.pid_level * bpf_core_type_size(struct upid) +
+				      bpf_core_field_offset(struct upid, ns));
+	watch.pid_namespace = BPF_CORE_READ(namespace, ns.inum);
+	watch.sees_softirqs = serves_softirq(bpf_get_current_task_btf(), watch.preempt_count) >= 0;
+	return 0;
+}

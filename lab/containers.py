@@ -1,0 +1,45 @@
+"""Cgroups as the kubelet and a runtime make them, so that a program of a case is one of a pod's."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from lab.stage import Stage
+
+CGROUPS = Path("/sys/fs/cgroup")
+HIERARCHIES = ("freezer", "pids", "devices", "systemd")
+"""Those of cgroup v1 in which a cgroup changes nothing for who is in it. Where there are none, cgroup v2 has one."""
+
+
+class PodCgroup:
+    """One container of one pod, by the names of the cgroupfs driver, until the stage closes."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.uid = str(uuid.uuid4())
+        container = hashlib.sha256(self.uid.encode()).hexdigest()
+        self.places = [point / "kubepods" / "besteffort" / f"pod{self.uid}" / container for point in hierarchies()]
+        for place in self.places:
+            stage.tell_guard(f"directory {place.parent}")
+            stage.undo.callback(remove, place)
+            place.mkdir(parents=True)
+
+    def add(self, pid: int) -> None:
+        """The process, and whatever it starts from now on."""
+        for place in self.places:
+            (place / "cgroup.procs").write_text(str(pid))
+
+
+def hierarchies() -> Iterator[Path]:
+    old = [CGROUPS / name for name in HIERARCHIES if (CGROUPS / name).is_dir()]
+    yield from old or [CGROUPS]
+
+
+def remove(place: Path) -> None:
+    """With its pod, and what is above it if nobody else is in it."""
+    for directory in (place, *place.parents[:3]):
+        with suppress(OSError):
+            directory.rmdir()

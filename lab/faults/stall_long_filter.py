@@ -1,0 +1,36 @@
+"""A node whose policy controller has written 20,000 rules, which the kernel tries one by one on each packet of a pod.
+
+A pod sends two hundred small packets five times a second, which is nothing. The kernel takes up to 64 of them in one
+go, and for that long the softirq does not end: all other packets of that CPU wait. No task holds the CPU.
+"""
+
+from __future__ import annotations
+
+from lab.arrivals import StallCase, steer
+from lab.case import Expected
+from lab.look import Sight
+from lab.node import Node
+from lab.slow_filter import filter_slowly, send_bursts, take
+
+RULES = 20_000
+PACKETS, EVERY_SECONDS = 200, 0.2
+
+
+class StallLongFilter(StallCase):
+    kind = "fault"
+
+    def start(self) -> None:
+        self.node = Node(self.stage, "probe", "shop", "meter")
+        probe, shop, meter = self.node.pods
+        filter_slowly(self.node.host, "forward", RULES)
+        self.ping_all_the_time(probe, shop)
+        for device in ("veth1", "veth3"):
+            steer(self.node.host, device, self.receiver)
+        self.taker = self.stage.play(shop, "collector", take, self.sender)
+        self.meter = self.stage.play(meter, "meter", send_bursts, shop.address, PACKETS, EVERY_SECONDS, self.sender)
+
+    def look(self) -> Sight:
+        return self.late(at_least=10, seconds=0.02, seen=f"meter: {self.meter.log.read_text().splitlines()[-1:]}")
+
+    def expected(self) -> Expected:
+        return self.stalled("softirq-hog", innocent=(self.meter, self.taker))

@@ -1,0 +1,31 @@
+"""Two programs on each CPU compute without end, all in user mode, while packets arrive: no packet waits for them."""
+
+from __future__ import annotations
+
+from lab.arrivals import StallCase, used
+from lab.case import Expected
+from lab.look import Sight
+from lab.real_time import spin
+
+EACH = 2
+WITHOUT_END = 86_400
+
+
+class StallUserHogs(StallCase):
+    kind = "look-alike"
+    quick = True
+
+    def start(self) -> None:
+        probe, shop, batch = self.stage.pods("probe", "shop", "batch")
+        self.ping_all_the_time(probe, shop)
+        self.hogs = [
+            self.stage.play(batch, "batch", spin, cpu, 0, WITHOUT_END, WITHOUT_END)
+            for cpu in (self.receiver, self.sender)
+            for _ in range(EACH)
+        ]
+
+    def look(self) -> Sight:
+        return self.in_time(True, f"a hog: {used(self.hogs[0].pid)}")
+
+    def expected(self) -> Expected:
+        return self.nothing_stalled(*self.hogs)

@@ -1,0 +1,75 @@
+"""The kernel's ksoftirqd threads and how long each ran and waited (/proc/<pid>/schedstat; sched-stats.rst)."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Final
+
+import msgspec
+
+from whodunnet.errors import MalformedError, UnreadableError
+from whodunnet.kernel.cpus import CPUS_MAX
+from whodunnet.kernel.procfs.files import integer, read_bytes, shown, unreadable
+from whodunnet.kernel.roots import Roots
+
+PROCESSES_MAX: Final = 8192
+"""Of the lowest pids: these threads are made at boot, before any program runs, about eight kernel threads a CPU."""
+_NAME: Final = re.compile(rb"[0-9]+ \(ksoftirqd/([0-9]{1,5})\) ")
+_KERNEL_THREAD: Final = 0x0020_0000  # PF_KTHREAD, include/linux/sched.h
+_FLAGS_FIELD: Final = 6  # after the name
+
+
+class Schedstat(msgspec.Struct, frozen=True, kw_only=True):
+    """run_ns: time on a CPU. wait_ns: time ready to run while something else did. Both since the thread was made."""
+
+    run_ns: int
+    wait_ns: int
+
+
+def parse_schedstat(data: bytes, source: str) -> Schedstat:
+    """Parse schedstat of one task. Raises MalformedError naming source."""
+    words = data.split()
+    if len(words) != 3:
+        raise MalformedError(f"{source}: should be three numbers and is {shown(data)}")
+    run, wait = (integer(word, source, item) for word, item in zip(words, ("run time", "wait time"), strict=False))
+    if run < 0 or wait < 0:
+        raise MalformedError(f"{source}: has a time below zero: {shown(data)}")
+    return Schedstat(run_ns=run, wait_ns=wait)
+
+
+def parse_ksoftirqd(data: bytes) -> int | None:
+    """The CPU whose ksoftirqd has this stat, None for all other tasks: anybody may call a process so."""
+    match = _NAME.match(data)
+    if match is None:
+        return None
+    fields = data[match.end() :].split()
+    flags = fields[_FLAGS_FIELD] if len(fields) > _FLAGS_FIELD else b""
+    if not flags.isdigit() or len(flags) > 10 or not int(flags) & _KERNEL_THREAD:
+        return None
+    return int(match[1]) if int(match[1]) < CPUS_MAX else None
+
+
+def find_ksoftirqds(roots: Roots, wanted: frozenset[int]) -> dict[int, int]:
+    """Pid by CPU, of those wanted that are in sight. Raises UnreadableError if /proc cannot be listed."""
+    try:
+        pids = sorted(int(name) for name in os.listdir(roots.proc) if name.isascii() and name.isdigit())  # noqa: PTH208
+    except OSError as error:
+        raise unreadable(str(roots.proc), error) from error
+    found: dict[int, int] = {}
+    for pid in pids[:PROCESSES_MAX]:
+        try:
+            cpu = parse_ksoftirqd(read_bytes(roots.proc / str(pid) / "stat"))
+        except UnreadableError:
+            continue
+        if cpu is not None and cpu in wanted:
+            found[cpu] = pid
+            if len(found) == len(wanted):
+                break
+    return found
+
+
+def read_schedstat(roots: Roots, pid: int) -> Schedstat:
+    """Read schedstat, which any user may. Raises UnreadableError: missing-file without CONFIG_SCHED_INFO."""
+    path = roots.proc / str(pid) / "schedstat"
+    return parse_schedstat(read_bytes(path), str(path))

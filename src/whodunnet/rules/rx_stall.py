@@ -1,0 +1,116 @@
+"""Received packets that waited for a CPU, and who held it meanwhile."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from whodunnet.model.finding import Answer, Cleared, Evidence, NotChecked
+from whodunnet.model.snapshot import Recording
+from whodunnet.model.softnet import Softnet
+from whodunnet.model.stall_window import StallWindow, stall_window
+from whodunnet.model.text import clean
+from whodunnet.rules.catalogue import Entry
+from whodunnet.rules.stall_cases import Case, find_cases, judge_all
+from whodunnet.rules.stall_evidence import SOURCE
+from whodunnet.rules.stall_findings import RULE, Scene, compose
+from whodunnet.rules.stall_shapes import Judged
+from whodunnet.rules.stall_words import span_text, time_text, times_text
+
+RATES: Final = ((60.0, "one a minute"), (3_600.0, "one an hour"), (86_400.0, "one a day"))
+DELAYS: Final = (
+    "bpftrace -e 'tracepoint:irq:softirq_raise { if (args.vec == 3 && !@r[cpu]) { @r[cpu] = nsecs } } "
+    "tracepoint:irq:softirq_entry { if (args.vec == 3 && @r[cpu]) "
+    "{ @us = hist((nsecs - @r[cpu]) / 1000); @r[cpu] = 0 } }'"
+)
+
+
+def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
+    """Findings, worst first; else cleared with what the window could have seen and the longest it saw."""
+    window = stall_window(recording)
+    assert window is not None  # the collector is required
+    if window.readings < 2 or window.seconds <= 0:
+        return [_unseen("one reading has no window in which packets could wait: look for longer")]
+    judged = judge_all(window)
+    cases = find_cases(judged, window, recording.node.virtual_machine is not False, entry)
+    if not cases:
+        return [_cleared(window, judged, entry)]
+    listed = _listed(cases, int(entry.limit("listed_cases")))
+    waited = sum(one.stall.wait_seconds for one in judged if one.shape != "paused" and one.stall.kind != "silent")
+    softnet = recording.last(Softnet)
+    devices = softnet.devices if softnet is not None else {}
+    scene = Scene(window, recording.node.hostname, waited, len(cases) - len(listed), devices)
+    return [compose(case, scene, entry) for case in listed]
+
+
+def _listed(cases: Sequence[Case], most: int) -> list[Case]:
+    """The worst. Those that name nobody, nor have a cause that can be found, leave room for those that do."""
+    telling = [case for case in cases if case.has_culprit or case.memory_stat_by is not None]
+    others = [case for case in cases if case not in telling]
+    kept = [*telling, *others][:most]
+    return [case for case in cases if case in kept]
+
+
+def _unseen(reason: str, code: str = "not-collected") -> NotChecked:
+    return NotChecked(rule=RULE, code=code, reason=reason)
+
+
+def _cleared(window: StallWindow, judged: Sequence[Judged], entry: Entry) -> Answer:
+    least = window.last.threshold_seconds
+    dropped = window.lost + window.suppressed + window.left_out
+    if dropped or window.unlisted >= entry.limit("min_stalls"):
+        n = max(dropped, window.unlisted)
+        return _unseen(
+            f"{n:,} times packets waited {time_text(least)} or more, and who held the CPU was not kept of those "
+            "(too many at once, or in snapshots that are not judged: --from and --to look closer)",
+            "unreadable",
+        )
+    return Cleared(
+        rule=RULE,
+        sensitivity=_sensitivity(window, judged, entry),
+        evidence=(
+            _reading(window, "The longest time that received packets waited", window.longest_seconds, "seconds", least),
+            _reading(window, "Times that NET_RX was begun", sum(cpu.delayed for cpu in window.cpus), "times"),
+        ),
+    )
+
+
+def _sensitivity(window: StallWindow, judged: Sequence[Judged], entry: Entry) -> str:
+    """What the window could have seen, and what it saw that is no finding."""
+    least, longest = window.last.threshold_seconds, window.longest_seconds
+    paused = sum(one.shape in ("paused", "irqs-disabled") for one in judged)
+    single = len(judged) - paused
+    stalls = f"{single:,} {'stall' if single == 1 else 'stalls'}" if single else "no stall"
+    within = f"of {time_text(least)}{' or more' if single else ''} in {span_text(window.seconds)}"
+    text = f"{stalls} {within}, longest {time_text(longest)}; {missed(window.seconds)}"
+    if single:
+        text += (
+            f"; fewer than {entry.limit('min_stalls'):.0f} alike, none of {time_text(entry.limit('min_single_wait'))}"
+        )
+    if paused:
+        text += f"; {times_text(paused)} a CPU stood still (a pause of the machine, or asleep)"
+    if not any(cpu.delayed for cpu in window.cpus):
+        text += "; no packet was received"
+    if not window.last.hertz:
+        text += f"; who is on a CPU is not sampled ({clean(window.last.sampling_reason or 'switched off')})"
+    elif window.last.sampling_reason is not None:
+        text += f"; some CPUs are not sampled ({clean(window.last.sampling_reason)})"
+    return text
+
+
+def missed(seconds: float) -> str:
+    """ "one a minute would be missed 19 times in 20": by the chance that none falls into the window."""
+    for every, words in RATES:
+        times = round(20 * math.exp(-seconds / every))
+        if times:
+            return f"{words} would be missed {min(times, 19)} times in 20"
+    return "one a day would be seen"
+
+
+def _reading(window: StallWindow, statement: str, value: float, unit: str, limit: float | None = None) -> Evidence:
+    return Evidence(
+        statement=statement, value=round(value, 6), unit=unit, limit=limit,
+        comparison=None if limit is None else "<" if value < limit else ">=", source=SOURCE, at=window.at.wall,
+        boot_seconds=window.at.boot_seconds, repeat=DELAYS,
+    )  # fmt: skip

@@ -1,0 +1,245 @@
+"""One stall: what kind it was, and who held the CPU, if anybody alone did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final, Literal
+
+import msgspec
+
+from whodunnet.model.stall_window import SeenStall
+from whodunnet.model.stalls import Holder, Stall, Task
+from whodunnet.rules.stall_functions import waits_for_lock
+
+Shape = Literal[
+    "syscall-hog",
+    "softirqs-disabled",
+    "softirq-hog",
+    "starved-thread",
+    "steal",
+    "overload",
+    "irqs-disabled",
+    "many-holders",
+    "paused",
+]
+"""paused: the CPU did not run, or nobody can tell: no finding comes of it."""
+PACKETS: Final = "NET_RX"
+SAMPLES_NAMED: Final = 2
+"""Moments at which somebody has to be met: one alone is chance."""
+SAMPLED_SHARE: Final = 0.5
+"""Of the samples that the time allows for: with fewer the CPU did not run, or had its interrupts off."""
+HELD_SHARE: Final = 0.5
+"""Of the samples of a stall: who has more than that has held the CPU."""
+CALL_SHARE: Final = 0.8
+"""Of the samples of who held the CPU: those in one system call. In many short ones it would have given way."""
+STOLEN_SHARE: Final = 0.5
+"""Of the time that is not accounted for by samples: if the hypervisor took as much, it was that."""
+ENABLING: Final = (
+    "__local_bh_enable", "local_bh_enable", "_raw_spin_unlock_bh", "_raw_read_unlock_bh", "_raw_write_unlock_bh",
+)  # fmt: skip
+INTERRUPTING: Final = (
+    "irq_exit",
+    "__irq_exit",
+    "irqentry_exit",
+    "sysvec_",
+    "asm_sysvec_",
+    "asm_common_interrupt",
+    "asm_exc_",
+    "common_interrupt",
+    "el1h_",
+    "el0t_",
+)
+"""How a softirq comes to run: where somebody allows them again, or after an interrupt (kernel/softirq.c)."""
+ROUND_SECONDS: Final = 0.035
+"""The kernel ends a round of NET_RX after two ticks, 20 ms at most, and its poll; a tick may have gone before."""
+BUSY_RATE: Final = 10_000
+"""Packets in a second that one CPU gives to the protocols: with fewer its rounds are long by what is done for each."""
+IDLE: Final = "idle"
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """A stall with its shape. holders: what was seen of the culprit, or of the softirq. samples: how often in all.
+
+    of: samples of anybody. end_only: named by where the softirq came to run at last, for there were no samples.
+    waited: who was met there waited for a lock itself, and is no culprit; holders are its.
+    """
+
+    seen: SeenStall
+    shape: Shape
+    task: Task | None = None
+    softirq: str | None = None
+    holders: tuple[Holder, ...] = ()
+    samples: int = 0
+    of: int = 0
+    end_only: bool = False
+    waited: bool = False
+
+    @property
+    def stall(self) -> Stall:
+        return self.seen.stall
+
+    @property
+    def system_call(self) -> str | None:
+        """The one in which it was seen most."""
+        calls: Counter[str] = Counter()
+        for holder in self.holders:
+            if holder.system_call is not None:
+                calls[holder.system_call] += holder.samples
+        return calls.most_common(1)[0][0] if calls else None
+
+
+def judge_stall(seen: SeenStall, hertz: int, stolen: bool) -> Judged:
+    """hertz: of the samples, 0: none were taken. stolen: see was_stolen."""
+    stall = seen.stall
+    if stall.kind == "silent":
+        return _silent(seen, stolen)
+    if hertz and is_unsampled(stall):
+        return Judged(seen=seen, shape="steal") if stolen else _unsampled(seen)
+    if stall.kind == "long":
+        return _long(seen)
+    return _waited(seen, hertz)
+
+
+def _silent(seen: SeenStall, stolen: bool) -> Judged:
+    """No sample came although one task kept the CPU. In user mode interrupts are never off: all was paused."""
+    end = seen.stall.end
+    itself, waited = end.softirq is None and end.task.duty is None, _waits((end,))
+    return Judged(
+        seen=seen,
+        shape="paused" if stolen or end.mode == "user" else "irqs-disabled",
+        task=end.task if itself and not waited else None,
+        holders=(end,),
+        samples=1,
+        of=1,
+        waited=waited,
+    )
+
+
+def _unsampled(seen: SeenStall) -> Judged:
+    """The CPU stood still, or the one task that was met there in the kernel had its interrupts off."""
+    own = [h for h in seen.stall.holders if h.softirq is None and h.task.duty is None and h.mode == "kernel"]
+    n, of = _sum(own), _sum(seen.stall.holders)
+    # A thread may have waited for another CPU than this one.
+    elsewhere = seen.stall.kind in ("long", "thread")
+    if elsewhere or not own or n <= HELD_SHARE * of or len({h.task for h in own}) > 1:
+        return Judged(seen=seen, shape="paused")
+    waited = _waits(own)
+    task = None if waited else own[0].task
+    return Judged(seen=seen, shape="irqs-disabled", task=task, holders=tuple(own), samples=n, of=of, waited=waited)
+
+
+def is_unsampled(stall: Stall) -> bool:
+    """Whether there are far fewer samples than the time allows for. Of an idle CPU there are none."""
+    return not stall.samples_cut and stall.samples < SAMPLED_SHARE * stall.expected_samples
+
+
+def unaccounted_seconds(stall: Stall) -> float:
+    """How much of the time nobody was seen."""
+    if stall.kind == "silent":
+        return stall.wait_seconds
+    if stall.samples_cut or not stall.expected_samples:
+        return 0.0
+    return stall.wait_seconds * (1 - min(stall.samples / stall.expected_samples, 1.0))
+
+
+def _long(seen: SeenStall) -> Judged:
+    """NET_RX ran on without a pause. Whoever was interrupted by it has nothing to do with it."""
+    stall = seen.stall
+    served = tuple(h for h in stall.holders if h.softirq == PACKETS)
+    n, of = _sum(served), _sum(stall.holders)
+    shape: Shape = "overload" if stall.wait_seconds < ROUND_SECONDS and _may_be_busy(seen) else "softirq-hog"
+    return Judged(seen=seen, shape=shape, softirq=PACKETS, holders=served, samples=n, of=of)
+
+
+def _waited(seen: SeenStall, hertz: int) -> Judged:
+    """Packets waited for NET_RX, or for a thread: who had most of the samples meanwhile."""
+    stall = seen.stall
+    groups: dict[Task | str, list[Holder]] = {}
+    for holder in stall.holders:
+        groups.setdefault(_whose(holder), []).append(holder)
+    end = _end_of(stall)
+    of = _sum(stall.holders) + (end is not None)
+    counts = {key: _sum(holders) + (end is not None and key == end.task) for key, holders in groups.items()}
+    if end is not None and end.task not in counts:
+        counts[end.task], groups[end.task] = 1, []
+    if not counts:
+        return Judged(seen=seen, shape="many-holders")
+    key = max(counts, key=lambda key: counts[key])
+    n, holders = counts[key], tuple(groups[key])
+    if end is not None and key == end.task:
+        holders = (*holders, end)
+    end_only = not hertz and end is not None and key == end.task
+    if not end_only and (n < SAMPLES_NAMED or n <= HELD_SHARE * of):
+        return Judged(seen=seen, shape="many-holders", of=of)
+    if isinstance(key, Task):
+        if _waits(holders):
+            return Judged(seen=seen, shape="many-holders", holders=holders, samples=n, of=of, waited=True)
+        shape = _shape_of(stall, key, holders)
+        return Judged(seen=seen, shape=shape, task=key, holders=holders, samples=n, of=of, end_only=end_only)
+    if key == IDLE:
+        return Judged(seen=seen, shape="paused", of=of)
+    shape = "overload" if key == PACKETS and _may_be_busy(seen) else "softirq-hog"
+    return Judged(seen=seen, shape=shape, softirq=key, holders=holders, samples=n, of=of)
+
+
+def _may_be_busy(seen: SeenStall) -> bool:
+    """Whether its budget was used up by many packets (time_squeeze, net_rx_action in net/core/dev.c), or who knows."""
+    if seen.packets_per_second is None or seen.squeezed is None:
+        return True
+    return seen.squeezed > 0 and seen.packets_per_second >= BUSY_RATE
+
+
+def _whose(holder: Holder) -> Task | str:
+    """A softirq that ran has nothing to do with the task below it; threads that take packets do what softirqs do."""
+    if holder.softirq is not None:
+        return holder.softirq
+    if holder.task.duty is not None:
+        return IDLE if holder.task.duty == "idle" else PACKETS
+    return holder.task
+
+
+def _end_of(stall: Stall) -> Holder | None:
+    """The task whose own end of a section without softirqs let them run at last: one more moment at which it was met.
+
+    None where the softirq came with an interrupt: whoever was interrupted may just have begun.
+    """
+    if stall.kind != "late" or stall.end.task.duty is not None:
+        return None
+    names = [name for stack in stall.end.stacks for name in stack.functions if name is not None]
+    by_itself = next((n for n, name in enumerate(names) if name.startswith(ENABLING)), None)
+    by_interrupt = next((n for n, name in enumerate(names) if name.startswith(INTERRUPTING)), len(names))
+    return stall.end if by_itself is not None and by_itself < by_interrupt else None
+
+
+def _shape_of(stall: Stall, task: Task, holders: tuple[Holder, ...]) -> Shape:
+    """What a task that held the CPU did to the packets."""
+    waited_for_thread = stall.kind == "thread" or stall.end.task.duty in ("softirqs", "packets")
+    if task.real_time_priority is not None and waited_for_thread:
+        return "starved-thread"
+    end = _end_of(stall)
+    if end is not None and end.task == task and _in_one_call(holders):
+        return "softirqs-disabled"
+    if waited_for_thread and _in_one_call(holders):
+        return "syscall-hog"
+    return "overload" if waited_for_thread else "many-holders"  # it had its turn, which is no fault
+
+
+def _in_one_call(holders: tuple[Holder, ...]) -> bool:
+    """Whether most of it was one system call, which it did not leave the CPU in; of a thread of the kernel all is."""
+    samples: dict[str | None, int] = {}
+    for h in holders:
+        if h.mode == "kernel" and h.stayed is not False:
+            samples[h.system_call] = samples.get(h.system_call, 0) + h.samples
+    return max(samples.values(), default=0) >= CALL_SHARE * _sum(holders)
+
+
+def _waits(holders: Iterable[Holder]) -> bool:
+    """Whether most of it was spinning for a lock: whoever does so is held up as well."""
+    holders = tuple(holders)
+    spun = sum(stack.samples for h in holders for stack in h.stacks if waits_for_lock(stack))
+    return spun > HELD_SHARE * _sum(holders)
+
+
+def _sum(holders: tuple[Holder, ...] | list[Holder]) -> int:
+    return sum(holder.samples for holder in holders)
