@@ -173,12 +173,16 @@ class StallCase(Case):
             innocent=(self.pinger.who(), *(player.who() for player in innocent)),
         )
 
-    def nothing_stalled(self, *innocent: Player, also: tuple[str, ...] = ()) -> Expected:
+    @property
+    def paused(self) -> tuple[str, ...]:
         """Where pings of the window were late all the same, virtual CPUs were not run: that may be said, of nobody."""
-        paused = pings(self.pinger, self.window_seconds).stalled > 0
+        return ("rx-stall",) if pings(self.pinger, self.window_seconds).stalled else ()
+
+    def nothing_stalled(self, *innocent: Player, also: tuple[str, ...] = ()) -> Expected:
+        paused = self.paused
         return Expected(
             rule=None,
-            also=(*also, "rx-stall") if paused else also,
+            also=(*also, *paused),
             cleared=() if paused else ("rx-stall",),
             inapplicable=ONE_QUEUE,
             innocent=(self.pinger.who(), *(player.who() for player in innocent)),

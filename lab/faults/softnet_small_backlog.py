@@ -42,6 +42,7 @@ class SoftnetSmallBacklog(StallCase):
     def expected(self) -> Expected:
         return Expected(
             rule="softnet-drops",
+            also=self.paused,
             inapplicable=ONE_QUEUE,
             severities=("warning", "critical"),
             innocent=(self.meter.who(), self.taker.who(), self.pinger.who()),

@@ -17,7 +17,8 @@ from .packages import Kernel
 pytestmark = pytest.mark.vm
 
 HERE = Path(__file__).parent
-ARGUMENTS = "preempt=none tsc=reliable clocksource=tsc thread_backlog_napi"
+ARGUMENTS = "preempt=none tsc=reliable clocksource=tsc transparent_hugepage=never thread_backlog_napi"
+"""Where copying is slow, khugepaged is itself a stall."""
 THREADED = {"6.1": False, "6.12": True}
 """Whether RPS can use threads ("net: Use backlog-NAPI to clean up the defer_list", 6.10), one for each CPU."""
 

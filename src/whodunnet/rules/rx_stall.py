@@ -19,6 +19,8 @@ from whodunnet.rules.stall_shapes import Judged
 from whodunnet.rules.stall_words import span_text, time_text, times_text
 
 RATES: Final = ((60.0, "one a minute"), (3_600.0, "one an hour"), (86_400.0, "one a day"))
+PAUSES: Final = ("paused", "irqs-disabled", "steal")
+"""Shapes that may be of a CPU that just did not run: a few of them are no finding."""
 DELAYS: Final = (
     "bpftrace -e 'tracepoint:irq:softirq_raise { if (args.vec == 3 && !@r[cpu]) { @r[cpu] = nsecs } } "
     "tracepoint:irq:softirq_entry { if (args.vec == 3 && @r[cpu]) "
@@ -70,7 +72,9 @@ def _cleared(window: StallWindow, judged: Sequence[Judged], entry: Entry) -> Ans
         rule=RULE,
         sensitivity=_sensitivity(window, judged, entry),
         evidence=(
-            _reading(window, "The longest time that received packets waited", window.longest_seconds, "seconds", least),
+            _reading(
+                window, "The longest time that received packets waited", _longest(window, judged), "seconds", least
+            ),
             _reading(window, "Times that NET_RX was begun", sum(cpu.delayed for cpu in window.cpus), "times"),
         ),
     )
@@ -78,12 +82,14 @@ def _cleared(window: StallWindow, judged: Sequence[Judged], entry: Entry) -> Ans
 
 def _sensitivity(window: StallWindow, judged: Sequence[Judged], entry: Entry) -> str:
     """What the window could have seen, and what it saw that is no finding."""
-    least, longest = window.last.threshold_seconds, window.longest_seconds
-    paused = sum(one.shape in ("paused", "irqs-disabled") for one in judged)
+    least = window.last.threshold_seconds
+    paused = sum(one.shape in PAUSES for one in judged)
     single = len(judged) - paused
     stalls = f"{single:,} {'stall' if single == 1 else 'stalls'}" if single else "no stall"
     within = f"of {time_text(least)}{' or more' if single else ''} in {span_text(window.seconds)}"
-    text = f"{stalls} {within}, longest {time_text(longest)}; {missed(window.seconds)}"
+    longest = _longest(window, judged)
+    but = " but in pauses" if not single and longest >= least else ""
+    text = f"{stalls} {within}{but}, longest {time_text(longest)}; {missed(window.seconds)}"
     if single:
         text += (
             f"; fewer than {entry.limit('min_stalls'):.0f} alike, none of {time_text(entry.limit('min_single_wait'))}"
@@ -97,6 +103,12 @@ def _sensitivity(window: StallWindow, judged: Sequence[Judged], entry: Entry) ->
     elif window.last.sampling_reason is not None:
         text += f"; some CPUs are not sampled ({clean(window.last.sampling_reason)})"
     return text
+
+
+def _longest(window: StallWindow, judged: Sequence[Judged]) -> float:
+    """Seconds, also of a NET_RX that ran on while others waited."""
+    runs = [one.stall.wait_seconds for one in judged if one.stall.kind == "long" and one.shape not in PAUSES]
+    return max([window.longest_seconds, *runs])
 
 
 def missed(seconds: float) -> str:

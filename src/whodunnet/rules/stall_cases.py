@@ -91,7 +91,7 @@ def find_cases(judged: Sequence[Judged], window: StallWindow, machine_virtual: b
         if one.shape != "paused":
             groups.setdefault(key_of(one, machine_virtual), []).append(one)
     cases = [_case(group, window, machine_virtual, entry) for group in groups.values()]
-    found = [case for case in cases if is_enough(case, machine_virtual, entry)]
+    found = [case for case in cases if is_enough(case, window.seconds, machine_virtual, entry)]
     severities = ("critical", "warning", "info")
     return sorted(
         found, key=lambda c: (severities.index(c.severity), ORDER.index(c.confidence), -sum(c.waits), -len(c.waits))
@@ -140,7 +140,7 @@ def key_of(judged: Judged, machine_virtual: bool, by_function: bool = True) -> t
         place = owner.container.id if owner.container else owner.unit
         return (judged.shape, place, judged.task.comm, judged.task.kernel_thread)
     if judged.softirq is not None:
-        return (judged.shape, judged.softirq, function)
+        return (judged.shape, judged.softirq)
     return (judged.shape, function, waited) if waited else (judged.shape,)
 
 
@@ -227,12 +227,14 @@ def _severity(case: Case, window: StallWindow, entry: Entry) -> Severity:
     return "critical" if grave and case.shape not in ("steal", "many-holders", "irqs-disabled") else "warning"
 
 
-def is_enough(case: Case, machine_virtual: bool, entry: Entry) -> bool:
-    """Whether it happened often enough, or for long enough, to be told."""
+def is_enough(case: Case, seconds: float, machine_virtual: bool, entry: Entry) -> bool:
+    """Whether it happened often enough, or for long enough, to be told. seconds: of the window."""
     if case.shape == "irqs-disabled":
         # A pause of the machine meets any function; interrupts that are off one and the same.
         if case.function is None or len(case.stalls) < entry.limit("min_stalls"):
             return False
         grave = not machine_virtual and max(case.waits) >= entry.limit("critical_wait")
         return grave or len(case.stalls) >= entry.limit("min_gaps")
+    if case.shape == "steal" and sum(case.waits) < entry.limit("min_stolen_share") * seconds:
+        return False
     return len(case.stalls) >= entry.limit("min_stalls") or max(case.waits) >= entry.limit("min_single_wait")

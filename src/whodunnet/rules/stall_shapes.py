@@ -97,7 +97,7 @@ def judge_stall(seen: SeenStall, hertz: int, stolen: bool) -> Judged:
     if hertz and is_unsampled(stall):
         return Judged(seen=seen, shape="steal") if stolen else _unsampled(seen)
     if stall.kind == "long":
-        return _long(seen)
+        return _long(seen, hertz)
     return _waited(seen, hertz)
 
 
@@ -143,11 +143,13 @@ def unaccounted_seconds(stall: Stall) -> float:
     return stall.wait_seconds * (1 - min(stall.samples / stall.expected_samples, 1.0))
 
 
-def _long(seen: SeenStall) -> Judged:
+def _long(seen: SeenStall, hertz: int) -> Judged:
     """NET_RX ran on without a pause. Whoever was interrupted by it has nothing to do with it."""
     stall = seen.stall
     served = tuple(h for h in stall.holders if h.softirq == PACKETS)
     n, of = _sum(served), _sum(stall.holders)
+    if hertz and n < SAMPLES_NAMED:
+        return Judged(seen=seen, shape="paused")  # a machine that paused while it ran looks like this
     shape: Shape = "overload" if stall.wait_seconds < ROUND_SECONDS and _may_be_busy(seen) else "softirq-hog"
     return Judged(seen=seen, shape=shape, softirq=PACKETS, holders=served, samples=n, of=of)
 

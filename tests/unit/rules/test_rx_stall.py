@@ -278,6 +278,31 @@ def test_a_round_of_net_rx_has_a_limit_of_its_own(wait: float, received: int, sh
     assert blamed(one, one, received=(received, 9)) == []
 
 
+def test_a_net_rx_that_was_met_once_in_each_run_may_have_been_paused() -> None:
+    """A machine that does not run for 10 ms meanwhile looks the same; the clearing counts it."""
+    once = stall(held(MONITOR, 1, softirq="NET_RX"), wait=0.012, kind="long", end=ended(MONITOR), expected_samples=2)
+    answer = cleared(watched(*[once] * 9, received=(90, 0)))
+    assert "no stall of 10 ms in 3 s, longest 1.8 ms" in answer.sensitivity
+    assert "9 times a CPU stood still" in answer.sensitivity
+
+
+def test_the_clearing_tells_how_long_net_rx_ran_on() -> None:
+    run = stall(held(MONITOR, 4, softirq="NET_RX"), wait=0.018, kind="long", end=ended(MONITOR))
+    answer = cleared(watched(run, received=(90, 0)))
+    assert "1 stall of 10 ms or more in 3 s, longest 18 ms" in answer.sensitivity
+    assert answer.evidence[0].value == 0.018
+
+
+def test_runs_of_one_softirq_are_one_finding_whatever_function_each_was_met_in() -> None:
+    runs = [
+        stall(held(MONITOR, 10, softirq="NET_RX", functions=(name,)), wait=0.04, kind="long", end=ended(MONITOR))
+        for name in ("nft_do_chain", "nft_do_chain", "nf_hook_slow")
+    ]
+    (finding,) = found(*runs, received=(90, 0))
+    assert finding.shape == "softirq-hog"
+    assert finding.evidence[0].value == 3
+
+
 # --- Pauses -------------------------------------------------------------------------------------------------------
 
 
@@ -285,6 +310,15 @@ def test_a_cpu_that_the_hypervisor_took_is_nobodys_fault_here() -> None:
     pause = stall(held(MONITOR, 4))
     assert said(pause, cpus=stolen(0.14)) == [("steal", "likely", "warning")]
     assert blamed(pause, cpus=stolen(0.14)) == []
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(7.5, True), (7.6, False)])
+def test_little_that_the_hypervisor_took_is_counted_only(seconds: float, told: bool) -> None:
+    answer = answers(watched(stall(held(MONITOR, 4)), cpus=stolen(0.14), seconds=seconds), CLEAR)
+    assert [isinstance(a, Cleared) for a in answer] == [not told]
+    if isinstance(answer[0], Cleared):
+        assert "no stall of 10 ms in 7.6 s but in pauses, longest 150 ms" in answer[0].sensitivity
+        assert "once a CPU stood still" in answer[0].sensitivity
 
 
 def test_a_cpu_that_stood_still_and_nobody_says_why_is_no_finding() -> None:
