@@ -55,7 +55,9 @@ def test_a_process_in_a_pod_is_given_its_pod_and_container(pod: MakePod, node: N
 
 def test_python_of_the_host_runs_in_a_container(pod: MakePod) -> None:
     web = pod("web-1", containers={"app": ["python3", "-c", "import time; time.sleep(1000000)"]})
-    process = attribute(web.pids["app"]).process
+    first = web.pids["app"]
+    wait_until(lambda: read_stat(ROOTS, first).comm.startswith("python3"), "the runtime's own process becomes it")
+    process = attribute(first).process
     assert process is not None
     assert process.exe is not None
     assert process.exe.startswith("/usr/bin/python3")
