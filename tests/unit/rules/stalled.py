@@ -7,16 +7,17 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from whodunnet.model.finding import Finding
+from whodunnet.model.finding import Cleared, Finding, NotChecked
 from whodunnet.model.snapshot import AnySample, Recording, Snapshot
 from whodunnet.model.stalls import CpuDelays, DelaySpan, Holder, Stack, Stall, Stalls, Task, delay_spans
 from whodunnet.model.workload import Workload, Workloads
 from whodunnet.rules.catalogue import catalogue
 
-from .nodes import FROM_BOOT, NODE, findings, moment
+from .nodes import FROM_BOOT, NODE, answers, findings, moment
 from .receiving import softnet, work
 
-ENTRY = catalogue()["rx-stall"]
+RULE = "rx-stall"
+ENTRY = catalogue()[RULE]
 HERTZ = 250
 STARTED = FROM_BOOT - 3_600.0  # when every process of nodes.process() did
 MONITOR = Task(pid=7, tid=8, comm="app7", thread="scrape", process_started_seconds=STARTED)
@@ -29,6 +30,8 @@ IDLE = replace(KSOFTIRQD, pid=None, tid=None, comm="swapper/1", thread="swapper/
 READS = ("mem_cgroup_iter", "memory_stat_show", "seq_read_iter", "vfs_read", "ksys_read", "do_syscall_64")
 DUMPS = ("ctnetlink_dump_table", "netlink_dump", "netlink_sendmsg", "__sys_sendto", "do_syscall_64")
 ALLOWS = ("handle_softirqs", "do_softirq", "__local_bh_enable_ip", *DUMPS)
+ENABLES = ("_raw_spin_unlock_irq", "memory_stat_format", *READS[1:])
+SPINS = ("native_queued_spin_lock_slowpath", "_raw_spin_lock", "__nf_conntrack_confirm", *DUMPS)
 INTERRUPTS = ("handle_softirqs", "irq_exit_rcu", "sysvec_apic_timer_interrupt", *DUMPS)
 
 
@@ -57,6 +60,14 @@ def stall(*holders: Holder, wait: float = 0.15, end: Holder | None = None, **oth
         "expected_samples": round(wait * HERTZ),
     }  # fmt: skip
     return Stall(wait_seconds=wait, end=end or ended(KSOFTIRQD), holders=holders, **{**fields, **other})
+
+
+def gap(function: str = "serial8250_console_write", **other: Any) -> Stall:
+    """A CPU without a sample for 40 ms, while one task kept it in that function."""
+    functions = other.pop("functions", (function, *READS[3:]))
+    end = Holder(task=MONITOR, mode=other.pop("mode", "kernel"), samples=1, seconds=0.0, system_call="read",
+                 stacks=held(MONITOR, 1, functions=functions).stacks)  # fmt: skip
+    return stall(kind="silent", wait=0.04, end=end, **other)
 
 
 def sample(*stalls: Stall, seconds: float, **other: Any) -> Stalls:
@@ -97,7 +108,19 @@ def watched(
 
 
 def found(*stalls: Stall, **how: Any) -> list[Finding]:
-    return findings(watched(*stalls, **how), "rx-stall")
+    return findings(watched(*stalls, **how), RULE)
+
+
+def cleared(recording: Recording) -> Cleared:
+    (answer,) = answers(recording, RULE)
+    assert isinstance(answer, Cleared), answer
+    return answer
+
+
+def not_checked(recording: Recording) -> NotChecked:
+    (answer,) = answers(recording, RULE)
+    assert isinstance(answer, NotChecked), answer
+    return answer
 
 
 def said(*stalls: Stall, **how: Any) -> list[tuple[str | None, str, str]]:
