@@ -68,6 +68,8 @@ def _cleared(window: StallWindow, judged: Sequence[Judged], entry: Entry) -> Ans
             "(too many at once, or in snapshots that are not judged: --from and --to look closer)",
             "unreadable",
         )
+    if _longest(window, judged) >= entry.limit("critical_wait"):
+        return _unseen(f"who held the CPU was not seen: {_sensitivity(window, judged, entry)}", "unreadable")
     return Cleared(
         rule=RULE,
         sensitivity=_sensitivity(window, judged, entry),

@@ -20,7 +20,9 @@ RULE = "softnet-drops"
 SOURCE = "/proc/net/softnet_stat"
 REPEAT = "cat /proc/net/softnet_stat  # twice; a line for each CPU, hexadecimal: processed, dropped, squeezed"
 MEANWHILE = "Of these, dropped between two readings between which received packets waited for that CPU"
-"""By this a stall is known as their cause: see diagnosis/causes.py."""
+"""By this a stall is known as their cause: see diagnosis/ties.py."""
+DEFAULT_BACKLOG = 1_000
+"""netdev_max_backlog of every kernel (net/core/hotdata.c, before 6.9 net/core/dev.c)."""
 REASONS = {"queue-full": "SoftnetQueueFull", "steered": "SoftnetSteeredQueueFull", "flow-limit": "SoftnetFlowLimit"}
 
 
@@ -129,7 +131,7 @@ def _evidence(sums: dict[int, CpuWork], whole: Part, bad: Sequence[Part], entry:
         found.append(_reading(at, text, work.dropped, few))
         found += _why(cpu, work, at)
     if whole.last.max_backlog is not None:
-        text = "Packets that the queue of one CPU may hold (netdev_max_backlog)"
+        text = f"Packets that the queue of one CPU may hold (netdev_max_backlog; by default {DEFAULT_BACKLOG:,})"
         limit = _reading(at, text, whole.last.max_backlog, None)
         found.append(replace(limit, source="sysctl", repeat="sysctl net.core.netdev_max_backlog"))
     worst = max(bad, key=lambda part: sum(work.dropped for work in _dropping(part, entry).values()))
@@ -203,12 +205,14 @@ def _cleared(whole: Part, entry: Entry) -> Cleared:
 def _remedies(name: str, last: Softnet) -> list[Remedy]:
     if name == "flow-limit":
         return [_without_flow_limit()]
-    longer = 2 * (last.max_backlog or 1000)
+    queued = last.max_backlog or DEFAULT_BACKLOG
+    longer = max(2 * queued, DEFAULT_BACKLOG)
+    many = "twice as many packets" if queued >= DEFAULT_BACKLOG else "as many packets as by default, or more"
     grow = Remedy(
         action="tune",
-        do="Let each CPU queue twice as many packets",
+        do=f"Let each CPU queue {many}",
         command=f"sysctl -w net.core.netdev_max_backlog={longer}",
-        effect="a burst of up to twice the size is delayed instead of dropped",
+        effect="a burst of up to that size is delayed instead of dropped",
         risk="what waits longer arrives later; does not help a CPU that is always behind",
     )
     spread = Remedy(

@@ -134,14 +134,20 @@ def key_of(judged: Judged, machine_virtual: bool, by_function: bool = True) -> t
     """Of stalls that belong together. by_function: in which they were tells apart those that name nobody."""
     function, waited = (function_of(judged.holders), judged.waited) if by_function else (None, False)
     if judged.shape == "irqs-disabled":
-        return (judged.shape, function, None if machine_virtual else judged.task and judged.task.comm, waited)
+        return (judged.shape, function, waited, *(() if machine_virtual else _program(judged)))
     if judged.task is not None and judged.shape in NAMING:
-        owner = workload_of(judged.task, judged.seen)
-        place = owner.container.id if owner.container else owner.unit
-        return (judged.shape, place, judged.task.comm, judged.task.kernel_thread)
+        return (judged.shape, *_program(judged))
     if judged.softirq is not None:
         return (judged.shape, judged.softirq)
     return (judged.shape, function, waited) if waited else (judged.shape,)
+
+
+def _program(judged: Judged) -> tuple[object, ...]:
+    """What tells who was met from others of that name."""
+    if judged.task is None:
+        return ()
+    owner = workload_of(judged.task, judged.seen)
+    return (owner.container.id if owner.container else owner.unit, judged.task.comm, judged.task.kernel_thread)
 
 
 def function_of(holders: Iterable[Holder]) -> str | None:
@@ -217,7 +223,7 @@ def _confidence(case: Case, machine_virtual: bool, entry: Entry) -> Confidence:
 
 def _severity(case: Case, window: StallWindow, entry: Entry) -> Severity:
     """By length and frequency."""
-    if case.confidence == "possible":
+    if case.confidence == "possible" or not is_much_stolen(case, window.seconds, entry):
         return "info"
     on_cpu: Counter[int] = Counter()
     for one in case.stalls:
@@ -225,6 +231,11 @@ def _severity(case: Case, window: StallWindow, entry: Entry) -> Severity:
     share = max(on_cpu.values()) / 1e6 / max(window.seconds, 1e-6)
     grave = max(case.waits) >= entry.limit("critical_wait") or share >= entry.limit("critical_share")
     return "critical" if grave and case.shape not in ("steal", "many-holders", "irqs-disabled") else "warning"
+
+
+def is_much_stolen(case: Case, seconds: float, entry: Entry) -> bool:
+    """False of a little that the hypervisor took; whatever nobody took is much."""
+    return case.shape != "steal" or sum(case.waits) >= entry.limit("min_stolen_share") * seconds
 
 
 def is_enough(case: Case, seconds: float, machine_virtual: bool, entry: Entry) -> bool:
@@ -235,6 +246,6 @@ def is_enough(case: Case, seconds: float, machine_virtual: bool, entry: Entry) -
             return False
         grave = not machine_virtual and max(case.waits) >= entry.limit("critical_wait")
         return grave or len(case.stalls) >= entry.limit("min_gaps")
-    if case.shape == "steal" and sum(case.waits) < entry.limit("min_stolen_share") * seconds:
-        return False
+    if not is_much_stolen(case, seconds, entry):
+        return max(case.waits) >= entry.limit("critical_wait")
     return len(case.stalls) >= entry.limit("min_stalls") or max(case.waits) >= entry.limit("min_single_wait")

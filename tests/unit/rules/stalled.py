@@ -65,8 +65,9 @@ def stall(*holders: Holder, wait: float = 0.15, end: Holder | None = None, **oth
 def gap(function: str = "serial8250_console_write", **other: Any) -> Stall:
     """A CPU without a sample for 40 ms, while one task kept it in that function."""
     functions = other.pop("functions", (function, *READS[3:]))
-    end = Holder(task=MONITOR, mode=other.pop("mode", "kernel"), samples=1, seconds=0.0, system_call="read",
-                 stacks=held(MONITOR, 1, functions=functions).stacks)  # fmt: skip
+    task = other.pop("task", MONITOR)
+    end = Holder(task=task, mode=other.pop("mode", "kernel"), samples=1, seconds=0.0, system_call="read",
+                 stacks=held(task, 1, functions=functions).stacks)  # fmt: skip
     return stall(kind="silent", wait=0.04, end=end, **other)
 
 
@@ -138,8 +139,8 @@ def blamed(*stalls: Stall, **how: Any) -> list[str]:
     ]
 
 
-def stolen(seconds: float) -> tuple[CpuDelays, ...]:
-    return (CpuDelays(cpu=1, delays=delay_spans([10]), longest_seconds=0.15, stolen_seconds=seconds),)
+def stolen(seconds: float, longest: float = 0.15) -> tuple[CpuDelays, ...]:
+    return (CpuDelays(cpu=1, delays=delay_spans([10]), longest_seconds=longest, stolen_seconds=seconds),)
 
 
 def in_cgroup(identifier: int, workload: Workload) -> Workloads:

@@ -123,12 +123,12 @@ def test_what_kept_the_cpu_from_its_queue_is_shown() -> None:
     assert values["was taken by the hypervisor, share of its time"] == (0.4, "share")
 
 
-def test_a_queue_of_twice_the_size_is_offered_last_to_a_steered_cpu() -> None:
-    readings = softnet(work(), max_backlog=300), softnet(work(dropped=FEW), max_backlog=300)
-    commands = [r.command for r in finding(node(*readings), RULE).remedies]
-    assert commands[1] == "sysctl -w net.core.netdev_max_backlog=600"
-    assert commands[0] is not None
-    assert commands[0].startswith("whodunnet record")
+@pytest.mark.parametrize(("now", "then"), [(300, 1_000), (500, 1_000), (1_000, 2_000), (3_000, 6_000)])
+def test_a_longer_queue_is_offered_last_to_a_steered_cpu_and_is_no_shorter_than_by_default(now: int, then: int) -> None:
+    readings = softnet(work(), max_backlog=now), softnet(work(dropped=FEW), max_backlog=now)
+    told = finding(node(*readings), RULE).remedies[1]
+    assert told.command == f"sysctl -w net.core.netdev_max_backlog={then}"
+    assert ("as by default" in told.do) is (now < 1_000)
 
 
 def test_one_reading_shows_no_rise_but_that_there_never_was_a_drop() -> None:
