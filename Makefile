@@ -21,10 +21,10 @@ diagnose: $(VENV)/built ## set up what is missing and diagnose this very machine
 	@$(BIN)/whodunnet diagnose; status=$$?; [ $$status -ne 1 ] || status=0; exit $$status
 
 test: $(VENV)/tested ## set up what is missing and pass every test
-	$(BIN)/pytest tests/unit tests/docs
-	$(if $(filter 0,$(shell id -u)),$(ENTER_BED) ,)$(BIN)/pytest tests/netns tests/containers
+	$(BIN)/pytest --numprocesses auto --dist loadfile tests/unit tests/docs
+	$(if $(filter 0,$(shell id -u)),$(ENTER_BED) ,)$(BIN)/pytest --durations 25 tests/netns tests/containers
 
-lab: $(VENV)/tested ## every fault and look-alike, also those that `make test` leaves to a sibling (root, 50 minutes)
+lab: $(VENV)/tested ## every fault and look-alike; `make test` has a few of each kind (root, more than an hour)
 	WHODUNNET_LAB=all $(ENTER_BED) $(BIN)/pytest tests/netns/test_faults.py
 
 test-kernels: $(VENV)/tested bundle ## the same programs on other kernels, in virtual machines
@@ -53,6 +53,10 @@ wheel: $(VENV)/bundler build/whodunnet.1 ## dist/: a wheel that needs no compile
 	@$(VENV)/bundle/bin/python tools/bundle.py --wheel
 
 build: $(VENV)/built ## only build and install into .venv
+
+docs: $(VENV)/built ## docs/rules/README.md, and the pages that `whodunnet explain` shows
+	$(BIN)/python tools/rule_index.py
+	@cp $(filter-out docs/rules/README.md,$(wildcard docs/rules/*.md)) src/whodunnet/pages/ && touch $<
 
 # Packages are installed only where one is missing, so that a set-up machine needs no network here. No service of theirs
 # is started (policy-rc.d, see invoke-rc.d(8)): dockerd and nginx would change the machine for good.
@@ -96,4 +100,4 @@ clean: ## remove what was built
 		src/whodunnet/kernel/netlink/_conntrack.*.so \
 		src/whodunnet/pages
 
-.PHONY: help diagnose test lab test-kernels test-bundle lint bench bundle wheel build clean
+.PHONY: help diagnose test lab test-kernels test-bundle lint bench bundle wheel build docs clean

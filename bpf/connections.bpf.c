@@ -14,6 +14,7 @@
 
 #include "connections.h"
 #include "open_connections.bpf.h"
+#include "pid_numbers.bpf.h"
 
 #define AF_INET6 10
 #define SOCK_STREAM 1
@@ -199,9 +200,13 @@ static __noinline int count(struct end_key *key, const struct connection *known,
 	return 0;
 }
 
-static __always_inline __u32 netns_of(const struct sock *sk)
+/*
+ * Through tp: for a pointer in what the verifier trusts, as it does the arguments of a tracepoint, it goes through the names
+ * of all types of the kernel, each time it comes by (btf_nested_type_is_trusted).
+ */
+static __always_inline __u32 netns_of(const struct tcp_sock *tp)
 {
-	return sk->__sk_common.skc_net.net->ns.inum;
+	return tp->inet_conn.icsk_inet.sk.__sk_common.skc_net.net->ns.inum;
 }
 
 /* sk_clone() copies the backlog limit of the listener into each connection it accepts; connect() leaves it zero. */
@@ -217,7 +222,7 @@ static __always_inline __u8 role_of(const struct sock *sk)
 static __noinline int name_end(const struct sock *sk, struct tcp_sock *tp, struct end_key *key,
 			       const struct connection *known)
 {
-	key->netns = netns_of(sk);
+	key->netns = netns_of(tp);
 	key->role = known->role;
 	key->pid = known->pid;
 	key->process_started = known->process_started_ns >> 20;
@@ -242,17 +247,11 @@ static __always_inline void copy_name(char *to, struct task_struct *task)
 
 static __always_inline void keep_process(struct connection *to, struct task_struct *task)
 {
-	struct pid *pid = task->group_leader->thread_pid;
-	int number = task->tgid;
+	struct task_struct *leader = task->group_leader;
 
-	if (watch.pid_level)
-		bpf_probe_read_kernel(&number, sizeof(number),
-				      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-					      watch.pid_level * bpf_core_type_size(struct upid) +
-					      bpf_core_field_offset(struct upid, nr));
-	to->pid = number;
-	to->process_started_ns = task->group_leader->start_boottime;
-	copy_name(to->comm, task->group_leader);
+	to->pid = number_of(leader, task->tgid, watch.pid_level, watch.pid_namespace);
+	to->process_started_ns = leader->start_boottime;
+	copy_name(to->comm, leader);
 }
 
 __noinline int keep_current(struct connection *to)
@@ -272,7 +271,7 @@ static __always_inline void learn_owner(const struct sock *sk, struct connection
 {
 	bool killed = sk->sk_err == ECONNABORTED; /* tcp_abort() runs in the process that kills it */
 
-	if (!known->pid && sk->sk_lock.owned && !killed)
+	if (!known->process_started_ns && sk->sk_lock.owned && !killed)
 		keep_current(known);
 }
 
@@ -562,7 +561,7 @@ static __always_inline void change(const struct sock *sk, struct tcp_sock *tp, _
 		if (new != TCP_FIN_WAIT1)
 			key.ending = ENDING_CLOSED_BY_PEER;
 		else if (known->role == END_ACCEPTED)
-			remember_server(tp, netns_of(sk));
+			remember_server(tp, netns_of(tp));
 		time = closed(tp, &key, known, new == TCP_LAST_ACK ? tp->rcv_tstamp : bpf_jiffies64());
 	}
 	name_end(sk, tp, &key, known);
@@ -572,7 +571,7 @@ static __always_inline void change(const struct sock *sk, struct tcp_sock *tp, _
 /* Both ends connected at once, or a socket to itself: one that a listener made is nobody's before it is established. */
 static __always_inline bool crossed(const struct sock *sk)
 {
-	return !sk->sk_max_ack_backlog && sk->sk_socket;
+	return !sk->sk_max_ack_backlog && BPF_CORE_READ(sk, sk_socket);
 }
 
 /* Whether a change may be counted: half of them are not, which is seen before anything is looked up. */
@@ -634,7 +633,7 @@ static __always_inline void late_to_minisocket(const struct sock *sk)
 	struct served_key server = {.port = sk->__sk_common.skc_num};
 	struct connection unknown = {};
 
-	key.netns = server.netns = netns_of(sk);
+	key.netns = server.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	if (!bpf_map_lookup_elem(&served, &server)) {
 		__sync_fetch_and_add(&watch.late_unassigned, 1);
 		return;
@@ -716,7 +715,7 @@ int open_files(struct bpf_iter__task_file *ctx)
 	known = find(address_of(sk));
 	if (!known)
 		known = keep(sk, tp, END_INITIATED);
-	if (!known || known->pid)
+	if (!known || known->process_started_ns)
 		return 0;
 	if (state == TCP_SYN_SENT && !known->began_ns)
 		known->began_ns = began_before(tp);
@@ -730,8 +729,6 @@ int open_files(struct bpf_iter__task_file *ctx)
 SEC("raw_tp")
 int find_place(void *ctx)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-
-	watch.pid_level = BPF_CORE_READ(task, thread_pid, level) - watch.pid_level_above;
+	find_namespace(watch.pid_level_above, &watch.pid_level, &watch.pid_namespace);
 	return 0;
 }

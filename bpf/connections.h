@@ -35,8 +35,8 @@ enum ending {
 };
 
 struct end_key {
-	unsigned int pid; /* in our pid namespace, 0: not known */
-	unsigned int process_started; /* tells apart who had this number, one after the other: in 2^20 ns */
+	unsigned int pid; /* in our pid namespace, 0: not known, or it has none there */
+	unsigned int process_started; /* tells apart who had this number, and who has none: in 2^20 ns */
 	unsigned int netns; /* inode number */
 	unsigned char server_address[16]; /* IPv4 in the first four bytes */
 	unsigned char client_address[16];
@@ -67,7 +67,7 @@ struct end {
 struct connection {
 	unsigned long long socket; /* its address, 0: the place is free */
 	unsigned long long began_ns; /* first SYN sent, monotonic clock; 0: not seen */
-	unsigned long long process_started_ns;
+	unsigned long long process_started_ns; /* 0: the process is not known */
 	char comm[16];
 	unsigned int pid;
 	unsigned int last_data; /* jiffies at the last data in either direction before a close, 0: there was none */
@@ -97,6 +97,7 @@ struct watch {
 	struct idle_step idle_steps[IDLE_STEPS];
 
 	unsigned int pid_level; /* depth of the pid namespace of our procfs */
+	unsigned int pid_namespace; /* its inode */
 	unsigned long long untracked; /* connections that found no room */
 	unsigned long long other[ENDINGS]; /* fitted in no group */
 	unsigned long long late_unassigned; /* late data to a port of which nobody knows whether it is a server's */

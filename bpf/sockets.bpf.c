@@ -14,6 +14,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "compat.bpf.h"
+#include "pid_numbers.bpf.h"
 #include "sockets.h"
 
 #define AF_UNIX 1
@@ -21,6 +22,7 @@
 #define AF_INET6 10
 #define SOCK_STREAM 1
 #define IPPROTO_UDP 17
+#define NAMES_PORT 53
 #define IPPROTO_MPTCP 262
 #define SOCK_DEAD (1UL << 0) /* bits of sk_flags, include/net/sock.h: enum sock_flags */
 #define SOCK_DONE (1UL << 1)
@@ -64,6 +66,8 @@ TABLE(owners, BPF_MAP_TYPE_HASH, 0, 16384, __u32, struct owner);
 TABLE(marks, BPF_MAP_TYPE_HASH, 0, 65536, __u64, struct mark);
 TABLE(seen, BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC, 262144, __u64, __u32);
 TABLE(listeners, BPF_MAP_TYPE_ARRAY, 0, 4096, __u32, struct listener);
+TABLE(dropping_sockets, BPF_MAP_TYPE_ARRAY, 0, 4096, __u32, struct dropping);
+TABLE(name_sockets, BPF_MAP_TYPE_ARRAY, 0, 1024, __u32, struct dropping);
 TABLE(stuck_sample, BPF_MAP_TYPE_ARRAY, 0, 2 * STUCK_MAX, __u32, struct stuck);
 
 struct walk walk SEC(".data.walk") = {};
@@ -288,8 +292,51 @@ static __always_inline void keep_listener(struct sock *sk)
 	slot->port = BPF_CORE_READ(sk, __sk_common.skc_num);
 	slot->waiting = BPF_CORE_READ(sk, sk_ack_backlog);
 	slot->limit = BPF_CORE_READ(sk, sk_max_ack_backlog);
+	slot->requests = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_accept_queue.qlen.counter);
 	slot->shared = now.shared;
 	read_address(slot->address, sk, false, &slot->family);
+}
+
+static __always_inline void describe_udp(struct dropping *slot, struct sock *sk, __u32 dropped)
+{
+	slot->inode = now.inode;
+	slot->pid = now.key.pid;
+	slot->netns = now.key.netns;
+	slot->dropped = dropped;
+	slot->unread_bytes = BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter);
+	slot->limit_bytes = BPF_CORE_READ(sk, sk_rcvbuf);
+	slot->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	slot->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	slot->shared = now.shared;
+	read_address(slot->local_address, sk, false, &slot->family);
+	read_address(slot->remote_address, sk, true, &slot->family);
+}
+
+static __always_inline void keep_dropping(struct sock *sk, __u32 dropped)
+{
+	struct dropping *slot;
+	__u32 index = walk.dropping_total++;
+
+	slot = bpf_map_lookup_elem(&dropping_sockets, &index);
+	if (slot)
+		describe_udp(slot, sk, dropped);
+}
+
+static __always_inline void keep_names(struct sock *sk, __u32 dropped)
+{
+	struct dropping *slot;
+	__u32 index = walk.names_total++;
+
+	slot = bpf_map_lookup_elem(&name_sockets, &index);
+	if (slot)
+		describe_udp(slot, sk, dropped);
+}
+
+/* A UDP socket that asks a name server, or is one. */
+static __always_inline bool is_for_names(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_dport) == bpf_htons(NAMES_PORT) ||
+	       BPF_CORE_READ(sk, __sk_common.skc_num) == NAMES_PORT;
 }
 
 /* sk_clone() copies the backlog limit of the listener into each connection it accepts; connect() leaves it zero. */
@@ -463,25 +510,13 @@ static __always_inline __u8 protocol_of(struct sock *sk)
 	return PROTOCOL_OTHER;
 }
 
-static __always_inline __u32 pid_of(struct task_struct *task)
-{
-	struct pid *pid = BPF_CORE_READ(task, group_leader, thread_pid);
-	int number = 0;
-
-	bpf_probe_read_kernel(&number, sizeof(number),
-			      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-				      walk.pid_level * bpf_core_type_size(struct upid) +
-				      bpf_core_field_offset(struct upid, nr));
-	return number;
-}
-
 /* The iterator goes process by process, so a name is taken once, when the first socket of a process comes along. */
 static __always_inline void keep_owner(struct task_struct *task, __u32 tgid)
 {
 	if (tgid == now.last_tgid)
 		return;
 	now.last_tgid = tgid;
-	now.last_pid = pid_of(task);
+	now.last_pid = number_of(BPF_CORE_READ(task, group_leader), tgid, walk.pid_level, walk.pid_namespace);
 	now.owner.start_boottime_ns = BPF_CORE_READ(task, group_leader, start_boottime);
 	now.owner.netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
 	BPF_CORE_READ_INTO(&now.owner.comm, task, group_leader, comm);
@@ -513,6 +548,7 @@ int socket_files(struct bpf_iter__task_file *ctx)
 	struct tcp_sock *tp;
 	struct socket *socket;
 	struct sock *sk;
+	__u32 dropped;
 
 	if (!task || !file)
 		return 0;
@@ -537,6 +573,14 @@ int socket_files(struct bpf_iter__task_file *ctx)
 	now.key.role = ROLE_UNCONNECTED;
 	if (now.key.protocol == PROTOCOL_MPTCP && sk->__sk_common.skc_state == TCP_LISTEN)
 		keep_listener(sk);
+	if (now.key.protocol == PROTOCOL_UDP) {
+		now.inode = file->f_inode->i_ino;
+		dropped = socket_drops(sk);
+		if (dropped)
+			keep_dropping(sk, dropped);
+		if (is_for_names(sk))
+			keep_names(sk, dropped);
+	}
 	add_socket();
 	return 0;
 }
@@ -801,10 +845,9 @@ int walk_table(void *ctx)
 SEC("raw_tp")
 int list_tables(void *ctx)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	__u64 begin = bpf_ktime_get_ns();
 
-	walk.pid_level = BPF_CORE_READ(task, thread_pid, level) - walk.pid_level_above;
+	find_namespace(walk.pid_level_above, &walk.pid_level, &walk.pid_namespace);
 	now.last_tgid = 0;
 	now.wanted_table = 0;
 	if (!visit_all_nets())

@@ -70,7 +70,24 @@ struct listener {
 	unsigned short port;
 	unsigned char family;
 	unsigned char shared;
-	unsigned char padding[4];
+	unsigned int requests; /* that wait for the third packet of their handshake */
+};
+
+/* A UDP socket that ever dropped a packet, or one that names are asked for through. */
+struct dropping {
+	unsigned long long inode;
+	unsigned int pid;
+	unsigned int netns;
+	unsigned int dropped;
+	unsigned int unread_bytes; /* with the kernel's own share, as the limit has it */
+	unsigned int limit_bytes;
+	unsigned short local_port;
+	unsigned short remote_port;
+	unsigned char local_address[16];
+	unsigned char remote_address[16];
+	unsigned char family;
+	unsigned char shared;
+	unsigned char padding[6];
 };
 
 /* Where a socket with a symptom stood, to be compared in the next pass. */
@@ -107,6 +124,7 @@ struct walk {
 	unsigned int hz; /* ticks a second */
 	unsigned int pid_level_above; /* how far the pid namespace of our procfs is above ours */
 	unsigned int pid_level; /* depth of the pid namespace of our procfs */
+	unsigned int pid_namespace; /* its inode */
 	unsigned int pass_number; /* number of this pass, from 1 */
 	unsigned int step_ns; /* a step of the hash walk ends after this time ... */
 	unsigned int step_sockets; /* ... or this many sockets */
@@ -125,6 +143,8 @@ struct walk {
 	unsigned long long visited; /* in this step */
 	unsigned long long stuck_total;
 	unsigned long long listeners_total;
+	unsigned long long dropping_total;
+	unsigned long long names_total;
 	unsigned long long other_sockets; /* fitted in no group */
 	long long other_memory_bytes;
 	unsigned long long other_owners; /* processes whose name found no room */

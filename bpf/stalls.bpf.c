@@ -15,6 +15,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "compat.bpf.h"
+#include "pid_numbers.bpf.h"
 #include "stalls.h"
 
 #define NET_RX 3 /* include/linux/interrupt.h */
@@ -108,26 +109,6 @@ static __always_inline void count_delay(__u64 *classes, __u64 ns, __u32 times)
 		classes[class] += times;
 }
 
-/* In the pid namespace of our procfs, 0: it has none there. */
-static __always_inline int number_of(struct task_struct *task, int outside)
-{
-	struct pid *pid = task->thread_pid;
-	struct pid_namespace *namespace;
-	void *place;
-	int number = 0;
-
-	if (!watch.pid_level)
-		return outside;
-	if (BPF_CORE_READ(pid, level) < watch.pid_level)
-		return 0;
-	place = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-		watch.pid_level * bpf_core_type_size(struct upid);
-	bpf_probe_read_kernel(&namespace, sizeof(namespace), place + bpf_core_field_offset(struct upid, ns));
-	if (BPF_CORE_READ(namespace, ns.inum) == watch.pid_namespace)
-		bpf_probe_read_kernel(&number, sizeof(number), place + bpf_core_field_offset(struct upid, nr));
-	return number;
-}
-
 static __always_inline void copy_name(char *to, struct task_struct *task)
 {
 	__u64 *from = (__u64 *)task->comm;
@@ -136,18 +117,21 @@ static __always_inline void copy_name(char *to, struct task_struct *task)
 	((__u64 *)to)[1] = from[1];
 }
 
-/* Whoever is current. In user mode there is no kernel stack. */
+/*
+ * Whoever is current. In user mode there is no kernel stack. What else belongs to it is copied: for a pointer in what the
+ * verifier trusts it goes through the names of all types of the kernel, each time it comes by (btf_nested_type_is_trusted).
+ */
 static __always_inline void see(struct seen *seen, void *ctx, __u64 now, __u8 serving, bool traced)
 {
-	struct task_struct *task = bpf_get_current_task_btf(), *leader = task->group_leader;
+	struct task_struct *task = bpf_get_current_task_btf(), *leader = BPF_CORE_READ(task, group_leader);
 	long bytes = bpf_get_stack(ctx, seen->stack, sizeof(seen->stack), 0);
 
 	seen->at_ns = now;
-	seen->process_started_ns = leader->start_boottime;
-	seen->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+	seen->process_started_ns = BPF_CORE_READ(leader, start_boottime);
+	seen->cgroup_id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
 	seen->switches = task->nvcsw + task->nivcsw;
-	seen->pid = number_of(leader, task->tgid);
-	seen->tid = number_of(task, task->pid);
+	seen->pid = number_of(leader, task->tgid, watch.pid_level, watch.pid_namespace);
+	seen->tid = number_of(task, task->pid, watch.pid_level, watch.pid_namespace);
 	seen->priority = task->prio;
 	seen->frames = bytes > 0 ? bytes / sizeof(seen->stack[0]) : 0;
 	seen->user = !bytes || task->flags & PF_VCPU;
@@ -155,7 +139,7 @@ static __always_inline void see(struct seen *seen, void *ctx, __u64 now, __u8 se
 	seen->traced = traced;
 	seen->kernel_thread = !!(task->flags & PF_KTHREAD);
 	seen->syscall = seen->user || seen->kernel_thread ? -1 : system_call(task);
-	copy_name(seen->comm, leader);
+	BPF_CORE_READ_INTO(&seen->comm, leader, comm);
 	copy_name(seen->thread, task);
 }
 
@@ -339,7 +323,7 @@ static __noinline int keep_run(void *ctx, const struct softirq_state *state)
 	return 0;
 }
 
-/* Attached only where samples cannot tell that a softirq has ended. */
+/* Attached only while samples cannot tell that a softirq has ended. */
 SEC("tp_btf/softirq_exit")
 int BPF_PROG(exit_softirq, unsigned int vector)
 {
@@ -354,7 +338,7 @@ int BPF_PROG(exit_softirq, unsigned int vector)
 	return 0;
 }
 
-/* Attached only where NAPI threads are watched. What softirqs poll is not of them. */
+/* Attached only while NAPI threads are watched. What softirqs poll is not of them. */
 SEC("tp_btf/napi_poll")
 int BPF_PROG(poll_napi)
 {
@@ -459,17 +443,7 @@ int sample(void *ctx)
 SEC("raw_tp")
 int find_place(void *ctx)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct pid_namespace *namespace;
-	struct pid *pid;
-
-	watch.pid_level = BPF_CORE_READ(task, thread_pid, level) - watch.pid_level_above;
-	pid = BPF_CORE_READ(task, thread_pid);
-	bpf_probe_read_kernel(&namespace, sizeof(namespace),
-			      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-				      watch.pid_level * bpf_core_type_size(struct upid) +
-				      bpf_core_field_offset(struct upid, ns));
-	watch.pid_namespace = BPF_CORE_READ(namespace, ns.inum);
+	find_namespace(watch.pid_level_above, &watch.pid_level, &watch.pid_namespace);
 	watch.sees_softirqs = serves_softirq(bpf_get_current_task_btf(), watch.preempt_count) >= 0;
 	return 0;
 }

@@ -25,6 +25,7 @@ EXIT_STATUS = {
     "the run was interrupted.",
 }
 FILES = {
+    "/etc/whodunnet/config.toml": "Thresholds in place of the rules' own, if it exists.",
     "/proc, /sys/fs/cgroup": "The kernel's counts, limits, processes and control groups.",
     "/sys/kernel/btf/vmlinux": "The kernel's types. Without them no BPF program is loaded, and sockets come from "
     "sock_diag and /proc.",

@@ -19,6 +19,19 @@ static __always_inline long file_references(struct file *file)
 	return BPF_CORE_READ((struct file___before_file_ref *)file, f_count.counter);
 }
 
+/* "net: add sk->sk_drop_counters" and "udp: use numa_drop_counters" (6.18): two counters of a socket, elsewhere. */
+static __always_inline __u32 socket_drops(struct sock *sk)
+{
+	struct numa_drop_counters *counters;
+
+	if (bpf_core_field_exists(sk->sk_drop_counters)) {
+		counters = BPF_CORE_READ(sk, sk_drop_counters);
+		if (counters)
+			return BPF_CORE_READ(counters, drops0.counter) + BPF_CORE_READ(counters, drops1.counter);
+	}
+	return BPF_CORE_READ(sk, sk_drops.counter);
+}
+
 /*
  * "tcp: allocate tcp_death_row outside of struct netns_ipv4" made it a pointer; "tcp: Don't allocate tcp_death_row
  * outside of struct netns_ipv4" (6.1) took that back.
@@ -36,6 +49,19 @@ static __always_inline struct inet_hashinfo *net_hashinfo(struct net *net)
 	if (bpf_core_field_size(net->ipv4.tcp_death_row) > sizeof(void *))
 		return BPF_CORE_READ(net, ipv4.tcp_death_row.hashinfo);
 	return BPF_CORE_READ((struct net___pointer *)net, ipv4.tcp_death_row, hashinfo);
+}
+
+/*
+ * Since "tcp: trace retransmit failures in tcp_retransmit_skb" (6.17) the tracepoint fires also for what was not even tried,
+ * which shows in the segment: it has never been repeated. Kernels before mark it only afterwards.
+ */
+static __always_inline bool was_retransmitted(const struct sk_buff *skb)
+{
+	const struct tcp_skb_cb *control = (const struct tcp_skb_cb *)skb->cb;
+
+	if (!bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err))
+		return true;
+	return BPF_CORE_READ(control, sacked) & 0x80; /* TCPCB_EVER_RETRANS, include/net/tcp.h */
 }
 
 /*

@@ -17,6 +17,7 @@
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 
+#include "address_of.bpf.h"
 #include "connections.h"
 
 #define SET_BITS 13
@@ -29,23 +30,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct connection);
 } connections SEC(".maps");
-
-/*
- * The verifier lets nobody calculate with a pointer to a socket, but it forgets that it is one where a byte of it is
- * written on the stack: with what all addresses of the kernel have there.
- */
-static __always_inline __u64 address_of(const struct sock *sk)
-{
-	volatile union {
-		const struct sock *pointer;
-		__u64 number;
-		__u8 bytes[sizeof(__u64)];
-	} address;
-
-	address.pointer = sk;
-	address.bytes[__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 7 : 0] = 0xff;
-	return address.number;
-}
 
 static __always_inline struct connection *place(__u64 address, __u32 step)
 {

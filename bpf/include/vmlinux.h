@@ -160,6 +160,11 @@ typedef struct {
 	int owned;
 } socket_lock_t;
 
+struct numa_drop_counters {
+	atomic_t drops0;
+	atomic_t drops1;
+};
+
 struct sock {
 	struct sock_common __sk_common;
 	socket_lock_t sk_lock;
@@ -170,11 +175,24 @@ struct sock {
 	struct socket *sk_socket;
 	int sk_forward_alloc;
 	int sk_wmem_queued;
+	int sk_rcvbuf;
+	atomic_t sk_drops;
+	struct numa_drop_counters *sk_drop_counters;
 	__u16 sk_protocol;
 	__u16 sk_type;
 	__u32 sk_ack_backlog;
 	__u32 sk_max_ack_backlog;
+	struct dst_entry *sk_dst_cache;
 	struct sock_cgroup_data sk_cgrp_data;
+};
+
+struct net_device {
+	char name[16];
+	unsigned int mtu;
+};
+
+struct dst_entry {
+	struct net_device *dev;
 };
 
 struct inet_sock {
@@ -184,6 +202,12 @@ struct inet_sock {
 
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+	struct {
+		atomic_t qlen;
+	} icsk_accept_queue;
+	__u32 icsk_pmtu_cookie;
+	__u8 icsk_ca_state : 5;
+	__u8 icsk_backoff;
 	struct {
 		__u32 lrcvtime;
 	} icsk_ack;
@@ -196,6 +220,7 @@ struct tcp_sock {
 	__u32 mss_cache;
 	__u32 copied_seq;
 	__u32 segs_out;
+	__u32 data_segs_out;
 	__u64 bytes_received;
 	__u64 bytes_sent;
 	__u32 total_retrans;
@@ -207,6 +232,8 @@ struct tcp_sock {
 	__u32 snd_nxt;
 	__u32 snd_una;
 	__u32 packets_out;
+	__u32 sacked_out;
+	__u32 dsack_dups;
 	__u32 rcv_tstamp;
 	__u32 retrans_stamp;
 	__u8 tcp_usec_ts : 1;
@@ -214,6 +241,21 @@ struct tcp_sock {
 
 struct sk_buff {
 	unsigned int len;
+	char cb[48];
+};
+
+struct trace_event_raw_tcp_retransmit_skb {
+	int err;
+};
+
+struct tcp_skb_cb {
+	__u32 end_seq;
+	union {
+		struct {
+			__u16 tcp_gso_segs;
+		};
+	};
+	__u8 sacked;
 };
 
 struct pid_namespace {

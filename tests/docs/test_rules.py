@@ -5,13 +5,16 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 
 import pytest
+from click.testing import CliRunner
 
+from whodunnet.cli.main import whodunnet
 from whodunnet.rules.catalogue import catalogue
 from whodunnet.rules.rule import JUDGES
 
-from .pages import DOCS, SOURCE, code_of, headings, rows, section, text_of
+from .pages import DOCS, ROOT, SOURCE, code_of, headings, rows, section, text_of
 
 RULE = pytest.mark.parametrize("rule", list(catalogue()))
 SECTIONS = ("Inputs", "Thresholds", "Confidence", "Shapes", "What it proves, and what not", "By hand", "Remedies")
@@ -21,6 +24,7 @@ def page_of(rule: str) -> str:
     return text_of(f"docs/rules/{rule}.md")
 
 
+@cache
 def constants() -> dict[str, float]:
     """Numbers that the modules of rules and diagnosis give a name."""
     found: dict[str, float] = {}
@@ -42,9 +46,19 @@ def test_there_is_a_page_for_every_rule_and_no_other() -> None:
     assert set(JUDGES) == set(catalogue())
 
 
-def test_the_index_has_every_rule_with_its_worst_severity() -> None:
-    table = {row[0]: row[2] for row in rows(text_of("docs/rules/README.md"))}
-    assert table == {f"[{rule}]({rule}.md)": entry.severity for rule, entry in catalogue().items()}
+def test_the_index_has_every_rule_with_its_worst_severity_and_whom_it_names() -> None:
+    index = text_of("docs/rules/README.md").partition("## Causes")[0]
+    table = {row[0]: row[2:] for row in rows(index)}
+    assert table == {f"[{rule}]({rule}.md)": [entry.severity, entry.names] for rule, entry in catalogue().items()}
+    assert all(entry.names for entry in catalogue().values())
+
+
+def test_the_index_is_the_one_that_is_made_from_the_catalogue() -> None:
+    before = text_of("docs/rules/README.md")
+    command = [sys.executable, "-c", "import rule_index; print(rule_index.page(), end='')"]
+    made = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT / "tools")
+    assert (made.returncode, made.stderr) == (0, "")
+    assert made.stdout == before, "run python tools/rule_index.py"
 
 
 @RULE
@@ -100,9 +114,8 @@ def test_a_page_uses_no_threshold_that_does_not_exist(rule: str) -> None:
 
 @RULE
 def test_explain_prints_the_page(rule: str) -> None:
-    command = [sys.executable, "-m", "whodunnet", "explain", rule]
-    shown = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert (shown.returncode, shown.stderr) == (0, "")
+    shown = CliRunner().invoke(whodunnet, ["explain", rule])
+    assert (shown.exit_code, shown.stderr) == (0, "")
     assert shown.stdout == page_of(rule), "the package has an older page: build it again (make build)"
 
 

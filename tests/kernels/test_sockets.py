@@ -160,7 +160,7 @@ def test_the_accept_queue_is_full_by_so_many(scene: Scene) -> None:
     queues = [q for q in scene.bpf.sample.accept_queues if q.waiting]
     (listening,) = queues
     assert listening == AcceptQueue(
-        owner_pid=scene.pid, netns=scene.netns["own"], local=listening.local, waiting=N["waiting"], limit=32
+        owner_pid=scene.pid, netns=scene.netns["own"], local=listening.local, waiting=N["waiting"], limit=32, requests=0
     )
 
 

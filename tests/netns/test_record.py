@@ -258,7 +258,8 @@ def test_a_full_disk_ends_the_recording_and_leaves_it_whole(tmp_path: Path) -> N
     answer = ask("record", str(path), "--for", "0s", "--no-bpf", rights=mounted(full))
     assert answer.status == 2
     assert "MB left, and 67 MB of that are not for recordings; choose a file on another disk" in answer.err
-    filling = f"{begin}; (sleep 2; head -c 65000000 /dev/zero > {other}) &"
+    # As soon as there is a snapshot: where there are many, it goes on in their place.
+    filling = f"{begin}; (until [ -s {path} ]; do sleep 0.02; done; head -c 65000000 /dev/zero > {other}) &"
     kept = f"{WHODUNNET} record {path} --every 100ms --for 30s --no-bpf; echo status $?; {WHODUNNET} replay {path}"
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", f"{filling} {kept}"], check=False, capture_output=True, text=True, timeout=60

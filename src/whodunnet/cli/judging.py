@@ -9,6 +9,7 @@ from typing import Any
 import click
 import msgspec
 
+from whodunnet.cli.config import config_option
 from whodunnet.cli.pods import PODS_HELP, PodsFile
 from whodunnet.cli.rule import complete_rule
 from whodunnet.diagnosis.engine import missing_answers
@@ -17,6 +18,7 @@ from whodunnet.model.diagnosis import Diagnosis
 from whodunnet.model.finding import SEVERITIES
 from whodunnet.report.pod_names import PodNames, with_pods
 from whodunnet.rules.catalogue import catalogue
+from whodunnet.rules.overrides import Overrides
 
 HEALTHY, FINDING, UNJUDGED = 0, 1, 2
 
@@ -30,6 +32,7 @@ class Judging(msgspec.Struct, frozen=True, kw_only=True):
     fail_on: str
     form: str
     pods: PodNames | None
+    config: Overrides
     verbose: bool
 
     def rules(self) -> list[str]:
@@ -67,6 +70,7 @@ _OPTIONS = (
     click.option("--format", "form", type=click.Choice(["text", "json", "npd"]), default="text", show_default=True,
                  help="Output."),
     click.option("--pods", type=PodsFile(), metavar="FILE", help=PODS_HELP),
+    config_option,
     click.option("-v", "--verbose", is_flag=True, help="Show every reading behind what was ruled out."),
 )  # fmt: skip
 

@@ -15,6 +15,18 @@ NEEDS = {
         ("CAP_SYS_PTRACE", "CAP_SYS_ADMIN"),
         "the node's TCP memory, its limits and the counters of every reachable network namespace",
     ),
+    "counters": (
+        ("CAP_SYS_PTRACE", "CAP_SYS_ADMIN"),
+        "what every reachable network namespace counts about packets, queues and buffers",
+    ),
+    "settings": (
+        ("CAP_SYS_ADMIN", "CAP_SYS_PTRACE"),
+        "what every reachable network namespace is set to",
+    ),
+    "ports": (
+        ("CAP_SYS_ADMIN", "CAP_SYS_PTRACE"),
+        "local ports in use, where a network namespace may run out of them",
+    ),
     "kernel_log": (("CAP_SYSLOG",), "known lines of the kernel log, from /dev/kmsg, the journal or /var/log"),
     "conntrack": (
         ("CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE"),
@@ -22,12 +34,22 @@ NEEDS = {
     ),
     "addresses": (("CAP_SYS_ADMIN", "CAP_SYS_PTRACE"), "which address is in which network namespace"),
     "devices": ((), "a provider's own limits, where the network driver counts them"),
+    "links": (("CAP_SYS_ADMIN", "CAP_SYS_PTRACE"), "what every network device drops, and the queue before it"),
     "softnet": ((), "received packets by CPU, what is dropped there, and which CPUs devices send them to"),
+    "cpu_pressure": ((), "whether tasks wait for a CPU, and then who uses them"),
+    "clock": ((), "whether the clock is kept right, and whether it steps"),
+    "resolvers": (
+        ("CAP_SYS_PTRACE",),
+        "name servers and search lists of every network namespace; with --active, whether they answer",
+    ),
+    "descriptors": (("CAP_SYS_PTRACE",), "processes near their limit of open descriptors, and of what kind these are"),
+    "neighbours": (("CAP_SYS_ADMIN", "CAP_SYS_PTRACE"), "the tables of neighbours: how full, and whose entries"),
     "memory_cgroups": ((), "memory cgroups in use, and deleted ones that the kernel still keeps"),
     "connections": (
         ("CAP_BPF", "CAP_PERFMON"),
         "how connections begin and end, and who is at which end",
     ),
+    "retransmissions": (("CAP_BPF", "CAP_PERFMON"), "segments of TCP that are sent again, by where they go"),
     "stalls": (
         ("CAP_BPF", "CAP_PERFMON", "CAP_SYSLOG"),
         "received packets that waited for a CPU, and who held it meanwhile",
@@ -42,6 +64,7 @@ NEEDS = {
 """Collector -> capabilities for its full answer, and what it reads."""
 FALLBACKS = {
     "connections": "falls back to counters",
+    "retransmissions": "cannot run",
     "stalls": "cannot run",
     "sockets": "falls back to sock_diag",
 }
@@ -110,11 +133,19 @@ def can_run(name: str, needed: tuple[str, ...], support: Support) -> str:
         return "can run here"
     instead = {
         "tcp_memory": "reads the counters of fewer namespaces",
+        "counters": "reads the counters of fewer namespaces",
+        "settings": "reads the namespaces it may enter",
+        "ports": "reads the namespaces it may enter",
         "connections": "falls back to the kernel's counters, which tell neither who nor whom",
+        "retransmissions": "without them it sees nothing",
         "stalls": "without CAP_SYSLOG functions of the kernel have no names, without the others it sees nothing",
         "sockets": "falls back to sock_diag and /proc, which see less",
         "kernel_log": "tries the journal and /var/log instead",
         "conntrack": "counts what it may, and reads entries with CAP_NET_ADMIN only",
+        "links": "reads the namespaces it may enter",
+        "descriptors": "does not tell sockets from files, and before Linux 6.2 counts processes of this user only",
+        "neighbours": "reads the namespaces it may enter",
+        "resolvers": "reads what processes of this user see",
         "addresses": "reads the namespaces it may enter",
         "workloads": "names only what this user may see",
     }

@@ -27,6 +27,7 @@ VERBS = {
     "schema": "Print the JSON Schema of what the other commands print.",
     "stalls": "Show each time that received packets wait for a CPU, and who holds it meanwhile.",
     "sockets": "Show who owns the sockets of this node and what they hold.",
+    "why": "Say what on this node explains an error, a pod's or an endpoint's trouble.",
 }
 EXIT_UNJUDGED = 2
 TRACEBACK = "WHODUNNET_TRACEBACK"

@@ -38,7 +38,7 @@ def command(
         to = end.resolve_to(stored.start, stored.end) if end else None
         begin = start.resolve(stored.end) if start else None
         recording = stored.recording(begin, to, SNAPSHOTS_MAX, seconds)
-    judging.answer(diagnose(recording, rules, judging.require), page_size_bytes(recording))
+    judging.answer(diagnose(recording, rules, judging.require, judging.config), page_size_bytes(recording))
 
 
 def page_size_bytes(recording: Recording) -> int:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import click
 
-DOCUMENTS = ("diagnosis", "sockets", "connections", "conntrack", "conntrack-event", "stall", "comparison", "recording")
+DOCUMENTS = (
+    "diagnosis",
+    "sockets",
+    "connections",
+    "conntrack",
+    "conntrack-event",
+    "stall",
+    "comparison",
+    "why",
+    "recording",
+)
 
 
 @click.command()

@@ -13,6 +13,10 @@ SUBJECTS = {
     "too-many-orphans": "too many orphaned sockets",
     "conntrack-table-full": "a full conntrack table",
     "conntrack-table-full-netns": "a full conntrack table of another network namespace",
+    "syn-flooding": "more connects to a port than its listener has room for",
+    "neighbour-table-full": "a full table of neighbours (IPv4)",
+    "neighbour-table-full-ipv6": "a full table of neighbours (IPv6)",
+    "file-max": "the limit of open files of the whole node",
 }
 """Kinds of lines in plain words."""
 

@@ -25,16 +25,22 @@ class Watch:
     """One window on this node. Use it in a `with` block; `recording` is valid once there is a snapshot."""
 
     def __init__(
-        self, wanted: Collection[str], *, bpf: bool = True, active: bool = False, roots: Roots | None = None
+        self,
+        wanted: Collection[str],
+        *,
+        bpf: bool = True,
+        active: bool = False,
+        addresses: bool = False,
+        roots: Roots | None = None,
     ) -> None:
-        """wanted: names of collectors. active: as of SnapshotTaker. roots: other than those of this machine."""
+        """wanted: names of collectors. active, addresses: as of SnapshotTaker. roots: others than this machine's."""
         self._started = time.perf_counter(), time.process_time()
         self.place: Place = find_place() if roots is None else Place(roots=roots)
         self.roots = self.place.roots
         if self.place.container is not None and self.place.host is not None:
             join_cgroups(self.roots)
         self.support: Support = read_support(self.roots)
-        self._taker = SnapshotTaker(self.roots, self.support, wanted, bpf=bpf, active=active)
+        self._taker = SnapshotTaker(self.roots, self.support, wanted, bpf=bpf, active=active, addresses=addresses)
         self._snapshots: list[Snapshot] = []
 
     def __enter__(self) -> Watch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import ClassVar, Protocol
 
@@ -15,10 +15,15 @@ from whodunnet.kernel.kmsg import Kmsg, Line
 from whodunnet.kernel.logfiles import open_first
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import Support
-from whodunnet.model.kernel_log import KernelLog, LogLine
+from whodunnet.model.kernel_log import KernelLog, LogLine, RepeatedLine
 from whodunnet.model.text import clean
 
 LINES_KEPT = 64
+COMPARED_A_READ = 1000
+"""New lines of one reading that are compared with each other; of a flood that is a sample."""
+KINDS_COMPARED = 256
+KINDS_KEPT = 4
+_NUMBER = re.compile(r"0x[0-9a-fA-F]+|[0-9]+")
 
 # Anchored at both ends: some kernel lines begin with a process's name, which anybody may choose.
 KNOWN: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -28,6 +33,18 @@ KNOWN: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("tcp-out-of-memory", re.compile(r"Out of socket memory")),
     # __nf_conntrack_alloc: of every namespace up to Linux 6.14, later only of the first; the prefix is there twice.
     ("conntrack-table-full", re.compile(r"(?:nf_conntrack: )+table full, dropping packet\.?")),
+    # tcp_syn_flood_action: up to Linux 6.3 with the port alone and a second sentence.
+    (
+        "syn-flooding",
+        re.compile(
+            r"(?:TCP: )?request_sock_[A-Za-z0-9_]{1,32}: Possible SYN flooding on port [0-9A-Fa-f.:\[\]]{1,64}\. "
+            r"(?:Sending cookies|Dropping request)\.(?:  Check SNMP counters\.)?"
+        ),
+    ),
+    # neigh_alloc, and alloc_empty_file: that one only when it is more than ever before.
+    ("neighbour-table-full", re.compile(r"(?:neighbour: )?arp_cache: neighbor table overflow!")),
+    ("neighbour-table-full-ipv6", re.compile(r"(?:neighbour: )?ndisc_cache: neighbor table overflow!")),
+    ("file-max", re.compile(r"VFS: file-max limit [0-9]{1,20} reached")),
     ("conntrack-table-full-netns", re.compile(r"(?:nf_conntrack: )+table full in netns [0-9]{1,10}, dropping packet")),
 )
 
@@ -56,6 +73,8 @@ class KernelLogCollector:
         self._source: Source | None = None
         self._counts: Counter[str] = Counter()
         self._lines: deque[LogLine] = deque(maxlen=LINES_KEPT)
+        self._written = 0
+        self._repeated = Repeated()
 
     def collect(self) -> KernelLog:
         """Everything known so far. Raises UnreadableError, missing-capability (CAP_SYSLOG) if no source may be read."""
@@ -63,6 +82,8 @@ class KernelLogCollector:
             self._source, lines = self._open()
         else:
             lines = self._source.read()
+            self._written += len(lines)
+            self._repeated.add(lines)
         for line in known(lines):
             self._lines.append(line)
             self._counts[line.kind] += 1
@@ -72,6 +93,8 @@ class KernelLogCollector:
             lines=tuple(self._lines),
             counts=dict(self._counts),
             lost=self._source.lost,
+            written=self._written,
+            repeated=self._repeated.most(),
         )
 
     def close(self) -> None:
@@ -101,6 +124,27 @@ class KernelLogCollector:
         for directory in directories(self._roots):
             yield partial(Journal, directory, self._boot_id)
         yield partial(open_first, self._roots)
+
+
+class Repeated:
+    """Counts lines that differ in numbers only."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._examples: dict[str, str] = {}
+
+    def add(self, lines: Sequence[Line]) -> None:
+        """The newest of these, and no more kinds than there is room for."""
+        for line in lines[-COMPARED_A_READ:]:
+            kind = _NUMBER.sub("0", line.text[:256])
+            if kind in self._counts or len(self._counts) < KINDS_COMPARED:
+                self._counts[kind] += 1
+                self._examples[kind] = line.text
+
+    def most(self) -> tuple[RepeatedLine, ...]:
+        """Those that came at least twice."""
+        most = self._counts.most_common(KINDS_KEPT)
+        return tuple(RepeatedLine(clean(self._examples[kind]), n) for kind, n in most if n > 1)
 
 
 def known(lines: Iterable[Line]) -> Iterator[LogLine]:

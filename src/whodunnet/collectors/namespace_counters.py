@@ -14,11 +14,14 @@ from whodunnet.kernel.procfs.netstat import Section
 from whodunnet.kernel.roots import Roots
 
 T = TypeVar("T")
+NAMESPACES_LIMIT = 4096
+Reading = tuple[dict[int, Section], int]
+"""Counters by namespace, and the number of namespaces that could not be read."""
 Read = Callable[[str], Section]
 """Reads the counters of the namespace in which a task of procfs is: a pid, or "thread-self"."""
 
 
-def read_counters(roots: Roots, read: Read, at_most: int) -> tuple[dict[int, Section], int]:
+def read_counters(roots: Roots, read: Read, at_most: int) -> Reading:
     """Counters by namespace, and the number of namespaces that could not be read.
 
     Raises UnreadableError if the list of processes cannot be read.

@@ -10,6 +10,8 @@ import msgspec
 from whodunnet.collectors.workloads import WorkloadsCollector
 from whodunnet.kernel.bpf.socket_walk import Owner
 from whodunnet.model.connections import ConnectionGroup, Connections
+from whodunnet.model.cpu_pressure import Consumer
+from whodunnet.model.descriptors import DescriptorUse
 from whodunnet.model.sockets import SocketGroup, Sockets
 from whodunnet.model.stalls import Stall, Task
 from whodunnet.model.workload import Process, Workload, Workloads
@@ -38,11 +40,12 @@ def name_owners(
     *,
     connections: Connections | None = None,
     stalls: Iterable[Stall] = (),
+    consumers: Iterable[Consumer | DescriptorUse] = (),
     netns: Iterable[int] = (),
     shared_netns: Iterable[int] = (),
 ) -> Workloads:
-    """Who owns the sockets and connections of one snapshot, as far as it has any, who was met in its stalls, and who
-    lives in some namespaces.
+    """Who owns the sockets and connections of one snapshot, as far as it has any, who was met in its stalls or uses its
+    CPUs, and who lives in some namespaces.
 
     netns, shared_netns: as for WorkloadsCollector.attribute. owners: as the BPF walk met them. named: what earlier
     snapshots found, filled here: whoever is gone since, or cannot be looked up this time, keeps what is known of it, so
@@ -54,7 +57,8 @@ def name_owners(
     of_sockets = largest_owners(groups)
     tasks = longest_seen(stalls)
     held = holders_met(tasks, NAMED_OWNERS, apart_from=of_sockets)
-    met = {**held, **most_connected(ends, NAMED_OWNERS, apart_from=of_sockets), **owners}
+    using = {c.pid: Owner(c.comm, c.started_seconds, NO_NETNS) for c in consumers if c.pid not in frozenset(of_sockets)}
+    met = {**using, **held, **most_connected(ends, NAMED_OWNERS, apart_from=of_sockets), **owners}
     found = workloads.attribute(
         [*of_sockets[:NAMED_OWNERS], *(pid for pid in met if pid not in owners)],
         started={pid: owner.started_seconds for pid, owner in met.items()},

@@ -10,27 +10,43 @@ from functools import partial
 import msgspec
 
 from whodunnet.collectors.addresses import AddressesCollector
+from whodunnet.collectors.clock import ClockCollector
 from whodunnet.collectors.collector import Collector, run
 from whodunnet.collectors.connections import ConnectionsCollector
 from whodunnet.collectors.conntrack import ConntrackCollector
+from whodunnet.collectors.counters import CountersCollector
+from whodunnet.collectors.cpu_pressure import CpuPressureCollector
 from whodunnet.collectors.cpu_quota import CpuQuotaCollector
+from whodunnet.collectors.descriptors import NEAR, DescriptorsCollector
 from whodunnet.collectors.devices import DevicesCollector
 from whodunnet.collectors.kernel_log import KernelLogCollector
+from whodunnet.collectors.links import LinksCollector
 from whodunnet.collectors.memory_cgroups import MemoryCgroupsCollector
+from whodunnet.collectors.neighbours import NeighboursCollector
 from whodunnet.collectors.owner_names import Identity, name_owners
+from whodunnet.collectors.ports import PortsCollector
+from whodunnet.collectors.resolvers import ResolversCollector
+from whodunnet.collectors.retransmissions import RetransmissionsCollector
+from whodunnet.collectors.settings import SettingsCollector
 from whodunnet.collectors.sockets import SocketsCollector
 from whodunnet.collectors.softnet import SoftnetCollector
 from whodunnet.collectors.stalls import StallsCollector
-from whodunnet.collectors.tcp_memory import TcpMemoryCollector
+from whodunnet.collectors.tcp_memory import COUNTERS, TcpMemoryCollector
 from whodunnet.collectors.workloads import WorkloadsCollector
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import Support
 from whodunnet.model.addresses import Addresses
 from whodunnet.model.connections import Connections
 from whodunnet.model.conntrack import Conntrack
+from whodunnet.model.cpu_pressure import Consumer, CpuPressure
 from whodunnet.model.cpu_quota import CpuQuotas
+from whodunnet.model.descriptors import Descriptors, DescriptorUse
 from whodunnet.model.flow_owners import FlowOwners
 from whodunnet.model.kernel_log import KernelLog
+from whodunnet.model.links import Links
+from whodunnet.model.neighbours import Neighbours
+from whodunnet.model.resolvers import Resolvers
+from whodunnet.model.retransmissions import Retransmissions
 from whodunnet.model.sample import CollectorCost, Moment
 from whodunnet.model.snapshot import AnySample, Snapshot
 from whodunnet.model.sockets import Sockets, in_order
@@ -39,32 +55,57 @@ from whodunnet.model.stalls import Stalls
 from whodunnet.model.workload import Workload, Workloads
 
 COLLECTORS = (
-    "tcp_memory", "kernel_log", "conntrack", "addresses", "devices", "softnet", "memory_cgroups", "connections",
-    "stalls", "sockets", "workloads", "cpu_quota",
+    "tcp_memory", "counters", "settings", "ports", "kernel_log", "conntrack", "addresses", "devices", "links",
+    "softnet", "cpu_pressure", "clock", "resolvers", "descriptors", "neighbours", "memory_cgroups",
+    "connections", "retransmissions", "stalls", "sockets", "workloads", "cpu_quota",
 )  # fmt: skip
+
+_NAMED_TOO = ("descriptors", "neighbours", "links")
+"""Collectors whose samples may name processes or namespaces that no other does."""
 
 
 class SnapshotTaker:
     """Holds the collectors of one window; use it in a `with` block."""
 
     def __init__(
-        self, roots: Roots, support: Support, wanted: Collection[str], *, bpf: bool = True, active: bool = False
+        self,
+        roots: Roots,
+        support: Support,
+        wanted: Collection[str],
+        *,
+        bpf: bool = True,
+        active: bool = False,
+        addresses: bool = False,
     ) -> None:
-        """wanted: names of collectors; addresses come with conntrack and connections, workloads also with
+        """wanted: names of collectors; addresses come with conntrack, connections and resolvers, workloads also with
         sockets and stalls. cpu_quota is of the owners that these name.
 
-        active: also read what may itself delay packets.
+        active: also read what may itself delay packets. addresses: read them also where nothing else has any.
         """
+        self._always_addresses = addresses
         self._sockets = SocketsCollector(roots, support, bpf=bpf)
         self._connections = ConnectionsCollector(roots, support, bpf=bpf)
         self._stalls = StallsCollector(roots, support, bpf=bpf)
+        self._retransmissions = RetransmissionsCollector(support, bpf=bpf)
+        self._links = LinksCollector(roots)
+        counters, settings = CountersCollector(roots, COUNTERS), SettingsCollector(roots)
         every: tuple[Collector, ...] = (
             self._connections,  # first: what begins while the others look, it sees
+            self._retransmissions,
             self._stalls,
-            TcpMemoryCollector(roots, support),
+            counters,
+            TcpMemoryCollector(roots, support, counters.hand_over),  # after it: netstat is read once
+            settings,
+            PortsCollector(roots, lambda: settings.newest),  # after it: how many ports there are
             KernelLogCollector(roots, support),
             DevicesCollector(roots, support),
+            self._links,
             SoftnetCollector(roots, support),
+            CpuPressureCollector(roots),
+            ClockCollector(roots),
+            ResolversCollector(roots, active=active),
+            DescriptorsCollector(roots),
+            NeighboursCollector(roots),
             MemoryCgroupsCollector(roots, support, active=active),
             ConntrackCollector(roots, support),
             self._sockets,
@@ -93,7 +134,7 @@ class SnapshotTaker:
 
         It takes a moment, once, which is no measure of what snapshots take.
         """
-        for collector in (self._connections, self._stalls):
+        for collector in (self._connections, self._retransmissions, self._stalls):
             if collector in self._collectors:
                 wall, cpu = time.perf_counter(), time.process_time()
                 collector.start()
@@ -112,10 +153,10 @@ class SnapshotTaker:
                 sample = in_order(sample)
             samples[collector.name] = sample
             self._add_cost(collector.name, cost)
-        if any(isinstance(sample, Conntrack | Connections) and sample.groups for sample in samples.values()):
+        if self._always_addresses or _has_addresses(samples):
             samples["addresses"], cost = run(self._addresses.collect)
             self._add_cost("addresses", cost)
-        if not {"sockets", "addresses", "connections", "stalls"}.isdisjoint(samples):
+        if not {"sockets", "addresses", "connections", "stalls", "cpu_pressure", *_NAMED_TOO}.isdisjoint(samples):
             self._attribute(samples)
         if self._quotas is not None and isinstance(samples.get("workloads"), Workloads):
             samples[self._quotas.name], cost = run(partial(self._quotas.collect, self._workloads.cgroups))
@@ -125,12 +166,16 @@ class SnapshotTaker:
 
     def _attribute(self, samples: dict[str, AnySample]) -> None:
         """Add who is behind the other samples."""
-        sockets, connections, conntrack, addresses, stalls = (
-            samples.get(name) for name in ("sockets", "connections", "conntrack", "addresses", "stalls")
+        sockets, connections, conntrack, addresses, stalls, cpus = (
+            samples.get(name) for name in ("sockets", "connections", "conntrack", "addresses", "stalls", "cpu_pressure")
         )
         ended = connections if isinstance(connections, Connections) and connections.method == "bpf" else None
         seen = stalls.stalls if isinstance(stalls, Stalls) else ()
-        if not isinstance(sockets, Sockets) and not isinstance(addresses, Addresses) and ended is None and not seen:
+        consumers: list[Consumer | DescriptorUse] = [*_full(samples)]
+        consumers += cpus.consumers if isinstance(cpus, CpuPressure) else ()
+        troubled = self._troubled(samples)
+        nobody = ended is None and not seen and not consumers and not troubled
+        if nobody and not isinstance(sockets, Sockets) and not isinstance(addresses, Addresses):
             return
         places = addresses.by_netns if isinstance(addresses, Addresses) else {}
         shared = {conntrack.netns} if isinstance(conntrack, Conntrack) and conntrack.netns is not None else set()
@@ -143,11 +188,18 @@ class SnapshotTaker:
                 self._named,
                 connections=ended,
                 stalls=seen,
-                netns=places,
+                consumers=consumers,
+                netns={*places, *troubled},
                 shared_netns=shared,
             )
         )
         self._add_cost("workloads", cost)
+
+    def _troubled(self, samples: Mapping[str, AnySample]) -> set[int]:
+        """Namespaces whose devices lose packets, or whose neighbours fill a table."""
+        neighbours = samples.get("neighbours")
+        crowded = {p.netns for p in neighbours.places} if isinstance(neighbours, Neighbours) else set()
+        return crowded | (set(self._links.troubled) if "links" in samples else set())
 
     def _note_losses(self, samples: Mapping[str, AnySample]) -> None:
         """What each collector lost, and how much of what it found has an owner."""
@@ -162,13 +214,17 @@ class SnapshotTaker:
             elif isinstance(sample, Connections):
                 lost, share = sample.missed + sample.untracked, share_with_owner(sample, samples) if workloads else None
                 self._note(name, lost=lost, attributed_share=share, truncated=bool(sample.other))
+            elif isinstance(sample, Retransmissions):
+                self._note(name, lost=sample.missed + sample.untracked, truncated=sample.other > 0)
             elif isinstance(sample, Stalls):
                 self._note(name, lost=sample.lost + sample.suppressed, truncated=sample.left_out > 0)
             elif isinstance(sample, Conntrack):
                 lost = sample.malformed + sample.interrupted
                 share = share_with_opener(sample, samples) if workloads else None
                 self._note(name, lost=lost, attributed_share=share, truncated=sample.other_entries > 0)
-            elif isinstance(sample, Addresses | Softnet | CpuQuotas):
+            elif isinstance(
+                sample, Addresses | Softnet | CpuQuotas | CpuPressure | Resolvers | Descriptors | Neighbours | Links
+            ):
                 self._note(name, truncated=sample.left_out > 0)
 
     def _note(self, name: str, **changed: int | float | bool | None) -> None:
@@ -181,6 +237,22 @@ class SnapshotTaker:
             wall_seconds=before.wall_seconds + cost.wall_seconds,
             cpu_seconds=before.cpu_seconds + cost.cpu_seconds,
         )
+
+
+def _has_addresses(samples: Mapping[str, AnySample]) -> bool:
+    """Whether it matters whose addresses are on this node: those of connections, and of name servers that are asked."""
+    if any(isinstance(sample, Conntrack | Connections) and sample.groups for sample in samples.values()):
+        return True
+    sockets = samples.get("sockets")
+    asked = isinstance(sockets, Sockets) and any(s.remote is not None for s in sockets.names or ())
+    return asked and isinstance(samples.get("resolvers"), Resolvers)
+
+
+def _full(samples: Mapping[str, AnySample]) -> tuple[DescriptorUse, ...]:
+    """Processes near their limit of descriptors."""
+    descriptors = samples.get("descriptors")
+    found = descriptors.fullest if isinstance(descriptors, Descriptors) else ()
+    return tuple(use for use in found if use.share >= NEAR)
 
 
 def now() -> Moment:

@@ -13,8 +13,10 @@ from whodunnet.kernel.procfs.descriptors import SocketHolders
 from whodunnet.model.sockets import (
     AGE_BOUNDS_SECONDS,
     AcceptQueue,
+    DroppingSocket,
     Endpoint,
     Holding,
+    NameSocket,
     Protocol,
     Role,
     SocketGroup,
@@ -27,6 +29,9 @@ GROUPS_MAX = ENDPOINT_GROUPS_MAX + 16_384
 """The rest is for groups whose endpoint was merged away."""
 STUCK_MAX = 16_384
 ACCEPT_QUEUES_MAX = 16_384
+DROPPING_MAX = 16_384
+NAMES_MAX = 1024
+NAMES_PORT = 53
 POSITIONS_MAX = 65_536
 PENDING_MAX = 65_536
 
@@ -118,6 +123,10 @@ class Grouping:
         self.pending: list[_Seen] = []
         self.queues: list[AcceptQueue] = []
         self.queues_left_out = 0
+        self.dropping: list[DroppingSocket] = []
+        self.dropping_cut = False
+        self.names: list[NameSocket] = []
+        self.names_cut = False
         self.stuck: list[StuckSocket] = []
         self.stuck_total = 0
         self.other = _Sum()
@@ -174,10 +183,14 @@ class Grouping:
         key = _plain_key(seen, held) if isinstance(found, PlainSocket) else _tcp_key(seen, held, found)
         total = self._sum(key)
         _add(total, found, held.shared)
+        if isinstance(found, PlainSocket) and found.memory.drops and seen.protocol == "udp":
+            self._add_dropping(seen.netns, held, found)
+        if isinstance(found, PlainSocket) and NAMES_PORT in (found.local[1], found.remote[1]):
+            self._add_names(seen.netns, held, found)
         if isinstance(found, InetSocket):
             _add_flow(total, found, held.holding)
             if key.role == "listener":
-                self._add_queue(key, found)
+                self._add_queue(key, found, shared=held.shared)
             self._add_position(total, key, found)
 
     def _sum(self, key: _Key) -> _Sum:
@@ -191,7 +204,7 @@ class Grouping:
             total = self._sums[key] = _Sum(unchanged=None if self._previous.first else 0)
         return total
 
-    def _add_queue(self, key: _Key, found: InetSocket) -> None:
+    def _add_queue(self, key: _Key, found: InetSocket, *, shared: bool) -> None:
         if len(self.queues) >= ACCEPT_QUEUES_MAX:
             self.queues_left_out += 1
             return
@@ -202,6 +215,40 @@ class Grouping:
                 local=Endpoint(found.local_address, found.local_port),
                 waiting=found.receive_queue,
                 limit=found.send_queue,
+                shared=shared,
+            )
+        )
+
+    def _add_dropping(self, netns: int, held: _Held, found: PlainSocket) -> None:
+        if len(self.dropping) >= DROPPING_MAX:
+            self.dropping_cut = True
+            return
+        self.dropping.append(
+            DroppingSocket(
+                owner_pid=held.owner_pid,
+                netns=netns,
+                inode=found.inode,
+                local=Endpoint(*found.local),
+                remote=Endpoint(*found.remote) if found.remote[1] else None,
+                dropped=found.memory.drops,
+                unread_bytes=found.memory.rmem_alloc,
+                limit_bytes=found.memory.rcvbuf,
+                shared=held.shared,
+            )
+        )
+
+    def _add_names(self, netns: int, held: _Held, found: PlainSocket) -> None:
+        if len(self.names) >= NAMES_MAX:
+            self.names_cut = True
+            return
+        self.names.append(
+            NameSocket(
+                owner_pid=held.owner_pid,
+                netns=netns,
+                inode=found.inode,
+                local=Endpoint(*found.local),
+                remote=Endpoint(*found.remote) if found.remote[1] else None,
+                shared=held.shared,
             )
         )
 

@@ -47,7 +47,7 @@ class SoftnetCollector:
         devices = unless_unreadable(partial(read_receiving_devices, roots)) or _NO_DEVICES
         return Softnet(
             by_cpu={
-                cpu: _work(line, rounds.get(cpu), times.get(cpu), threads.get(cpu))
+                cpu: work_of(line, rounds.get(cpu), times.get(cpu), threads.get(cpu))
                 for cpu, line in sorted(lines.items())
             },
             max_backlog=self._setting("netdev_max_backlog"),
@@ -92,7 +92,7 @@ def _read_setting(roots: Roots, name: str) -> int:
     return found
 
 
-def _work(line: SoftnetLine, rounds: int | None, times: CpuTimes | None, thread: Schedstat | None) -> CpuWork:
+def work_of(line: SoftnetLine, rounds: int | None, times: CpuTimes | None, thread: Schedstat | None) -> CpuWork:
     return CpuWork(
         processed=line.processed,
         dropped=line.dropped,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import ClassVar, TypeVar
 
-from whodunnet.collectors.namespace_counters import read_counters, unless_unreadable
+from whodunnet.collectors.namespace_counters import NAMESPACES_LIMIT, Reading, read_counters, unless_unreadable
 from whodunnet.kernel import namespaces
 from whodunnet.kernel.procfs.meminfo import read_meminfo
 from whodunnet.kernel.procfs.netstat import Section, read_netstat
@@ -18,7 +18,6 @@ from whodunnet.kernel.support import Support
 from whodunnet.model.tcp_memory import TcpMemory
 
 T = TypeVar("T")
-NAMESPACES_LIMIT = 4096
 
 # TcpExt, include/uapi/linux/snmp.h and net/ipv4/proc.c; a kernel that lacks one simply does not report it.
 COUNTERS = (
@@ -47,9 +46,11 @@ class TcpMemoryCollector:
 
     name: ClassVar[str] = "tcp_memory"
 
-    def __init__(self, roots: Roots, support: Support) -> None:
+    def __init__(self, roots: Roots, support: Support, shared: Callable[[], Reading | None] | None = None) -> None:
+        """shared: COUNTERS by namespace as another collector has just read them, None if it has not."""
         self._roots = roots
         self._support = support
+        self._shared = shared
 
     def collect(self) -> TcpMemory:
         """One reading. Raises UnreadableError if sockstat or the list of processes cannot be read."""
@@ -84,8 +85,10 @@ class TcpMemoryCollector:
             netns_unread=unread,
         )
 
-    def _counters(self) -> tuple[dict[int, Section], int]:
-        """Counters by namespace, and the number of namespaces that could not be read."""
+    def _counters(self) -> Reading:
+        found = self._shared() if self._shared else None
+        if found is not None:
+            return found
         return read_counters(self._roots, partial(read_netstat, self._roots, only=_COUNTERS), NAMESPACES_LIMIT)
 
     def _global_limit(self, read: Callable[[Roots], T]) -> T | None:

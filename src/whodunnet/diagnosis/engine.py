@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 
 import msgspec
+from msgspec import UNSET
 
 from whodunnet import __version__
 from whodunnet.diagnosis.causes import link, rank
@@ -14,6 +15,7 @@ from whodunnet.model.finding import Answer, Cleared, Finding, NotApplicable, Not
 from whodunnet.model.snapshot import Recording, Snapshot
 from whodunnet.model.sockets import Sockets
 from whodunnet.rules.catalogue import catalogue
+from whodunnet.rules.overrides import NONE, Overrides
 from whodunnet.rules.rule import judge
 
 NEEDS_NOTHING_MORE = frozenset({"missing-capability", "unsupported", "missing-file", "not-collected"})
@@ -22,19 +24,30 @@ NEEDS_NOTHING_MORE = frozenset({"missing-capability", "unsupported", "missing-fi
 CLOCK_STEP_SECONDS = 1.0
 """A correction of this much between two snapshots is a step: NTP slews at most 0.0005 of the time."""
 
+LONGER = ": look for longer"
+"""What rules advise that need two readings."""
+
 PART_OF_THE_NODE = (
     "processes were in sight only as far as our own container, pid namespace or user reaches: this is not the whole "
     "node, and what others hold has no owner here"
 )
 
+UNOWNED_IN_THE_TREE = (
+    "in the tree ss names no process at any socket of a network namespace: its sockets have no owner here"
+)
 
-def diagnose(recording: Recording, rules: Sequence[str], required: Collection[str] = ()) -> Diagnosis:
+
+def diagnose(
+    recording: Recording, rules: Sequence[str], required: Collection[str] = (), overrides: Overrides = NONE
+) -> Diagnosis:
     """The diagnosis of a recording: live, replayed and tested nodes all pass here.
 
     rules: ids to run. required: ids that must have been checked, besides those that can be critical and that this
-    kernel and these rights allow.
+    kernel and these rights allow. overrides: thresholds in place of the catalogue's.
     """
-    answers = [answer for rule in rules for answer in judge(rule, recording)]
+    answers = [answer for rule in rules for answer in judge(rule, recording, overrides)]
+    if recording.tree is not None:
+        answers = [_of_a_tree(answer) for answer in answers]
     findings = rank(link([a for a in answers if isinstance(a, Finding)]))
     not_checked = tuple(a for a in answers if isinstance(a, NotChecked))
     first, last = recording.snapshots[0].at, recording.snapshots[-1].at
@@ -42,7 +55,11 @@ def diagnose(recording: Recording, rules: Sequence[str], required: Collection[st
         tool=Tool(__version__),
         node=recording.node,
         window=Window(
-            start=first.wall, end=last.wall, seconds=round(recording.seconds, 3), snapshots=len(recording.snapshots)
+            start=first.wall,
+            end=last.wall,
+            seconds=round(recording.seconds, 3),
+            snapshots=len(recording.snapshots),
+            tree=UNSET if recording.tree is None else recording.tree,
         ),
         outcome=_outcome(findings, not_checked, required, answers),
         findings=tuple(findings),
@@ -56,14 +73,23 @@ def diagnose(recording: Recording, rules: Sequence[str], required: Collection[st
             collectors=recording.costs,
         ),
         limits=(*_limits(recording), *recording.notes, *_clock_steps(recording.snapshots)),
+        thresholds=overrides.in_force(rules),
     )
+
+
+def _of_a_tree(answer: Answer) -> Answer:
+    """Of copied files nobody knows who wrote them, nor whether all are of one moment; and no look takes longer."""
+    if isinstance(answer, NotChecked):
+        return msgspec.structs.replace(answer, reason=answer.reason.removesuffix(LONGER))
+    return msgspec.structs.replace(answer, confidence="possible") if isinstance(answer, Finding) else answer
 
 
 def _limits(recording: Recording) -> tuple[str, ...]:
     sockets = recording.last(Sockets)
     if sockets is None:
         return ()
-    found = () if sockets.all_processes else (PART_OF_THE_NODE,)
+    part = UNOWNED_IN_THE_TREE if recording.tree is not None else PART_OF_THE_NODE
+    found = () if sockets.all_processes else (part,)
     if sockets.fallback_reason is None:
         return found
     adds = "; CAP_BPF with CAP_PERFMON, or root, would add most" if sockets.missing_capability else ""

@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 from array import array
-from typing import Final, Self
+from typing import Final, Literal, NamedTuple, Self
 
 from whodunnet.errors import MalformedError, UnreadableError
 from whodunnet.kernel.procfs.files import shown
@@ -24,6 +24,7 @@ _GDRVINFO: Final = 0x03
 _GSTRINGS: Final = 0x1B
 _GSTATS: Final = 0x1D
 _GSSET_INFO: Final = 0x37
+_GLINKSETTINGS: Final = 0x4C
 _SS_STATS: Final = 1
 _NAME_BYTES: Final = 16  # IFNAMSIZ
 _STRING_BYTES: Final = 32  # ETH_GSTRING_LEN
@@ -32,7 +33,18 @@ _IFREQ: Final = struct.Struct("@16sP16x")
 _SSET_INFO: Final = struct.Struct("=IIQI")
 _STRINGS: Final = struct.Struct("=III")
 _STATS: Final = struct.Struct("=II")
+_LINE: Final = struct.Struct("=IIBBBBBBBbBBBB28x")  # struct ethtool_link_settings, without its masks
+_MASKS_MAX: Final = 127
+_UNKNOWN_SPEED: Final = 0xFFFFFFFF  # SPEED_UNKNOWN
+_DUPLEX: Final[dict[int, Literal["half", "full"]]] = {0: "half", 1: "full"}
 _NOT_OFFERED: Final = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL)
+
+
+class Line(NamedTuple):
+    """What a device agreed on with the other end of its cable; None where it does not know."""
+
+    speed_mbps: int | None
+    duplex: Literal["half", "full"] | None
 
 
 class Ethtool:
@@ -71,6 +83,20 @@ class Ethtool:
         if names is None or values is None:
             return {}
         return parse_statistics(names, values, number, device)
+
+    def line(self, device: str) -> Line | None:
+        """Speed and duplex; None where a device has none. Raises UnreadableError."""
+        room = bytes(_LINE.size + 3 * _MASKS_MAX * 4)
+        # The kernel answers a request with a wrong number of mask words by the right one, below 0.
+        asked = self._ask(device, struct.pack("=I", _GLINKSETTINGS) + room[4:])
+        if asked is None:
+            return None
+        words = -_LINE.unpack_from(asked)[9]
+        if not 0 < words <= _MASKS_MAX:
+            raise MalformedError(f"{shown(os.fsencode(device))} says its modes have {words} words")
+        request = _LINE.pack(_GLINKSETTINGS, 0, 0, 0, 0, 0, 0, 0, 0, words, 0, 0, 0, 0)
+        answer = self._ask(device, request + room[_LINE.size :])
+        return None if answer is None else parse_line(answer)
 
     def _number(self, device: str) -> int:
         answer = self._ask(device, _SSET_INFO.pack(_GSSET_INFO, 0, 1 << _SS_STATS, 0))
@@ -116,6 +142,14 @@ def parse_statistics(names: bytes, values: bytes, number: int, device: str) -> d
     found = struct.unpack_from(f"={number}Q", values, _STATS.size)
     places = range(_STRINGS.size, _STRINGS.size + number * _STRING_BYTES, _STRING_BYTES)
     return {parse_name(names[at : at + _STRING_BYTES], device): value for at, value in zip(places, found, strict=True)}
+
+
+def parse_line(answer: bytes) -> Line:
+    """struct ethtool_link_settings. Raises MalformedError."""
+    if len(answer) < _LINE.size:
+        raise MalformedError(f"link settings of a network device have {len(answer)} bytes")
+    _, speed, duplex, *_ = _LINE.unpack_from(answer)
+    return Line(None if speed in (0, _UNKNOWN_SPEED) else speed, _DUPLEX.get(duplex))
 
 
 def parse_name(field: bytes, device: str) -> str:

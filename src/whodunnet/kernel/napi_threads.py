@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable
 
 from whodunnet.errors import UnreadableError
-from whodunnet.kernel.procfs.files import read_head
+from whodunnet.kernel.procfs.files import read_head, unreadable
 from whodunnet.kernel.roots import Roots
 
 THREADS_MAX = 1024
 _KTHREADD = 2  # the parent of all kernel threads (init/main.c)
 _NAMES = (b"napi/", b"backlog_napi/")  # napi_kthread_create(), backlog_napi_setup() (net/core/dev.c)
 _CHILDREN_BYTES = 1 << 20
+_STAT_BYTES = 4096
+_FLAGS = 6  # of what follows the name in stat (do_task_stat, fs/proc/array.c)
+_PF_KTHREAD = 0x00200000  # include/linux/sched.h
 
 
 def read_napi_threads(roots: Roots) -> tuple[int, ...]:
-    """Their numbers, at most THREADS_MAX; none where procfs does not show kernel threads."""
-    found = [pid for pid in _kernel_threads(roots) if _name(roots, pid).startswith(_NAMES)]
+    """Their numbers, at most THREADS_MAX; none where procfs does not show kernel threads. Raises UnreadableError."""
+    named = (pid for pid in _candidates(roots) if _read(roots, pid, "comm").startswith(_NAMES))
+    found = [pid for pid in named if is_kernel_thread(_read(roots, pid, "stat"))]
     return tuple(sorted(found)[:THREADS_MAX])
 
 
-def _kernel_threads(roots: Roots) -> Iterator[int]:
+def is_kernel_thread(stat: bytes) -> bool:
+    """Whether this stat is of a thread of the kernel: any process may call itself like one."""
+    fields = stat.rpartition(b")")[2].split()
+    return len(fields) > _FLAGS and fields[_FLAGS].isdigit() and bool(int(fields[_FLAGS]) & _PF_KTHREAD)
+
+
+def _candidates(roots: Roots) -> Iterable[int]:
     """Children of kthreadd; without CONFIG_PROC_CHILDREN every process."""
     try:
         listed = read_head(roots.proc / f"{_KTHREADD}/task/{_KTHREADD}/children", _CHILDREN_BYTES)
     except UnreadableError:
-        yield from (int(entry.name) for entry in roots.proc.iterdir() if entry.name.isdigit())
-        return
-    yield from (int(word) for word in listed.split() if word.isdigit())
+        listed = b" ".join(_entries(roots))
+    return [int(word) for word in listed.split() if word.isdigit()]
 
 
-def _name(roots: Roots, pid: int) -> bytes:
+def _entries(roots: Roots) -> list[bytes]:
     try:
-        return read_head(roots.proc / f"{pid}/comm", 64)
+        return [os.fsencode(entry.name) for entry in roots.proc.iterdir()]
+    except OSError as error:
+        raise unreadable(str(roots.proc), error) from error
+
+
+def _read(roots: Roots, pid: int, name: str) -> bytes:
+    try:
+        return read_head(roots.proc / f"{pid}/{name}", _STAT_BYTES)
     except UnreadableError:  # it is gone
         return b""

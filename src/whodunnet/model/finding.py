@@ -41,7 +41,10 @@ STANDS_FOR_OTHERS: Final = frozenset({ASKED_SERVICE, ASKED_NAMES})
 
 
 class Party(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whoever a finding concerns. A field that does not apply is left out; one that is unknown is null."""
+    """Whoever a finding concerns. A field that does not apply is left out; one that is unknown is null.
+
+    cpus: those that the finding is about. device, queues: a network device, and receive queues of it by number.
+    """
 
     role: PartyRole
     share: float | None | UnsetType = UNSET
@@ -54,6 +57,8 @@ class Party(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     node: str | UnsetType = UNSET
     cpus: tuple[int, ...] | UnsetType = UNSET
     endpoint: Endpoint | UnsetType = UNSET
+    device: str | UnsetType = UNSET
+    queues: tuple[int, ...] | UnsetType = UNSET
     sockets: int | UnsetType = UNSET
     entries: int | UnsetType = UNSET
     memory_bytes: int | UnsetType = UNSET

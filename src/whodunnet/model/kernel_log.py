@@ -15,11 +15,20 @@ class LogLine(msgspec.Struct, frozen=True):
     text: str
 
 
+class RepeatedLine(msgspec.Struct, frozen=True):
+    """Lines that differ in numbers only. text: one of them."""
+
+    text: str
+    lines: Count
+
+
 class KernelLog(msgspec.Struct, frozen=True, tag="kernel_log", kw_only=True):
     """source: "/dev/kmsg", "journal" or a file's path. reaches_back_seconds: age of the oldest line of the source.
 
     counts: number of lines seen by kind, also of those not kept in `lines` (the newest 64 are kept).
     lost: lines the kernel overwrote while they were read.
+    written: lines of any kind written since the first reading, as far as they were read. repeated: of those the kinds
+        with most, as far as they were looked at.
     """
 
     source: str
@@ -27,3 +36,5 @@ class KernelLog(msgspec.Struct, frozen=True, tag="kernel_log", kw_only=True):
     lines: tuple[LogLine, ...] = ()
     counts: dict[str, Count] = {}
     lost: Count = 0
+    written: Count = 0
+    repeated: tuple[RepeatedLine, ...] = ()

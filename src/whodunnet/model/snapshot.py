@@ -7,13 +7,23 @@ from typing import TypeVar
 import msgspec
 
 from whodunnet.model.addresses import Addresses
+from whodunnet.model.clock import Clock
 from whodunnet.model.connections import Connections
 from whodunnet.model.conntrack import Conntrack
+from whodunnet.model.counters import Counters
+from whodunnet.model.cpu_pressure import CpuPressure
 from whodunnet.model.cpu_quota import CpuQuotas
+from whodunnet.model.descriptors import Descriptors
 from whodunnet.model.devices import Devices
 from whodunnet.model.kernel_log import KernelLog
+from whodunnet.model.links import Links
 from whodunnet.model.memory_cgroups import MemoryCgroups
+from whodunnet.model.neighbours import Neighbours
+from whodunnet.model.ports import Ports
+from whodunnet.model.resolvers import Resolvers
+from whodunnet.model.retransmissions import Retransmissions
 from whodunnet.model.sample import CollectorCost, Failure, Moment
+from whodunnet.model.settings import Settings
 from whodunnet.model.sockets import Sockets
 from whodunnet.model.softnet import Softnet
 from whodunnet.model.stalls import Stalls
@@ -22,7 +32,8 @@ from whodunnet.model.workload import Workloads
 
 AnySample = (
     TcpMemory | Sockets | KernelLog | Workloads | Conntrack | Addresses | Devices | Connections | Softnet
-    | MemoryCgroups | Stalls | CpuQuotas | Failure
+    | MemoryCgroups | Stalls | CpuQuotas | Counters | Settings | Ports | Retransmissions | Resolvers
+    | CpuPressure | Clock | Descriptors | Neighbours | Links | Failure
 )  # fmt: skip
 S = TypeVar(
     "S",
@@ -38,6 +49,16 @@ S = TypeVar(
     MemoryCgroups,
     Stalls,
     CpuQuotas,
+    Counters,
+    Settings,
+    Ports,
+    Retransmissions,
+    Resolvers,
+    CpuPressure,
+    Clock,
+    Descriptors,
+    Neighbours,
+    Links,
 )
 
 
@@ -61,6 +82,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """Snapshots in time order, of one boot of one node.
 
     notes: sentences that whoever reads a judgement of it must know (what of a longer recording is not in it).
+    tree: the directory of copied files that it was read from, None for a node that ran.
     """
 
     node: Node
@@ -70,6 +92,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     cpu_seconds: float = 0.0
     peak_rss_bytes: int = 0
     notes: tuple[str, ...] = ()
+    tree: str | None = None
 
     @property
     def seconds(self) -> float:

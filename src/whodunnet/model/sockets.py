@@ -103,6 +103,7 @@ class AcceptQueue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """One listener and the fill of its accept queue (sk_ack_backlog against sk_max_ack_backlog).
 
     shared: several processes have it open; owner_pid is the first of them.
+    requests: half-open connections, whose SYN was answered and whose handshake is not complete; None: not told.
     """
 
     owner_pid: Count | None = None
@@ -110,6 +111,41 @@ class AcceptQueue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     local: Endpoint
     waiting: Count
     limit: Count
+    shared: bool = False
+    requests: Count | None = None
+
+
+class DroppingSocket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A UDP socket that has dropped packets since it was made (sk_drops): no room, or not for it (checksum, filter).
+
+    inode: of its file, which tells it from others of the same address. dropped: packets, in 32 bits of the kernel.
+    remote: None where it is not connected. unread_bytes, limit_bytes: what waits in it with the kernel's own share, and
+    how much of that may (ss skmem r and rb). shared: several processes have it open; owner_pid is the first of them.
+    """
+
+    owner_pid: Count | None = None
+    netns: Count
+    inode: Count
+    local: Endpoint
+    remote: Endpoint | None = None
+    dropped: Count
+    unread_bytes: Signed
+    limit_bytes: Signed
+    shared: bool = False
+
+
+class NameSocket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A UDP socket that is connected to port 53 of somebody, or bound to port 53 itself.
+
+    inode: of its file, which tells it from others. remote: None where it is not connected. shared: several processes
+    have it open; owner_pid is the first of them.
+    """
+
+    owner_pid: Count | None = None
+    netns: Count
+    inode: Count
+    local: Endpoint
+    remote: Endpoint | None = None
     shared: bool = False
 
 
@@ -121,6 +157,8 @@ class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True, omit_def
     alloc_sockets: the kernel's own number of TCP sockets (sockstat, global), the smaller of just before and just after:
         that many at least were there all the time, if none came and went.
     listeners_cut: there were more listeners than accept_queues holds, so nobody knows who else listens on a port.
+    dropping: UDP sockets that have dropped packets. dropping_cut: there were more of them.
+    names: UDP sockets that ask name servers or are one's; None in a recording of before. names_cut: there were more.
     time_wait, request_sockets: minisockets, which hold no TCP memory and are not in sockstat's alloc.
     stuck: at most a bounded, evenly drawn sample of `stuck_total` sockets with a symptom.
     other_sockets, other_memory_bytes: sockets that fitted in no group any more (bounded maps), summed.
@@ -137,6 +175,10 @@ class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True, omit_def
     stuck_total: Count = 0
     accept_queues: tuple[AcceptQueue, ...] = ()
     listeners_cut: bool = False
+    dropping: tuple[DroppingSocket, ...] = ()
+    dropping_cut: bool = False
+    names: tuple[NameSocket, ...] | None = None
+    names_cut: bool = False
     time_wait: Count = 0
     request_sockets: Count = 0
     other_sockets: Count = 0
@@ -198,6 +240,8 @@ def in_order(sockets: Sockets) -> Sockets:
         groups=tuple(sorted(sockets.groups, key=_group_key)),
         stuck=tuple(sorted(sockets.stuck, key=lambda s: (s.netns, _end_key(s.local), _end_key(s.remote)))),
         accept_queues=tuple(sorted(sockets.accept_queues, key=_queue_key)),
+        dropping=tuple(sorted(sockets.dropping, key=lambda s: (s.netns, s.inode))),
+        names=None if sockets.names is None else tuple(sorted(sockets.names, key=lambda s: (s.netns, s.inode))),
     )
 
 

@@ -19,11 +19,20 @@ from whodunnet.errors import RecordingError
 from whodunnet.model.addresses import DeviceAddress
 from whodunnet.model.connections import ConnectionGroup, Connections
 from whodunnet.model.conntrack import Conntrack, FlowGroup
+from whodunnet.model.counters import Counters
+from whodunnet.model.cpu_pressure import Consumer
 from whodunnet.model.cpu_quota import LimitedCgroup
+from whodunnet.model.descriptors import DescriptorUse
 from whodunnet.model.devices import Device, Devices
-from whodunnet.model.kernel_log import KernelLog, LogLine
+from whodunnet.model.kernel_log import KernelLog, LogLine, RepeatedLine
+from whodunnet.model.links import LinkCounters, NamespaceLinks
 from whodunnet.model.memory_cgroups import DyingBelow
+from whodunnet.model.neighbours import DeviceNeighbours
+from whodunnet.model.ports import NamespacePorts, PortUse
+from whodunnet.model.resolvers import Lookup, ResolvConf
+from whodunnet.model.retransmissions import Destination
 from whodunnet.model.sample import Failure
+from whodunnet.model.settings import NamespaceSettings
 from whodunnet.model.snapshot import Node, Snapshot
 from whodunnet.model.sockets import Endpoint, SocketGroup, Sockets
 from whodunnet.model.softnet import Interrupt, Softnet
@@ -48,14 +57,25 @@ REPLACED: Final[dict[type[Struct], dict[str, How]]] = {
     Task: {"comm": "process", "thread": "process"},
     Stalls: {"sampling_reason": "text", "symbols_reason": "text"},
     DeviceAddress: {"address": "address", "device": "device"},
+    Destination: {"remote": "address", "device": "device"},
     Devices: {"by_name": "device"},
     Softnet: {"devices": "device"},
     Interrupt: {"name": "text"},
+    NamespaceSettings: {"devices": "device"},
+    PortUse: {"source": "address"},
+    NamespacePorts: {"unread": "text"},
     DyingBelow: {"path": "cgroup"},
     LimitedCgroup: {"path": "cgroup"},
     Sockets: {"not_seen": "text", "fallback_reason": "text"},
     KernelLog: {"source": "text"},
     LogLine: {"text": "text"},
+    RepeatedLine: {"text": "text"},
+    ResolvConf: {"servers": "address", "search": "zone"},
+    Lookup: {"server": "address"},
+    Consumer: {"comm": "process"},
+    DescriptorUse: {"comm": "process"},
+    DeviceNeighbours: {"device": "device", "asked": "address"},
+    NamespaceLinks: {"devices": "device"},
     Failure: {"reason": "text"},
 }
 """Field -> what kind of name it holds. "text": a sentence of ours, in which there may be names."""
@@ -67,6 +87,8 @@ KEPT: Final[dict[type[Struct], dict[str, str]]] = {
     SocketGroup: {"state": "the kernel's name of a TCP state"},
     Sockets: {"missing_capability": "the kernel's name of a right"},
     TcpMemory: {"counters": "the kernel's names of counters"},
+    Counters: {"known": "the kernel's names of counters", "by_netns": "the kernel's names of counters"},
+    NamespaceSettings: {"values": "the kernel's names of settings"},
     Conntrack: {"statistics": "the kernel's names of counters", "timeouts": "the kernel's names of timeouts"},
     FlowGroup: {"protocol": "name or number of a protocol", "state": "the kernel's name of a state"},
     ConnectionGroup: {"state": "the kernel's name of a TCP state"},
@@ -74,6 +96,11 @@ KEPT: Final[dict[type[Struct], dict[str, str]]] = {
     Stack: {"functions": "the kernel's names of its functions and modules"},
     Holder: {"system_call": "the kernel's name of a system call", "softirq": "the kernel's name of a softirq"},
     DeviceAddress: {"kind": "the kernel's name of a kind of device"},
+    LinkCounters: {
+        "kind": "the kernel's name of a kind of device",
+        "queue": "the kernel's name of a kind of queue",
+        "rings": "the driver's names of counters",
+    },
     Device: {"driver": "the kernel's name of a driver", "allowances": "the driver's names of counters"},
     KernelLog: {"counts": "our names of messages"},
     LogLine: {"kind": "our name of a message"},

@@ -10,10 +10,15 @@ from whodunnet.model.finding import Finding
 
 @dataclass(frozen=True)
 class Case:
-    """A finding and the cases it caused, in the order of the diagnosis."""
+    """A finding and the cases it caused, in the order of the diagnosis.
+
+    shared: what it may have caused too, and what is shown under another cause. others: its own further causes.
+    """
 
     finding: Finding
     consequences: tuple[Case, ...] = ()
+    shared: tuple[Finding, ...] = ()
+    others: tuple[Finding, ...] = ()
 
     def findings(self) -> Iterator[Finding]:
         """This one, then all it caused."""
@@ -23,7 +28,7 @@ class Case:
 
 
 def cases(findings: Sequence[Finding]) -> tuple[Case, ...]:
-    """Each finding appears once, under the first of its causes that is in the diagnosis."""
+    """Each finding appears once, under the first of its causes that is in the diagnosis; the others name it."""
     positions = {finding.id: position for position, finding in reversed([*enumerate(findings)])}
     causes: dict[int, int] = {}
     for position, finding in enumerate(findings):
@@ -43,5 +48,11 @@ def _leads_to(start: int, goal: int, causes: Mapping[int, int]) -> bool:
 
 
 def _case(position: int, findings: Sequence[Finding], causes: Mapping[int, int]) -> Case:
-    effects = (effect for effect, cause in causes.items() if cause == position)
-    return Case(findings[position], tuple(_case(effect, findings, causes) for effect in effects))
+    finding, cause = findings[position], causes.get(position)
+    elsewhere = (findings[effect] for effect, shown_at in causes.items() if shown_at != position)
+    return Case(
+        finding,
+        consequences=tuple(_case(effect, findings, causes) for effect, at in causes.items() if at == position),
+        shared=tuple(f for f in elsewhere if finding.id in f.caused_by),
+        others=tuple(f for n, f in enumerate(findings) if f.id in finding.caused_by and n not in (cause, position)),
+    )

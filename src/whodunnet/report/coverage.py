@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from whodunnet.model.diagnosis import Diagnosis
+from whodunnet.model.diagnosis import Diagnosis, Thresholds
 from whodunnet.model.finding import Cleared, Evidence
+from whodunnet.model.text import clean
 from whodunnet.report.finding import Frame, write_evidence
 from whodunnet.report.layout import Sheet
 from whodunnet.report.quantity import clock, count, duration, percent, reading, size
 
 HANG = 13
+_CHANGED_SHOWN = 3
 
 
 def write_ruled_out(sheet: Sheet, diagnosis: Diagnosis, frame: Frame) -> None:
@@ -51,6 +53,25 @@ def write_not_checked(sheet: Sheet, diagnosis: Diagnosis) -> None:
         sheet.indented(HANG).write((capability, "bold"), gain_text)
 
 
+def write_thresholds(sheet: Sheet, diagnosis: Diagnosis, frame: Frame) -> None:
+    """What a configuration changed, and by which file; nothing where all numbers are the catalogue's."""
+    thresholds = diagnosis.thresholds
+    if not thresholds.changed:
+        return
+    shown = thresholds.changed if frame.verbose else thresholds.changed[:_CHANGED_SHOWN]
+    left_out = len(thresholds.changed) - len(shown)
+    texts = [_changed(thresholds, name) for name in shown] + ([f"{left_out} more, -v lists them"] if left_out else [])
+    total = count(len(thresholds.changed), "threshold")
+    text = f"{total}, by {clean(thresholds.source or 'a configuration')}: {'; '.join(texts)}"
+    sheet.write(text, lead=("Changed", "bold"), hang=HANG)
+
+
+def _changed(thresholds: Thresholds, name: str) -> str:
+    rule, _, threshold = name.partition(".")
+    limit = thresholds.rules[rule][threshold]
+    return f"{name} is {limit.value:,g} instead of {limit.default or 0:,g} {limit.unit}"
+
+
 def write_run(sheet: Sheet, diagnosis: Diagnosis) -> None:
     """The node, the window, the cost in one line, and what was lost or has no known owner."""
     node, cost = diagnosis.node, diagnosis.cost
@@ -72,6 +93,8 @@ def write_run(sheet: Sheet, diagnosis: Diagnosis) -> None:
 def watched(diagnosis: Diagnosis) -> str:
     """ "5 s in 4 snapshots, 2026-11-21 01:49:49 UTC to 01:49:54 UTC"."""
     window = diagnosis.window
+    if isinstance(window.tree, str):
+        return f"the copied files in {clean(window.tree)}, of {clock(window.end)}; a change over time cannot be seen"
     if window.snapshots == 1:
         return f"one snapshot, {clock(window.end)}; a change over time cannot be seen in it"
     span = f"{clock(window.start)} to {clock(window.end, window.start)}"

@@ -60,10 +60,11 @@ def write_body(sheet: Sheet, case: Case, frame: Frame) -> None:
     if finding.explanation:
         sheet.heading("In plain words")
         sheet.indented(2).write(" ".join(finding.explanation))
-    if case.consequences:
+    if case.consequences or case.shared:
         sheet.heading("What follows from it")
         for consequence in case.consequences:
             _write_consequence(sheet.indented(2), consequence, finding.parties, frame)
+        _write_shared(sheet.indented(2), case)
     _write_conjecture(sheet, case)
 
 
@@ -71,17 +72,27 @@ def _write_consequence(sheet: Sheet, case: Case, known: Sequence[Party], frame: 
     finding = case.finding
     write_title(sheet, finding, frame)
     inner = sheet.indented(BADGE_HANG)
+    if case.others:
+        titles = "; ".join(f"{other.title} ({other.rule})" for other in case.others)
+        inner.write(f"Another possible cause: {titles}. What speaks for each is among the readings.")
     write_parties(inner, finding, frame.now, frame.verbose, known)
     write_evidence(inner, finding.evidence, frame)
     if finding.explanation:
         inner.write(" ".join(finding.explanation))
     for consequence in case.consequences:
         _write_consequence(sheet.indented(2), consequence, (*known, *finding.parties), frame)
+    _write_shared(sheet.indented(2), case)
+
+
+def _write_shared(sheet: Sheet, case: Case) -> None:
+    """What has another possible cause, under which it is shown."""
+    for finding in case.shared:
+        sheet.write((finding.title, "bold"), ": possibly; it is shown under another possible cause", lead="-", hang=2)
 
 
 def _write_conjecture(sheet: Sheet, case: Case) -> None:
     """What the rule says it can lead to, without what was really found to follow."""
-    found = {finding.rule for finding in case.findings()}
+    found = {finding.rule for finding in (*case.findings(), *case.shared)}
     names = dict.fromkeys(name.partition(":")[0] for name in case.finding.would_explain)
     rest = [name for name in names if name not in found]
     if rest:

@@ -90,6 +90,9 @@ def _facts(party: Party) -> Iterator[str]:
     share = known(party.share)
     if share is not None:
         yield f"{percent(share)} of {party.share_of}" if party.share_of is not UNSET else f"share {percent(share)}"
+    if party.device is not UNSET:
+        queues = f", receive queue {', '.join(map(str, party.queues[:8]))}" if party.queues is not UNSET else ""
+        yield f"device {clean(party.device, 32)}{queues}"
     if party.sockets is not UNSET:
         yield count(party.sockets, "socket")
     if party.entries is not UNSET:

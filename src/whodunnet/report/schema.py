@@ -19,6 +19,7 @@ from whodunnet.report.owners import OwnerTable
 from whodunnet.report.stalls import SCHEMA as STALL_SCHEMA
 from whodunnet.report.stalls import NotShown as StallsNotShown
 from whodunnet.report.stalls import StallLine, StallSummary
+from whodunnet.why.document import WHY_SCHEMA, Why
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DOCUMENTS: dict[str, tuple[str, tuple[type[msgspec.Struct], ...]]] = {
@@ -29,6 +30,7 @@ DOCUMENTS: dict[str, tuple[str, tuple[type[msgspec.Struct], ...]]] = {
     "conntrack-event": (EVENT_SCHEMA, (FlowLine, NotShown, Lost, WatchSummary)),
     "stall": (STALL_SCHEMA, (StallLine, StallsNotShown, StallSummary)),
     "comparison": ("whodunnet/comparison/v1", (Comparison,)),
+    "why": (WHY_SCHEMA, (Why,)),
     "recording": (SCHEMA, (Header, Snapshot)),
 }
 """Name -> schema, and what a document may be.
@@ -44,7 +46,8 @@ def schema_of(name: str) -> dict[str, Any]:
     for part in parts.values():
         if "description" in part:
             part["description"] = inspect.cleandoc(part["description"])
-        if "schema" in part.get("properties", {}):
-            part["properties"]["schema"] = {"const": title}
+        named = part.get("properties", {}).get("schema")
+        if named is not None:  # a document within another keeps its own
+            part["properties"]["schema"] = {"const": named.get("default", title)}
     root = dict(roots[0]) if len(roots) == 1 else {"anyOf": list(roots)}
     return {"$schema": DIALECT, "title": title, **root, "$defs": parts}

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
+
 from whodunnet.model.diagnosis import Diagnosis
 from whodunnet.report.case import Case, cases
-from whodunnet.report.coverage import closest_to_limit, watched, write_not_checked, write_ruled_out, write_run
+from whodunnet.report.coverage import (
+    closest_to_limit,
+    watched,
+    write_not_checked,
+    write_ruled_out,
+    write_run,
+    write_thresholds,
+)
 from whodunnet.report.finding import BADGES, Frame, write_body, write_title
 from whodunnet.report.layout import Sheet
 from whodunnet.report.party import write_parties
@@ -35,6 +44,7 @@ def render_text(
     if diagnosis.outcome != "incomplete":
         write_not_checked(sheet, diagnosis)
     write_ruled_out(sheet, diagnosis, frame)
+    write_thresholds(sheet, diagnosis, frame)
     write_run(sheet, diagnosis)
 
 
@@ -72,8 +82,12 @@ def _write_others(sheet: Sheet, others: Sequence[Case]) -> None:
 def _write_healthy(sheet: Sheet, diagnosis: Diagnosis, frame: Frame) -> None:
     text = f"No network fault found on {diagnosis.node.hostname}."
     sheet.write((text, "bold"), lead=("OK", "bold black on green"), hang=4)
+    unchecked, answered = len(diagnosis.not_checked), len(diagnosis.cleared) + len(diagnosis.not_applicable)
+    if unchecked > answered or (unchecked and diagnosis.window.tree is not UNSET):
+        text = f"{unchecked:,} of {unchecked + answered:,} suspects could not be checked: of these it says nothing."
+        sheet.write((text, "bold yellow"), lead="", hang=4)
     sheet.blank()
-    _write_looked_at(sheet, diagnosis)
+    sheet.write(watched(diagnosis), lead=("Watched", "bold"), hang=_HANG)
     closest = closest_to_limit(diagnosis, frame)
     if closest:
         sheet.write(closest, lead=("Fullest", "bold"), hang=_HANG)
@@ -85,10 +99,4 @@ def _write_incomplete(sheet: Sheet, diagnosis: Diagnosis) -> None:
     sheet.write((text, "bold"), lead=("NOT JUDGED", "bold black on yellow"), hang=12)
     sheet.blank()
     write_not_checked(sheet, diagnosis)
-    _write_looked_at(sheet, diagnosis)
-
-
-def _write_looked_at(sheet: Sheet, diagnosis: Diagnosis) -> None:
-    rules = ", ".join(cleared.rule for cleared in diagnosis.cleared) or "nothing"
-    sheet.write(rules, lead=("Looked at", "bold"), hang=_HANG)
     sheet.write(watched(diagnosis), lead=("Watched", "bold"), hang=_HANG)

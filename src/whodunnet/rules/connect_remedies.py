@@ -119,8 +119,9 @@ def port_remedies(case: Case) -> tuple[Remedy, ...]:
         Remedy(
             action="tune",
             do="Widen the range there",
-            command='sysctl -w net.ipv4.ip_local_port_range="10240 65535"',
-            effect="about twice as many connections to each endpoint at a time",
-            risk="ports below 32768 that a server is to listen on later may be taken",
+            command='sysctl -w net.ipv4.ip_local_port_range="16384 65535"  # in its network namespace',
+            effect="almost twice as many connections to each endpoint at a time",
+            risk="a port that a server listens on later may be taken then: in the node's own namespace reserve those "
+            "first (net.ipv4.ip_local_reserved_ports; NodePorts are 30000-32767)",
         ),
     )

@@ -129,6 +129,7 @@ def _finding(
         last_seen=at.wall,
         parties=(*_holders(name, recording, entry), victim),
         evidence=tuple(_evidence(rise, at, seconds, counting, entry)),
+        would_explain=entry.would_explain if name == "connections" else (),
         remedies=(remedies.CAPTURE, *_remedies(name, shape.fix)),
         explanation=shape.explanation,
     )

@@ -21,7 +21,7 @@ LONG_BY: Final = {
     "walk": "Of these, in a walk over all memory cgroups, deleted ones too",
     "flush": "Of these, adding up the statistics of all cgroups that have changed",
 }
-"""By these a cause is found: see diagnosis/causes.py."""
+"""By these a cause is found: see diagnosis/ties.py."""
 TOGETHER: Final = "All of them together"
 PATH_SHOWN: Final = 6
 

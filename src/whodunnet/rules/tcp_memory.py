@@ -25,6 +25,9 @@ REFUSALS = ("TCPRcvQDrop", "TCPOFODrop", "RcvPruned", "OfoPruned", "TCPAbortOnMe
 """Counters of TcpExt that rise when memory is refused (net/ipv4/tcp_input.c, tcp_timer.c)."""
 CROSSED = "TCPMemoryPressures"
 """Rises only when the node as a whole gets short; the others also when one socket's buffer or the orphans are full."""
+COUNTERS = "/proc/<pid>/net/netstat TcpExt"
+ABORTS_SOURCE = f"{COUNTERS} TCPAbortOnMemory"
+"""Where connections that the kernel gave up are counted; a link to what follows from it needs them."""
 SOCKSTAT = "grep ^TCP: /proc/net/sockstat; cat /proc/sys/net/ipv4/tcp_mem"
 LOG_KINDS = ("tcp-out-of-memory", "too-many-orphans")
 
@@ -111,6 +114,7 @@ def _finding(severity: Severity, recording: Recording, reading: Reading, entry: 
         last_seen=reading.at.wall,
         parties=(*holders, Party(role="victim", node=recording.node.hostname, effect=_effect(severity))),
         evidence=tuple(_evidence(severity, recording, reading)),
+        would_explain=entry.would_explain if severity == "critical" else (),
         remedies=tuple(_remedies(recording)),
         explanation=entry.explanation[severity] + _low_limit(m, entry),
     )
@@ -173,7 +177,7 @@ def _evidence(severity: Severity, recording: Recording, reading: Reading) -> lis
             _reading(
                 reading, f"{name} rose within {reading.seconds:.1f} s, in {m.netns_read} namespaces", n, "times", None
             ),
-            source="/proc/<pid>/net/netstat TcpExt",
+            source=f"{COUNTERS} {name}",
             repeat=f"nstat -az TcpExt{name}  # in each namespace, twice",
         )
         for name, n in reading.refused.items()
@@ -242,7 +246,7 @@ def _last_line(log: KernelLog, kind: str, reading: Reading) -> str:
 
 def _low_limit(m: TcpMemory, entry: Entry) -> tuple[str, ...]:
     """The kernel sets the maximum at boot to 9.37 % of the memory for buffers (tcp_init_mem, net/ipv4/tcp.c)."""
-    expected = _formula_pages(m)
+    expected = formula_pages(m)
     if expected is None or m.max_pages is None or m.max_pages >= entry.limit("low_limit_ratio") * expected:
         return ()
     return (
@@ -251,7 +255,8 @@ def _low_limit(m: TcpMemory, entry: Entry) -> tuple[str, ...]:
     )
 
 
-def _formula_pages(m: TcpMemory) -> int | None:
+def formula_pages(m: TcpMemory) -> int | None:
+    """The maximum that the kernel would choose for a machine with so much memory."""
     if m.memory_total_bytes is None:
         return None
     return m.memory_total_bytes // m.page_size_bytes // 16 // 4 * 3 * 2

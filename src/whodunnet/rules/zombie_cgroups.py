@@ -25,11 +25,11 @@ REPEAT = {
 FLUSH_SECONDS: Final = 2.0
 """So often the kernel brings all statistics of memory up to date by itself (FLUSH_TIME, mm/memcontrol.c)."""
 CHANGED: Final = "Deleted or freed within 2 s, against those in use"
-"""By this it is known whether adding up statistics goes through them: see diagnosis/causes.py."""
+"""By this it is known whether adding up statistics goes through them: see diagnosis/ties.py."""
 FLUSHED_US: Final = 20
 """Far more than the microseconds to add up one cgroup on one CPU: some 200 numbers, none of them in cache."""
 IN_USE: Final = "All statistics of those in use, added up on every CPU, take less than"
-"""A flush that takes longer goes through deleted ones: see diagnosis/causes.py."""
+"""A flush that takes longer goes through deleted ones: see diagnosis/ties.py."""
 MOUNTS = {"v1": "/sys/fs/cgroup/memory", "v2": "/sys/fs/cgroup"}
 
 

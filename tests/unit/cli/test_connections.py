@@ -169,7 +169,7 @@ def test_a_signal_ends_the_window_early_with_what_there_is(
     run: Run, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     def during(sleep: Callable[[float], None]) -> None:
-        os.kill(os.getpid(), number)  # held back until it waits
+        signal.pthread_kill(threading.get_ident(), number)  # held back until it waits
         sleep(60.0)
         raise AssertionError("the signal was not let in")
 

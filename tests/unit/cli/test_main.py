@@ -25,6 +25,7 @@ from whodunnet.model.diagnosis import Cost, Diagnosis, Outcome, Tool, Window
 from whodunnet.model.finding import SEVERITIES, Cleared, Finding, NotChecked, Severity
 from whodunnet.model.snapshot import Node, Recording
 from whodunnet.rules.catalogue import catalogue
+from whodunnet.rules.overrides import NONE, Overrides
 
 NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 Run = Callable[..., "Result"]
@@ -91,15 +92,16 @@ class Faked:
         self.diagnosis = diagnosis("healthy")
         self.rules: list[str] = []
         self.required: list[str] = []
+        self.overrides = NONE
 
 
 @pytest.fixture
 def faked(monkeypatch: pytest.MonkeyPatch) -> Faked:
     fake = Faked()
 
-    def judge(recording: Recording, rules: list[str], required: list[str]) -> Diagnosis:
+    def judge(recording: Recording, rules: list[str], required: list[str], overrides: Overrides) -> Diagnosis:
         assert recording is FakeWatch.recording
-        fake.rules, fake.required = list(rules), list(required)
+        fake.rules, fake.required, fake.overrides = list(rules), list(required), overrides
         return fake.diagnosis
 
     monkeypatch.setattr(diagnose, "Watch", FakeWatch)
@@ -258,6 +260,16 @@ def test_only_and_skip_choose_the_rules_and_their_collectors(run: Run, faked: Fa
     run("diagnose", "--format", "json", "--only", "socket-leak")
     assert "sockets" in FakeWatch.wanted
     assert "kernel_log" not in FakeWatch.wanted
+
+
+def test_a_configuration_is_read_before_the_window(run: Run, faked: Faked, tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[thresholds.socket-leak]\nmin_sockets = 100\n")
+    assert run("diagnose", "--format", "json", "--config", str(path)).status == 0
+    assert faked.overrides == Overrides(source=str(path), values={"socket-leak": {"min_sockets": 100}})
+    path.write_text("[thresholds.socket-leak]\nmin_socket = 100\n")
+    FakeWatch.failure = AssertionError("nobody looks")
+    assert_one_sentence(run("diagnose", "--config", str(path)), str(path), "'min_socket'", "min_sockets")
 
 
 @pytest.mark.usefixtures("faked")

@@ -46,13 +46,13 @@ def test_a_signal_that_came_before_keeps_what_was_to_be_written_for_later(pipe: 
 
 
 def write_after_signal(output: Output) -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
     output.write("all of it\n")
 
 
 def test_a_reader_who_takes_nothing_keeps_no_signal_out_and_gets_everything_once_later(pipe: Pipe) -> None:
     output, text = pipe.output, "".join(f"{n:>9}\n" for n in range(50_000))
-    timer = threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT])
+    timer = threading.Timer(0.1, signal.pthread_kill, [threading.get_ident(), signal.SIGINT])
     timer.start()
     with pytest.raises(Ended), ending_signals():
         output.write(text)

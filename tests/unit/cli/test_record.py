@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ def test_a_signal_that_comes_with_the_last_snapshot_leaves_a_whole_recording(
     path = tmp_path / "case"
 
     def keep(recorder: Recorder, *_: object) -> int:
-        os.kill(os.getpid(), ending)
+        signal.pthread_kill(threading.get_ident(), ending)
         recorder.append(NODE.snapshots[0], header_of(NODE))
         return 1
 

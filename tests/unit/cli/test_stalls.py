@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -154,7 +154,7 @@ def test_what_finds_no_room_is_told(run: Run) -> None:
 def test_a_signal_ends_it_with_the_summary(run: Run, number: signal.Signals) -> None:
     def during() -> None:
         if not Collector.readings:
-            os.kill(os.getpid(), number)
+            signal.pthread_kill(threading.get_ident(), number)
 
     watching((stall(),), during=staticmethod(during))
     result = run()

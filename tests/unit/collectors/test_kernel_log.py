@@ -72,6 +72,15 @@ def collector(tmp_path: Path) -> Iterator[KernelLogCollector]:
         (ORPHANS, "too-many-orphans"),
         ("Out of socket memory", "tcp-out-of-memory"),
         ("nf_conntrack: nf_conntrack: table full, dropping packet", "conntrack-table-full"),
+        ("request_sock_TCP: Possible SYN flooding on port 10.0.0.1:8080. Sending cookies.", "syn-flooding"),
+        ("request_sock_TCPv6: Possible SYN flooding on port [fe80::1]:80. Dropping request.", "syn-flooding"),
+        ("neighbour: arp_cache: neighbor table overflow!", "neighbour-table-full"),
+        ("neighbour: ndisc_cache: neighbor table overflow!", "neighbour-table-full-ipv6"),
+        ("VFS: file-max limit 2466183 reached", "file-max"),
+        (
+            "TCP: request_sock_TCP: Possible SYN flooding on port 80. Sending cookies.  Check SNMP counters.",
+            "syn-flooding",
+        ),
         ("nf_conntrack: table full, dropping packet", "conntrack-table-full"),
         ("nf_conntrack: table full, dropping packet.", "conntrack-table-full"),
         ("nf_conntrack: nf_conntrack: table full in netns 4026532177, dropping packet", "conntrack-table-full-netns"),
@@ -94,6 +103,8 @@ def test_every_known_text_has_its_kind(text: str, kind: str) -> None:
         "nf_conntrack: table full, dropping packet of evil",
         "nf_conntrack: nf_conntrack: table full in netns evil, dropping packet",
         "nf_conntrack: expectation table full",
+        "evil: arp_cache: neighbor table overflow!",
+        "VFS: file-max limit 1 reached by evil",
     ],
 )
 def test_a_text_that_only_contains_a_known_one_is_not_known(text: str) -> None:
@@ -174,3 +185,25 @@ def test_a_machine_without_device_and_files_says_so(collector: KernelLogCollecto
     with pytest.raises(UnreadableError, match="no kernel log can be read") as caught:
         collector.collect()
     assert (caught.value.code, caught.value.missing_capability) == ("missing-file", None)
+
+
+def test_lines_that_come_again_are_counted_whatever_they_say(source: Played) -> None:
+    collector = KernelLogCollector(Roots(), read_support(Roots()))
+    source.waiting = [Line(1.0, "usb 1-1: gone")] * 5
+    first = collector.collect()
+    assert (first.written, first.repeated) == (0, ())
+    source.waiting = [Line(2.0, f"IN=eth0 LEN={n} ID=0x{n:x}") for n in range(30)] + [Line(2.0, "once")]
+    then = collector.collect()
+    assert then.written == 31
+    assert [(line.text, line.lines) for line in then.repeated] == [("IN=eth0 LEN=29 ID=0x1d", 30)]
+
+
+def test_a_flood_is_compared_as_far_as_there_is_room(source: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_log, "COMPARED_A_READ", 10)
+    monkeypatch.setattr(kernel_log, "KINDS_COMPARED", 2)
+    collector = KernelLogCollector(Roots(), read_support(Roots()))
+    collector.collect()
+    source.waiting = [Line(2.0, "old")] * 90 + [Line(2.0, "new")] * 8 + [Line(2.0, "b"), Line(2.0, "c")]
+    found = collector.collect()
+    assert found.written == 100
+    assert [(line.text, line.lines) for line in found.repeated] == [("new", 8)]

@@ -17,8 +17,9 @@ from whodunnet.model.addresses import Addresses, DeviceAddress
 from whodunnet.model.connections import ConnectionGroup, Connections
 from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.cpu_quota import CpuQuotas
+from whodunnet.model.resolvers import Resolvers
 from whodunnet.model.sample import Failure
-from whodunnet.model.sockets import AcceptQueue, Endpoint, Sockets
+from whodunnet.model.sockets import AcceptQueue, Endpoint, NameSocket, Sockets
 from whodunnet.model.stalls import Holder, Stall, Stalls, Task
 from whodunnet.model.workload import Process, Workload, Workloads
 
@@ -155,6 +156,27 @@ def test_addresses_come_with_the_groups_of_connections_and_are_read_once(
         taker.take()
         assert len(read) == 2
         answers |= {"connections": Connections(groups=(), watched_seconds=1.0), "conntrack": Conntrack(loaded=False)}
+        assert "addresses" not in taker.take().samples
+
+
+def test_addresses_come_with_questions_to_name_servers(
+    answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody knows whose name server it is, where nothing is tracked and no connection was made meanwhile."""
+    answers["conntrack"] = Conntrack(loaded=False)
+    open_now = NameSocket(netns=POD, inode=1, local=Endpoint("10.1.0.2", 4000), remote=Endpoint("10.1.0.9", 53))
+    listens = NameSocket(netns=POD, inode=2, local=Endpoint("10.1.0.2", 53))
+    monkeypatch.setattr(
+        snapshots.SocketsCollector,
+        "collect",
+        lambda _self: Sockets(groups=(), method="procfs", names=answers["names"]),
+    )
+    monkeypatch.setattr(snapshots.ResolversCollector, "collect", lambda _self: Resolvers())
+    with SnapshotTaker(Roots(), read_support(Roots()), ("sockets", "resolvers", "conntrack")) as taker:
+        answers["names"] = (listens, open_now)
+        assert taker.take().samples["addresses"] == ADDRESSES
+        assert "addresses" not in taker.take(("sockets", "conntrack")).samples
+        answers["names"] = (listens,)
         assert "addresses" not in taker.take().samples
 
 

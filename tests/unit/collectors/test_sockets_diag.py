@@ -19,7 +19,7 @@ from whodunnet.kernel import namespaces
 from whodunnet.kernel.netlink.sock_diag import STATES, InetSocket, PlainSocket, SocketMemory, TcpInfo
 from whodunnet.kernel.procfs.descriptors import SocketHolders
 from whodunnet.kernel.roots import Roots
-from whodunnet.model.sockets import AGE_BOUNDS_SECONDS, AcceptQueue, Endpoint, SocketGroup
+from whodunnet.model.sockets import AGE_BOUNDS_SECONDS, AcceptQueue, DroppingSocket, Endpoint, NameSocket, SocketGroup
 
 NETNS = 4026531840
 PORTS = frozenset({80})
@@ -256,6 +256,58 @@ def test_the_stuck_sample_is_bounded_and_even(monkeypatch: pytest.MonkeyPatch) -
     assert (len(grouping.stuck), grouping.stuck_total) == (100, 10_000)
     late = sum((one.remote.port or 0) > 5000 for one in grouping.stuck)
     assert 30 <= late <= 70  # 50 expected; fixed seed
+
+
+def datagrams(drops: int, inode: int = 12, **other: Any) -> PlainSocket:
+    memory = SocketMemory(rmem_alloc=4_000, rcvbuf=4_600, drops=drops)
+    return PlainSocket(family=4, inode=inode, memory=memory, local=("10.0.0.1", 53), **other)
+
+
+def test_a_udp_socket_with_drops_is_kept_with_its_ends_and_owner() -> None:
+    grouping = Grouping(ALL_SEEN, Positions())
+    for found in (datagrams(0), datagrams(7), datagrams(9, inode=11, remote=("10.0.0.9", 53))):
+        grouping.add(NETNS, "udp", found, frozenset())
+    local = Endpoint("10.0.0.1", 53)
+    assert grouping.dropping == [
+        DroppingSocket(
+            owner_pid=200, netns=NETNS, inode=12, local=local, dropped=7, unread_bytes=4_000, limit_bytes=4_600,
+            shared=True,
+        ),
+        DroppingSocket(
+            owner_pid=100, netns=NETNS, inode=11, local=local, remote=Endpoint("10.0.0.9", 53), dropped=9,
+            unread_bytes=4_000, limit_bytes=4_600,
+        ),
+    ]  # fmt: skip
+
+
+def test_sockets_with_drops_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets_diag_groups, "DROPPING_MAX", 1)
+    grouping = Grouping(ALL_SEEN, Positions())
+    for _ in range(2):
+        grouping.add(NETNS, "udp", datagrams(7), frozenset())
+    assert (len(grouping.dropping), grouping.dropping_cut) == (1, True)
+
+
+def test_sockets_for_names_are_kept_with_their_ends_and_owner() -> None:
+    grouping = Grouping(ALL_SEEN, Positions())
+    asks = PlainSocket(family=4, inode=11, memory=SocketMemory(), local=("10.0.0.1", 4_000), remote=("10.0.0.9", 53))
+    other = PlainSocket(family=4, inode=11, memory=SocketMemory(), local=("10.0.0.1", 4_000), remote=("10.0.0.9", 54))
+    for found in (asks, other, datagrams(0)):
+        grouping.add(NETNS, "udp", found, frozenset())
+    assert grouping.names == [
+        NameSocket(
+            owner_pid=100, netns=NETNS, inode=11, local=Endpoint("10.0.0.1", 4_000), remote=Endpoint("10.0.0.9", 53)
+        ),
+        NameSocket(owner_pid=200, netns=NETNS, inode=12, local=Endpoint("10.0.0.1", 53), shared=True),
+    ]
+
+
+def test_sockets_for_names_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets_diag_groups, "NAMES_MAX", 1)
+    grouping = Grouping(ALL_SEEN, Positions())
+    for _ in range(2):
+        grouping.add(NETNS, "udp", datagrams(0), frozenset())
+    assert (len(grouping.names), grouping.names_cut) == (1, True)
 
 
 def test_accept_queues_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import Any
 
@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from whodunnet.diagnosis.causes import CAUSE_SHARE, link, rank
+from whodunnet.diagnosis.causes import link, rank
+from whodunnet.diagnosis.ties import CAUSE_SHARE
 from whodunnet.model.finding import SEVERITIES, Confidence, Evidence, Finding, Party, PartyRole, Severity
 from whodunnet.model.sockets import Endpoint
 from whodunnet.model.workload import Pod, Process
 from whodunnet.rules.softnet_drops import MEANWHILE
 from whodunnet.rules.stall_evidence import LONG_BY, READS_MEMORY_STAT, TOGETHER
 from whodunnet.rules.table_evidence import DROPS_SOURCE
+from whodunnet.rules.tcp_memory import ABORTS_SOURCE
 from whodunnet.rules.zombie_cgroups import CHANGED, IN_USE
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -245,7 +247,9 @@ def zombies(*evidence: Evidence) -> Finding:
 
 
 def stalled(*evidence: Evidence, **other: Any) -> Finding:
-    fields: dict[str, Any] = {"parties": (NODE_VICTIM,), "would_explain": ("softnet-drops",), **other}
+    fields: dict[str, Any] = {
+        "parties": (NODE_VICTIM,), "would_explain": ("softnet-drops",), "shape": "syscall-hog", **other,
+    }  # fmt: skip
     return finding("stall", "rx-stall", evidence=evidence, **fields)
 
 
@@ -304,7 +308,9 @@ def test_beside_another_stall_they_stay_worth_knowing_and_explain_nothing() -> N
 
 def dropped(n: int = 60, *, of: int = 100, cpus: tuple[int, ...] = (1,)) -> Finding:
     victim = Party(role="victim", node="n1", cpus=cpus)
-    return finding("drops", "softnet-drops", parties=(victim,), evidence=(reading(MEANWHILE, n, of),))
+    return finding(
+        "drops", "softnet-drops", shape="queue-full", parties=(victim,), evidence=(reading(MEANWHILE, n, of),)
+    )
 
 
 @pytest.mark.parametrize(
@@ -322,10 +328,137 @@ def test_a_stall_that_is_only_possible_causes_no_drops() -> None:
 
 
 def test_drops_of_which_no_stall_was_looked_for_have_no_cause() -> None:
-    silent = finding("drops", "softnet-drops", parties=(Party(role="victim", node="n1", cpus=(1,)),))
+    silent = finding("drops", "softnet-drops", shape="queue-full", parties=(NODE_VICTIM,))
     assert causes(stalled(), silent)["drops"] == ()
 
 
 def test_deleted_cgroups_a_stall_and_what_it_drops_are_one_case() -> None:
     walk = reading(LONG_BY["walk"], 40, 40)
     assert causes(dropped(), stalled(walk), zombies()) == {"drops": ("stall",), "stall": ("zombies",), "zombies": ()}
+
+
+# --- Ties by magnitude and by time --------------------------------------------------------------------------------
+
+
+def counted(value: int, source: str = "s") -> Evidence:
+    return Evidence(statement="counted", value=value, unit="packets", source=source, at=AT, repeat="cat it")
+
+
+def resets(n: int, shape: str = "reset-between") -> Finding:
+    return finding("resets", "resets", shape=shape, severity="warning", evidence=(counted(n),))
+
+
+def full_memory(aborted: int | None, **other: Any) -> Finding:
+    found = () if aborted is None else (counted(aborted, ABORTS_SOURCE),)
+    return finding("memory", evidence=found, **{"would_explain": ("resets",), **other})
+
+
+@pytest.mark.parametrize(("aborted", "linked"), [(None, False), (49, False), (50, True), (500, True)])
+def test_connections_that_the_kernel_gave_up_for_lack_of_memory_are_the_cause_of_as_many_resets(
+    aborted: int | None, linked: bool
+) -> None:
+    assert bool(causes(full_memory(aborted), resets(100))["resets"]) is linked
+
+
+def test_memory_that_is_not_used_up_resets_nobody_and_no_client_that_aborts() -> None:
+    assert causes(full_memory(500, severity="warning"), resets(100))["resets"] == ()
+    assert causes(full_memory(500), resets(100, "client-aborts"))["resets"] == ()
+    assert link([full_memory(500), resets(100, "client-aborts")])[0].would_explain == ()
+
+
+@pytest.mark.parametrize(("dropped", "linked"), [(9, False), (10, True)])
+def test_packets_that_the_provider_drops_are_the_cause_of_as_many_lost_connects(dropped: int, linked: bool) -> None:
+    limit = finding(
+        "limit", "provider-limits", shape="connections", severity="warning", would_explain=("connect-timeout",),
+        evidence=(counted(dropped),),
+    )  # fmt: skip
+    lost = finding("lost", "connect-timeout", shape="lost-at-times", severity="warning", evidence=(counted(20),))
+    assert bool(causes(limit, lost)["lost"]) is linked
+    assert (
+        causes(limit, finding("lost", "connect-timeout", shape="nobody-answers", evidence=(counted(1),)))["lost"] == ()
+    )
+
+
+def test_what_began_after_the_other_was_over_explains_nothing() -> None:
+    late = leak(since=AT + timedelta(seconds=1))
+    assert causes(MEMORY, late)["memory"] == ()
+    assert link([MEMORY, late])[1].would_explain == ()
+
+
+def test_of_two_possible_causes_that_which_began_first_comes_first_and_each_says_why() -> None:
+    memory = finding("memory", since=AT - timedelta(seconds=60))
+    before, after = leak("before", since=AT - timedelta(seconds=90)), leak("after", since=AT - timedelta(seconds=30))
+    for some in permutations([memory, before, after]):
+        found = {f.id: f for f in link(some)}["memory"]
+        assert found.caused_by == ("before", "after")
+        assert [e.statement for e in found.evidence] == [
+            "Share of all TCP memory that is tied up by a possible cause, before, which began 30 s earlier",
+            "Share of all TCP memory that is tied up by a possible cause, after, which began 30 s later",
+        ]
+
+
+def test_of_two_possible_causes_the_surer_comes_first() -> None:
+    assert causes(MEMORY, leak("likely", confidence="likely"), leak("proven"))["memory"] == ("proven", "likely")
+
+
+# --- Listeners, and causes of causes -----------------------------------------------------------------------------
+
+HERE = Endpoint("10.0.0.5", 80)
+
+
+def listener(
+    role: PartyRole = "culprit", endpoint: Endpoint = HERE, netns: int | None = 7, pod: Pod | None = POD
+) -> Party:
+    return Party(role=role, endpoint=endpoint, netns=netns, pod=pod, process=Process(pid=7, comm="web"))
+
+
+def queue(*parties: Party, shape: str = "stuck", **other: Any) -> Finding:
+    fields = {"would_explain": ("connect-timeout",), "severity": "warning", "evidence": (counted(3),), **other}
+    return finding("queue", "accept-queue", parties=parties or (listener(),), shape=shape, **fields)
+
+
+def timeout(*parties: Party, shape: str = "queue-full") -> Finding:
+    return finding("timeout", "connect-timeout", parties=parties or (listener(),), shape=shape, severity="warning")
+
+
+@pytest.mark.parametrize(
+    ("party", "linked"),
+    [
+        (listener("peer"), True),
+        (listener("peer", Endpoint("10.0.0.5", 81)), False),
+        (listener("peer", Endpoint("10.96.0.1", 80)), True),
+        (listener("peer", netns=8, pod=Pod(namespace="shop", name="web-2", uid="u2")), True),
+        (listener("peer", Endpoint("10.0.0.6", 80), 8, Pod(namespace="shop", name="web-2", uid="u2")), False),
+        (Party(role="peer", endpoint=HERE), True),
+        (Party(role="peer", netns=7), False),
+        (Party(role="peer", endpoint=Endpoint("::", 80)), False),
+    ],
+    ids=["the same", "port", "owner", "address", "none of them", "address alone", "no port", "any address"],
+)
+def test_a_full_queue_is_the_cause_of_connects_to_that_listener_only(party: Party, linked: bool) -> None:
+    assert bool(causes(queue(), timeout(party))["timeout"]) is linked
+    assert bool(link([queue(), timeout(party)])[0].would_explain) is linked
+    assert bool(link([queue(confidence="possible"), timeout(party)])[0].would_explain) is linked
+
+
+def test_two_listeners_at_every_address_are_not_one() -> None:
+    every, elsewhere = Endpoint("::", 80), Pod(namespace="shop", name="web-2", uid="u2")
+    assert causes(queue(listener(endpoint=every)), timeout(listener("peer", every, 8, elsewhere)))["timeout"] == ()
+    assert causes(queue(confidence="possible"), timeout())["timeout"] == ()
+
+
+def test_memory_that_is_used_up_is_the_cause_of_servers_that_are_slow_to_accept_and_of_none_that_is_stuck() -> None:
+    memory = full_memory(0, would_explain=("accept-queue",))
+    assert causes(memory, queue(shape="slow"))["queue"] == ("memory",)
+    assert causes(memory, queue(shape="stuck"))["queue"] == ()
+    assert (
+        causes(full_memory(0, would_explain=("accept-queue",), severity="warning"), queue(shape="slow"))["queue"] == ()
+    )
+
+
+def test_a_consequence_stands_under_the_nearest_of_causes_that_cause_each_other() -> None:
+    explains = ("accept-queue", "connect-timeout")
+    stuck = leak(parties=(listener(),), shape="accept-not-called", would_explain=explains, evidence=(counted(3),))
+    for some in permutations([stuck, queue(), timeout()]):
+        assert causes(*some) == {"leak": (), "queue": ("leak",), "timeout": ("queue",)}
+    assert causes(stuck, timeout())["timeout"] == ("leak",)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whodunnet.errors import MalformedError, UnreadableError
-from whodunnet.kernel.ethtool import Ethtool, parse_name, parse_statistics
+from whodunnet.kernel.ethtool import Ethtool, Line, parse_line, parse_name, parse_statistics
 
 
 def names_of(names: list[bytes], number: int | None = None) -> bytes:
@@ -84,3 +84,30 @@ def test_a_device_that_is_gone_is_vanished() -> None:
     with Ethtool() as ethtool, pytest.raises(UnreadableError, match="gone") as raised:
         ethtool.statistics("nosuch0")
     assert raised.value.code == "vanished"
+
+
+def settings(speed: int, duplex: int) -> bytes:
+    return struct.pack("=IIB39x", 0x4C, speed, duplex)
+
+
+@pytest.mark.parametrize(
+    ("speed", "duplex", "line"),
+    [
+        (10_000, 1, Line(10_000, "full")), (100, 0, Line(100, "half")), (0xFFFFFFFF, 0xFF, Line(None, None)),
+        (0, 1, Line(None, "full")),
+    ],
+)  # fmt: skip
+def test_a_line_has_speed_and_duplex_or_does_not_say(speed: int, duplex: int, line: Line) -> None:
+    assert parse_line(settings(speed, duplex) + bytes(99)) == line
+
+
+def test_a_short_answer_about_a_line_is_malformed() -> None:
+    with pytest.raises(MalformedError, match="20 bytes"):
+        parse_line(settings(100, 1)[:20])
+
+
+def test_loopback_has_no_line() -> None:
+    with Ethtool() as ethtool:
+        assert ethtool.line("lo") is None
+        with pytest.raises(UnreadableError, match="is gone"):
+            ethtool.line("none9")

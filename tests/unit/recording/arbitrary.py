@@ -10,14 +10,24 @@ from hypothesis import strategies as st
 from whodunnet.errors import FailureCode
 from whodunnet.model.addresses import Addresses, DeviceAddress
 from whodunnet.model.bounds import INT64_MAX, UINT64_MAX
+from whodunnet.model.clock import Clock
 from whodunnet.model.conntrack import Conntrack, FlowGroup
+from whodunnet.model.counters import Counters
+from whodunnet.model.cpu_pressure import Consumer, CpuPressure
 from whodunnet.model.cpu_quota import CpuQuotas, LimitedCgroup
+from whodunnet.model.descriptors import Descriptors, DescriptorUse
 from whodunnet.model.devices import Device, Devices
-from whodunnet.model.kernel_log import KernelLog, LogLine
+from whodunnet.model.kernel_log import KernelLog, LogLine, RepeatedLine
+from whodunnet.model.links import LinkCounters, Links, NamespaceLinks
 from whodunnet.model.memory_cgroups import DyingBelow, MemoryCgroups
+from whodunnet.model.neighbours import DeviceNeighbours, Neighbours, NeighbourTable
+from whodunnet.model.ports import NamespacePorts, Ports, PortUse
+from whodunnet.model.resolvers import Lookup, ResolvConf, Resolvers
+from whodunnet.model.retransmissions import Destination, Retransmissions
 from whodunnet.model.sample import CollectorCost, Failure, Moment
+from whodunnet.model.settings import DeviceSettings, NamespaceSettings, Settings
 from whodunnet.model.snapshot import AnySample, Node, Recording, Snapshot
-from whodunnet.model.sockets import AcceptQueue, Endpoint, SocketGroup, Sockets, StuckSocket
+from whodunnet.model.sockets import AcceptQueue, DroppingSocket, Endpoint, NameSocket, SocketGroup, Sockets, StuckSocket
 from whodunnet.model.softnet import CpuWork, Interrupt, ReceivingDevice, Softnet
 from whodunnet.model.tcp_memory import TcpMemory
 from whodunnet.model.workload import Container, Pod, Process, Workload, Workloads
@@ -42,11 +52,20 @@ stuck = st.builds(
     role=st.just("initiated"), local=endpoint, remote=endpoint, memory_bytes=signed, unread_bytes=number,
     unsent_bytes=number, unchanged=st.none() | st.booleans(),
 )  # fmt: skip
-queue = st.builds(AcceptQueue, owner_pid=maybe, netns=number, local=endpoint, waiting=number, limit=number)
+queue = st.builds(
+    AcceptQueue, owner_pid=maybe, netns=number, local=endpoint, waiting=number, limit=number, requests=maybe
+)
+dropping = st.builds(
+    DroppingSocket, owner_pid=maybe, netns=number, inode=number, local=endpoint, remote=st.none() | endpoint,
+    dropped=number, unread_bytes=signed, limit_bytes=signed, shared=st.booleans(),
+)  # fmt: skip
+asking = st.builds(NameSocket, owner_pid=maybe, netns=number, inode=number, local=endpoint, remote=st.none() | endpoint)
 sockets = st.builds(
     Sockets, method=st.sampled_from(["bpf", "sock_diag"]), groups=st.lists(group, max_size=2).map(tuple),
     stuck=st.lists(stuck, max_size=2).map(tuple), accept_queues=st.lists(queue, max_size=1).map(tuple),
-    stuck_total=number, not_seen=st.lists(text, max_size=2).map(tuple), longest_step_seconds=seconds,
+    dropping=st.lists(dropping, max_size=1).map(tuple), dropping_cut=st.booleans(), stuck_total=number,
+    names=st.none() | st.lists(asking, max_size=2).map(tuple), names_cut=st.booleans(),
+    not_seen=st.lists(text, max_size=2).map(tuple), longest_step_seconds=seconds,
 )  # fmt: skip
 process = st.builds(
     Process, pid=number, comm=text, exe=st.none() | text, started=st.none() | wall, descriptor_limit=maybe
@@ -70,6 +89,37 @@ flow_group = st.builds(
 device_address = st.builds(
     DeviceAddress, address=text, prefix_length=number, device=text, kind=st.none() | text, up=st.booleans()
 )
+namespace_settings = st.builds(
+    NamespaceSettings, values=st.dictionaries(text, st.lists(signed, max_size=3).map(tuple), max_size=2),
+    ports_reserved=number, devices_left_out=number,
+    devices=st.dictionaries(
+        text, st.builds(DeviceSettings, rp_filter=st.none() | signed, forwarding=st.none() | signed), max_size=2
+    ),
+)  # fmt: skip
+namespace_ports = st.builds(
+    NamespacePorts, sockets=number, time_wait=number, bound=number, unread=st.none() | text,
+    uses=st.none() | st.lists(
+        st.builds(PortUse, source=text, destination=endpoint, open=number, closing=number, time_wait=number), max_size=2
+    ).map(tuple),
+)  # fmt: skip
+destination = st.builds(
+    Destination, netns=number, remote=text, port=st.integers(0, 65_535), accepted=st.booleans(), fast=number,
+    timeouts=number, probes=number, closed=number, full=number, sent=number, duplicates=number, sockets=number,
+    again_full=number, again_small=number, heard=number, refused=number, sacked=number, stuck=number, passed=number,
+    mss=maybe, path_mtu=maybe, device=st.none() | text, device_mtu=maybe, first_seconds=seconds, last_seconds=seconds,
+)  # fmt: skip
+resolv_conf = st.builds(
+    ResolvConf, netns=number, pid=number, servers=st.lists(text, max_size=3).map(tuple),
+    search=st.lists(text, max_size=3).map(tuple), ndots=number, left_out=number,
+)  # fmt: skip
+lookup = st.builds(
+    Lookup, netns=number, server=text, sent=number, seconds=seconds, rcode=st.none() | st.integers(0, 15), inode=number,
+    outcome=st.sampled_from(["waiting", "answered", "refused", "not-sent"]),
+)  # fmt: skip
+consumer = st.builds(
+    Consumer, pid=number, parent=number, comm=text, started_seconds=seconds, cpu_ms=number, kernel_ms=number,
+    wait_ms=maybe, nice=signed, log_daemon=st.booleans(),
+)  # fmt: skip
 cpus = st.lists(number, max_size=2).map(tuple)
 cpu_work = st.builds(
     CpuWork, processed=number, dropped=number, squeezed=number, steered=maybe, flow_limited=maybe, waiting=maybe,
@@ -82,6 +132,24 @@ interrupt = st.builds(
 receiving = st.builds(
     ReceivingDevice, queues=st.lists(cpus, max_size=2).map(tuple), received=maybe,
     interrupts=st.lists(interrupt, max_size=2).map(tuple), threaded=st.none() | st.booleans(),
+)  # fmt: skip
+descriptor_use = st.builds(
+    DescriptorUse, pid=number, comm=text, started_seconds=seconds, open=number, limit=number, sockets=number,
+    files=number, other=number,
+)  # fmt: skip
+link_counters = st.builds(
+    LinkCounters, number=number, kind=st.none() | text, up=st.booleans(), carrier=st.none() | st.booleans(), peer=maybe,
+    rx_packets=number, rx_missed=number, rx_dropped=number, tx_dropped=number, carrier_changes=maybe,
+    carrier_downs=maybe, speed_mbps=maybe, duplex=st.sampled_from([None, "full", "half"]), queue=st.none() | text,
+    queue_drops=number, rings=counts,
+)  # fmt: skip
+neighbour_table = st.none() | st.builds(
+    NeighbourTable, entries=number, min_entries=maybe, soft_max=maybe, max_entries=maybe, table_fulls=maybe,
+    forced_gcs=maybe, unresolved_discards=maybe, res_failed=maybe,
+)  # fmt: skip
+device_neighbours = st.builds(
+    DeviceNeighbours, netns=number, device=text, family=st.sampled_from([4, 6]), answered=number, unanswered=number,
+    unasked=number, exempt=number, asked=st.lists(text, max_size=2).map(tuple),
 )  # fmt: skip
 samples: dict[str, st.SearchStrategy[AnySample]] = {
     "sockets": sockets,
@@ -100,6 +168,50 @@ samples: dict[str, st.SearchStrategy[AnySample]] = {
         timeouts=st.dictionaries(text, signed, max_size=2), counts=st.dictionaries(number, number, max_size=2),
         method=st.sampled_from([None, "ctnetlink", "procfs"]), dump_failure=st.none() | failure,
         groups=st.lists(flow_group, max_size=2).map(tuple), other_entries=number, dump_seconds=seconds,
+    ),
+    "counters": st.builds(
+        Counters, known=st.lists(text, max_size=2).map(tuple), by_netns=st.dictionaries(number, counts, max_size=2),
+        netns_read=number, netns_unread=number,
+    ),
+    "settings": st.builds(
+        Settings, by_netns=st.dictionaries(number, namespace_settings, max_size=2), netns_unread=number,
+        read_seconds_ago=seconds,
+    ),
+    "resolvers": st.builds(
+        Resolvers, files=st.lists(resolv_conf, max_size=2).map(tuple), netns_unread=number, left_out=number,
+        asked=st.booleans(), lookups=st.lists(lookup, max_size=2).map(tuple), unasked=number,
+    ),
+    "cpu_pressure": st.builds(
+        CpuPressure, cpus=number, some_us=maybe, some_avg10=st.none() | seconds, runnable=maybe,
+        load=st.none() | seconds, total_ms=number, idle_ms=number, steal_ms=number, softirq_ms=number, delay_ms=maybe,
+        measured_seconds=st.none() | seconds, consumers=st.lists(consumer, max_size=2).map(tuple), processes=number,
+        used_ms=number, waited_ms=number,
+    ),
+    "clock": st.builds(
+        Clock, wall_minus_boot=seconds, read_within=seconds, synchronised=st.none() | st.booleans(),
+        offset_us=st.none() | signed, max_error_us=st.none() | signed, frequency_ppm=st.none() | seconds,
+        hardware_ahead=st.none() | seconds,
+    ),
+    "descriptors": st.builds(
+        Descriptors, fullest=st.lists(descriptor_use, max_size=2).map(tuple), near_left_out=number, processes=number,
+        denied=number, left_out=number, open_files=maybe, max_files=maybe,
+    ),
+    "neighbours": st.builds(
+        Neighbours, ipv4=neighbour_table, ipv6=neighbour_table, netns_unread=number, left_out=number,
+        places=st.lists(device_neighbours, max_size=2).map(tuple),
+        places_of=st.lists(st.sampled_from([4, 6]), max_size=2).map(tuple),
+    ),
+    "links": st.builds(
+        Links, netns_unread=number, left_out=number,
+        namespaces=st.dictionaries(
+            number, st.builds(NamespaceLinks, devices=st.dictionaries(text, link_counters, max_size=2)), max_size=2
+        ),
+    ),
+    "ports": st.builds(Ports, by_netns=st.dictionaries(number, namespace_ports, max_size=2), netns_unread=number),
+    "retransmissions": st.builds(
+        Retransmissions, destinations=st.lists(destination, max_size=2).map(tuple), watched_seconds=seconds,
+        started_seconds=seconds, elsewhere=number, inside=number, other=number, untracked=number, missed=number,
+        forgotten=number,
     ),
     "devices": st.builds(
         Devices, by_name=st.dictionaries(text, st.builds(Device, driver=text, allowances=counts), max_size=2),
@@ -131,7 +243,8 @@ samples: dict[str, st.SearchStrategy[AnySample]] = {
     ),
     "kernel_log": st.builds(
         KernelLog, source=text, reaches_back_seconds=st.none() | seconds, counts=counts,
-        lines=st.lists(st.builds(LogLine, text, st.none() | seconds, text), max_size=2).map(tuple),
+        lines=st.lists(st.builds(LogLine, text, st.none() | seconds, text), max_size=2).map(tuple), written=number,
+        repeated=st.lists(st.builds(RepeatedLine, text, number), max_size=2).map(tuple),
     ),
 }  # fmt: skip
 recording = st.builds(

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from whodunnet.recording.reader import load
 from whodunnet.recording.recorder import Recorder
 
@@ -37,6 +39,8 @@ def killed_recorders(path: Path, count: int) -> Iterator[int]:
             yield sure + len(told.read())
 
 
+# The threads that Python 3.12 warns of are those of a worker of pytest; the child has none of them.
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_a_recorder_killed_at_any_moment_loses_at_most_the_snapshot_under_way(tmp_path: Path) -> None:
     for turn, sure in enumerate(killed_recorders(tmp_path / "case", 100)):
         path = tmp_path / "case"

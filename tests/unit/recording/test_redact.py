@@ -151,7 +151,7 @@ def texts(value: Any) -> Iterator[str]:
         for field in value.__struct_fields__:
             how = REPLACED.get(type(value), {}).get(field)
             inner = getattr(value, field)
-            if isinstance(inner, dict) and how is not None:
+            if isinstance(inner, dict | tuple) and how not in (None, "text"):
                 yield from inner
             elif how is not None and how != "text" and inner is not None:
                 yield inner
@@ -252,6 +252,8 @@ def with_secrets(recording: Recording, dice: Random, odd: bool = False) -> Recor
                 elif isinstance(inner, dict) and how is not None:
                     names = inner if second else [secret(how, name) for name in inner]
                     changed[field] = dict(zip(names, (walk(v, second) for v in inner.values()), strict=True))
+                elif isinstance(inner, tuple) and how not in (None, "text"):
+                    changed[field] = inner if second else tuple(secret(how, name) for name in inner)
                 elif how == "text" and isinstance(inner, tuple):
                     changed[field] = tuple(sentence() for _ in range(3)) if second else inner
                 else:

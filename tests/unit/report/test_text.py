@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whodunnet.model.diagnosis import Diagnosis
+from whodunnet.model.diagnosis import Diagnosis, Limit, Thresholds
+from whodunnet.model.finding import Cleared, NotChecked
 from whodunnet.report.text import render_standing, render_text
 from whodunnet.rules.remedies import CAPTURE
 
@@ -83,6 +84,18 @@ def test_a_consequence_is_shown_once_and_below_its_cause() -> None:
     assert text.index("One process holds 91 %") < text.index("What follows from it") < text.index(title)
 
 
+def test_two_possible_causes_are_both_shown_and_what_follows_from_them_once() -> None:
+    leak, memory = examples.incident_4().findings
+    other = msgspec.structs.replace(leak, id="socket-leak:2", title="Another process holds the rest", would_explain=())
+    both = msgspec.structs.replace(memory, caused_by=(leak.id, other.id))
+    text = " ".join(text_of(examples.diagnosis(findings=(leak, other, both)), 200).split())
+    first, _, second = text.partition("Another process holds the rest Traffic")
+    assert "Another possible cause: Another process holds the rest (socket-leak)." in first
+    assert f"- {memory.title}: possibly; it is shown under another possible cause" in second
+    assert text.count("Another possible cause") == 1
+    assert first.count('Claim "drops"') + second.count('Claim "drops"') == 1
+
+
 def test_a_further_independent_fault_is_announced_at_the_top() -> None:
     top = text_of(examples.two_faults(), 100).partition("What to do")[0]
     assert "WARNING The connection tracking table is nearly full" in top
@@ -111,6 +124,23 @@ def test_a_healthy_node_may_have_something_worth_knowing() -> None:
     assert "What to do" not in text
 
 
+@pytest.mark.parametrize(
+    ("unchecked", "tree", "is_said"), [(0, "/t", False), (1, "/t", True), (1, None, False), (9, None, True)]
+)
+def test_under_a_healthy_answer_stands_at_once_how_much_it_leaves_open(
+    unchecked: int, tree: str | None, is_said: bool
+) -> None:
+    healthy = examples.diagnosis(
+        outcome="healthy",
+        cleared=tuple(Cleared(rule=f"a{i}", sensitivity="s", evidence=()) for i in range(3)),
+        not_applicable=(),
+        not_checked=tuple(NotChecked(rule=f"b{i}", code="unsupported", reason="r") for i in range(unchecked)),
+    )
+    window = msgspec.structs.replace(healthy.window, tree=msgspec.UNSET if tree is None else tree)
+    second = text_of(msgspec.structs.replace(healthy, window=window)).split("\n")[1]
+    assert second.strip().startswith(f"{unchecked} of {unchecked + 3} suspects could not be checked") is is_said
+
+
 def test_findings_that_cause_each_other_are_still_all_shown() -> None:
     leak, memory = examples.incident_4().findings
     circle = (msgspec.structs.replace(leak, caused_by=(memory.id,)), memory)
@@ -125,6 +155,34 @@ def test_two_findings_with_the_same_id_are_both_shown() -> None:
     text = text_of(examples.diagnosis(findings=twins))
     assert leak.title[:40] in text
     assert memory.title in text
+
+
+def changed(*names: str) -> Diagnosis:
+    limits = {name: Limit(value=100, unit="sockets", default=50) for name in names}
+    rules = {"socket-leak": limits | {"min_unread": Limit(value=10, unit="sockets")}}
+    thresholds = Thresholds(
+        source="/etc/whodunnet/config.toml", changed=tuple(f"socket-leak.{name}" for name in names), rules=rules
+    )
+    return msgspec.structs.replace(examples.healthy(), thresholds=thresholds)
+
+
+def test_thresholds_that_a_configuration_changed_are_told() -> None:
+    said = "1 threshold, by /etc/whodunnet/config.toml: socket-leak.min_sockets is 100 instead of 50 sockets"
+    assert f"Changed      {said}\n" in text_of(changed("min_sockets"), 200)
+    many = changed(*(f"t{n}" for n in range(5)))
+    assert "socket-leak.t2 is 100 instead of 50 sockets; 2 more, -v lists them" in text_of(many, 400)
+    assert "socket-leak.t4 is" in text_of(many, 400, verbose=True)
+    assert "Changed" not in text_of(examples.healthy(), 200)
+
+
+def test_what_was_ruled_out_is_one_line_whose_names_and_numbers_come_with_verbose() -> None:
+    cleared = tuple(msgspec.structs.replace(examples.CLEARED[0], rule=f"rule-{n}") for n in range(28))
+    diagnosis = msgspec.structs.replace(examples.healthy(), cleared=cleared, not_applicable=())
+    short, long = text_of(diagnosis, 100), text_of(diagnosis, 100, verbose=True)
+    reading = "2,112 entries < limit 262,144 entries"
+    assert short.count("Ruled out    28 suspects, -v shows") == 1
+    assert [n for n in range(28) if f"rule-{n}:" in short] == [0], "the fullest"
+    assert (long.count("this would have shown: "), long.count(reading)) == (28, 28 + short.count(reading))
 
 
 def test_the_page_size_of_the_node_decides_how_many_bytes_pages_are() -> None:

@@ -64,11 +64,15 @@ def ended(role: EndRole, ending: Ending, times: Times, server: Endpoint, **other
     return ConnectionGroup(role=role, ending=ending, server=server, connections=connections, spans=spans, **fields)
 
 
+CONNECTED = tuple(map(connect_bounds, range(CONNECT_CLASSES)))
+IDLE = tuple(map(idle_bounds, range(IDLE_CLASSES)))
+
+
 def spans_of(ending: Ending, times: Mapping[float, int]) -> tuple[Span, ...]:
     found: dict[tuple[float, float | None], Span] = {}
-    bounds, count = (connect_bounds, CONNECT_CLASSES) if ending == "opened" else (idle_bounds, IDLE_CLASSES)
+    classes = CONNECTED if ending == "opened" else IDLE
     for seconds, n in times.items():
-        since, until = next(b for b in map(bounds, range(count)) if b[1] is None or seconds < b[1])
+        since, until = next(b for b in classes if b[1] is None or seconds < b[1])
         before = found.get((since, until), Span(since, until, 0, 0.0))
         found[since, until] = Span(since, until, before.connections + n, before.seconds + n * seconds)
     return tuple(sorted(found.values()))

@@ -392,6 +392,6 @@ def test_why_names_fail_first_is_said_where_packets_are_dropped() -> None:
 
 
 def test_what_follows_is_only_expected_where_packets_are_dropped() -> None:
-    expected = ("service-hang", "dns-race", "connect-timeout", "connect-slow")
+    expected = ("service-hang", "dns-race", "connect-timeout", "connect-slow", "dns")
     assert only(twice(busy(CLIENT, SERVICE, 9_900), dropped=5)).would_explain == expected
     assert only(twice(busy(CLIENT, SERVICE, 9_900))).would_explain == ()

@@ -90,7 +90,7 @@ def finding(f: Finding, places: dict[str, int], redactor: Redactor | None) -> di
 def party(p: Party, redactor: Redactor | None) -> dict[str, Any]:
     """All of its fields; the node is one."""
     told = {field: getattr(p, field) for field in p.__struct_fields__}
-    told["node"] = p.node is not UNSET
+    told["node"], told["device"] = p.node is not UNSET, p.device is not UNSET
     if redactor is not None:
         known = {name: told[name] for name in NAMES if told[name] not in (UNSET, None)}
         redacted = workload(Workload(**known), redactor)

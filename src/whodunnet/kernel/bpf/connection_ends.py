@@ -121,7 +121,7 @@ def decode_total(ffi: Any, key: Any, value: Any) -> EndTotal:
         client=None if key.merged else decode_address(ffi, key.client_address, key.family),
         owner_pid=key.pid or None,
         comm=clean(ffi.string(value.comm).decode(errors="replace")),
-        process_started_seconds=value.process_started_ns / 1e9,
+        process_started_seconds=value.process_started_ns / 1e9 if key.pid else 0.0,
         last_word=bool(key.last_word),
         unanswered=bool(key.unanswered),
     )

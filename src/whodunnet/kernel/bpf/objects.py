@@ -34,6 +34,7 @@ class BpfObject:
             raise UnreadableError(f"the binding to libbpf does not load: {error}", code="unsupported") from error
         self.ffi, self._lib = _libbpf.ffi, _libbpf.lib
         self._shared: list[tuple[Any, Any]] = []
+        self._attached: dict[str, Any] = {}
         self._links: list[Any] = []
         self._readers: list[Any] = []
         self._lib.open_log()
@@ -49,6 +50,8 @@ class BpfObject:
 
     def close(self) -> None:
         """Detaches and unloads all programs and frees all maps."""
+        for program in tuple(self._attached):
+            self.detach(program)
         while self._links:
             self._lib.bpf_link__destroy(self._links.pop())
         while self._readers:
@@ -73,14 +76,22 @@ class BpfObject:
             raise UnreadableError(f"the BPF iterator {program} did not run: {os.strerror(-result)}", code="unsupported")
 
     def attach(self, program: str) -> None:
-        """Attaches a program to what its section names, until close(). Raises UnreadableError."""
+        """Attaches a program, once, to what its section names, until detach() or close(). Raises UnreadableError."""
+        if program in self._attached:
+            return
         error = self.ffi.new("int *")
         link = self._lib.attach_program(self._program(program), error)
         if link == self.ffi.NULL:
             raise UnreadableError(
                 f"the BPF program {program} cannot be attached: {os.strerror(-error[0])}", code="unsupported"
             )
-        self._links.append(link)
+        self._attached[program] = link
+
+    def detach(self, program: str) -> None:
+        """What is not attached stays so."""
+        link = self._attached.pop(program, None)
+        if link is not None:
+            self._lib.bpf_link__destroy(link)
 
     def attach_clock(self, program: str, cpu: int, hertz: int) -> None:
         """Runs a program by the clock of a CPU, so many times a second, until close(). Raises UnreadableError."""

@@ -14,8 +14,10 @@ from whodunnet.kernel.bpf.objects import BpfObject
 from whodunnet.kernel.support import Support
 from whodunnet.model.sockets import (
     AcceptQueue,
+    DroppingSocket,
     Endpoint,
     Holding,
+    NameSocket,
     Protocol,
     Role,
     SocketGroup,
@@ -40,6 +42,8 @@ STEP_SOCKETS = 1024
 STUCK_SLOTS = 16_384
 MARKS_MANY = 49_152
 LISTENER_LIMIT = 4096
+DROPPING_LIMIT = 4096
+NAMES_LIMIT = 1024
 CHURN_FLOOR = 20_000
 """With more sockets than this, a surplus below one in a hundred is taken for connections that came and went."""
 
@@ -77,6 +81,10 @@ class Pass(NamedTuple):
     lost: int
     netns_total: int
     listeners_cut: bool
+    dropping: tuple[DroppingSocket, ...]
+    dropping_cut: bool
+    names: tuple[NameSocket, ...]
+    names_cut: bool
     longest_step_seconds: float
 
 
@@ -121,6 +129,10 @@ class SocketWalk:
             lost=self._lost(),
             netns_total=walk.netns_total,
             listeners_cut=walk.listeners_total > LISTENER_LIMIT,
+            dropping=self._dropping(),
+            dropping_cut=walk.dropping_total > DROPPING_LIMIT,
+            names=self._names(),
+            names_cut=walk.names_total > NAMES_LIMIT,
             longest_step_seconds=walk.longest_step_ns / 1e9,
         )
 
@@ -221,9 +233,24 @@ class SocketWalk:
                 waiting=item.waiting,
                 limit=item.limit,
                 shared=bool(item.shared),
+                requests=item.requests,
             )
             for item in (values[i] for i in range(min(count, wanted)))
         )
+
+    def _dropping(self) -> tuple[DroppingSocket, ...]:
+        wanted = min(self._walk.dropping_total, DROPPING_LIMIT)
+        if not wanted:
+            return ()
+        count, _, values = self._bpf.entries("dropping_sockets", "unsigned int", "struct dropping", DROPPING_LIMIT)
+        return tuple(decode_dropping(self._bpf.ffi, values[i]) for i in range(min(count, wanted)))
+
+    def _names(self) -> tuple[NameSocket, ...]:
+        wanted = min(self._walk.names_total, NAMES_LIMIT)
+        if not wanted:
+            return ()
+        count, _, values = self._bpf.entries("name_sockets", "unsigned int", "struct dropping", NAMES_LIMIT)
+        return tuple(decode_names(self._bpf.ffi, values[i]) for i in range(min(count, wanted)))
 
 
 def surplus_by_state(groups: list[SocketGroup], hashed: list[Hashed]) -> dict[tuple[int, str], tuple[int, int]]:
@@ -319,6 +346,31 @@ def decode_stuck(ffi: Any, item: Any) -> StuckSocket:
         unsent_bytes=item.unsent_bytes,
         unchanged=UNCHANGED[item.unchanged],
     )
+
+
+def decode_dropping(ffi: Any, item: Any) -> DroppingSocket:
+    """One UDP socket."""
+    remote = Endpoint(decode_address(ffi, item.remote_address, item.family), item.remote_port)
+    return DroppingSocket(
+        owner_pid=item.pid or None,
+        netns=item.netns,
+        inode=item.inode,
+        local=Endpoint(decode_address(ffi, item.local_address, item.family), item.local_port),
+        remote=remote if item.remote_port else None,
+        dropped=item.dropped,
+        unread_bytes=item.unread_bytes,
+        limit_bytes=item.limit_bytes,
+        shared=bool(item.shared),
+    )
+
+
+def decode_names(ffi: Any, item: Any) -> NameSocket:
+    """One UDP socket that names are asked for through."""
+    found = decode_dropping(ffi, item)
+    return NameSocket(
+        owner_pid=found.owner_pid, netns=found.netns, inode=found.inode, local=found.local, remote=found.remote,
+        shared=found.shared,
+    )  # fmt: skip
 
 
 def ticks_per_second() -> int:

@@ -21,7 +21,9 @@ from whodunnet.model.stalls import CpuDelays, delay_spans
 PROGRAMS = ("enter_softirq", "raise_softirq")
 """In this order, so that nothing is raised whose begin we would not see."""
 ENDS = "exit_softirq"
-"""Attached only where samples do not tell that a softirq has ended: the way into a program is most of what it costs."""
+"""Attached only while samples do not tell that a softirq has ended: the way into a program is most of what it costs."""
+POLLS = "poll_napi"
+"""Attached only while NAPI threads are watched."""
 SAMPLE_AFTER_SHARE = 1 / 16
 """What has waited for this share of the threshold is sampled."""
 
@@ -130,33 +132,45 @@ class StallRecorder:
             raise UnreadableError("the stall recorder was closed", code="not-collected")
 
     def _sample_cpus(self) -> None:
-        if not self._settings.hertz or not self._watch.sees_softirqs:
-            self._watch_ends()
         if not self._settings.hertz:
+            self._watch_ends(True)
             return
-        online = set(read_online(self._roots)) & set(self._cpus)
+        online = self._online()
         self._sampled &= online  # the clock of a CPU that went away is gone
-        self.sampling_reason = None
-        for cpu in sorted(online - self._sampled):
-            try:
-                self._bpf.attach_clock("sample", cpu, self._settings.hertz)
-            except UnreadableError as error:
-                self.sampling_reason = self.sampling_reason or str(error)
-                self._watch_ends()
-                continue
-            # What it had to do when it went offline was done by another CPU.
-            self._bpf.put("states", "unsigned int", cpu, "struct softirq_state")
-            self._sampled.add(cpu)
+        refused = {cpu: reason for cpu in sorted(online - self._sampled) if (reason := self._sample(cpu)) is not None}
+        if refused:
+            online = self._online()  # one that has just gone away needs no samples
+        reasons = [reason for cpu, reason in refused.items() if cpu in online]
+        self.sampling_reason = reasons[0] if reasons else None
+        self._watch_ends(bool(reasons) or not self._watch.sees_softirqs)
 
-    def _watch_ends(self) -> None:
-        if not self.watches_ends:
-            self._bpf.attach(ENDS)
-            self.watches_ends = True
+    def _online(self) -> set[int]:
+        return set(read_online(self._roots)) & set(self._cpus)
+
+    def _sample(self, cpu: int) -> str | None:
+        """Why it cannot be sampled."""
+        try:
+            self._bpf.attach_clock("sample", cpu, self._settings.hertz)
+        except UnreadableError as error:
+            return str(error)
+        # What it had to do when it went offline was done by another CPU.
+        self._bpf.put("states", "unsigned int", cpu, "struct softirq_state")
+        self._sampled.add(cpu)
+        return None
+
+    def _watch_ends(self, wanted: bool) -> None:
+        self._keep(ENDS, wanted)
+        self.watches_ends = wanted
+
+    def _keep(self, program: str, wanted: bool) -> None:
+        if wanted:
+            self._bpf.attach(program)
+        else:
+            self._bpf.detach(program)
 
     def _watch_threads(self) -> None:
         threads = frozenset(read_napi_threads(self._roots))
-        if threads and not self._threads:
-            self._bpf.attach("poll_napi")
+        self._keep(POLLS, bool(threads))
         self._bpf.delete("napi_threads", "unsigned int", sorted(self._threads - threads))
         for thread in sorted(threads - self._threads):
             self._bpf.put("napi_threads", "unsigned int", thread, "struct napi_thread")

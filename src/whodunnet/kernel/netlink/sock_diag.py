@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
@@ -34,10 +34,14 @@ _TIME_WAIT, _SYN_RECV, _LISTEN = 6, 3, 10
 _MEMORY, _INFO, _CGROUP = 7, 2, 21  # INET_DIAG_SKMEMINFO, INET_DIAG_INFO, INET_DIAG_CGROUP_ID (Linux 5.9)
 _UNIX_SHOW_MEMORY, _UNIX_MEMORY = 0x20, 5  # UDIAG_SHOW_MEMINFO, UNIX_DIAG_MEMINFO
 _WANTED = frozenset({_MEMORY, _INFO, _CGROUP, _UNIX_MEMORY})
+_REQUEST_BYTECODE = 1  # INET_DIAG_REQ_BYTECODE
+_PORT_AT_LEAST, _PORT_AT_MOST = 2, 3  # INET_DIAG_BC_S_GE, INET_DIAG_BC_S_LE
+_TIMER_TIME_WAIT = 3  # of minisockets only, in both of their states (inet_twsk_diag_fill)
 
 _INET_REQUEST = struct.Struct("=4BI48x")  # struct inet_diag_req_v2: family, protocol, extensions, pad, states, id
 _UNIX_REQUEST = struct.Struct("=4B4I4x")  # struct unix_diag_req: family, protocol, pad, states, inode, show, cookie
 _INET = struct.Struct("=4B2H16s16sI2I5I")  # struct inet_diag_msg
+_OPERATION = struct.Struct("=BBH")  # struct inet_diag_bc_op: code, where to go on if so, and if not
 _UNIX = struct.Struct("=4BI2I")  # struct unix_diag_msg
 _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length with header, type
 _SK_MEMINFO = struct.Struct(
@@ -45,6 +49,7 @@ _SK_MEMINFO = struct.Struct(
 )  # SK_MEMINFO_: RMEM_ALLOC, RCVBUF, -, -, FWD_ALLOC (may be negative), WMEM_QUEUED
 _CGROUP_ID = struct.Struct("=Q")
 _U32 = struct.Struct("=I")
+_DROPS = 32  # of SK_MEMINFO_DROPS, Linux 4.7
 
 # struct tcp_info to tcpi_notsent_bytes, which every kernel since 4.6 has: probes 3, snd_mss 16, unacked 24,
 # last_data_sent 44, last_data_recv 52, last_ack_recv 56, bytes_acked 120, bytes_received 128, segs_out 136,
@@ -79,12 +84,13 @@ class TcpInfo(msgspec.Struct, frozen=True, gc=False):
 
 
 class SocketMemory(msgspec.Struct, frozen=True, gc=False):
-    """INET_DIAG_SKMEMINFO, in bytes: r, rb, f and w of ss's skmem (net/core/sock.c: sk_get_meminfo)."""
+    """INET_DIAG_SKMEMINFO, in bytes: r, rb, f and w of ss's skmem (net/core/sock.c: sk_get_meminfo); d in packets."""
 
     rmem_alloc: int = 0
     rcvbuf: int = 0
     fwd_alloc: int = 0
     wmem_queued: int = 0
+    drops: int = 0
 
     @property
     def total_bytes(self) -> int:
@@ -156,12 +162,35 @@ class InetSocket(msgspec.Struct, frozen=True, gc=False):
 
 
 class PlainSocket(msgspec.Struct, frozen=True, gc=False):
-    """One UDP (family 4 or 6) or unix socket (family 0); inode is 0 where no struct socket belongs to it."""
+    """One UDP (family 4 or 6) or unix socket (family 0); inode is 0 where no struct socket belongs to it.
+
+    local, remote: address and port of a UDP socket; the remote port is 0 where it is not connected.
+    """
 
     family: int
     inode: int
     memory: SocketMemory
     cgroup_id: int | None = None
+    local: tuple[str, int] = ("", 0)
+    remote: tuple[str, int] = ("", 0)
+
+
+class SocketEnds(NamedTuple):
+    """Both ends of a TCP socket, not decoded: its family, state and timer, its port, and a key for `ends_of`."""
+
+    kind: tuple[int, int, int]
+    local_port: int
+    key: bytes
+
+    @property
+    def in_time_wait(self) -> bool:
+        """Whether it is closed at both ends, or only a minisocket waits for the other end's last word."""
+        return self.kind[2] == _TIMER_TIME_WAIT
+
+    @property
+    def state(self) -> str:
+        """One of STATES."""
+        return _state(self.kind[1])
 
 
 class SockDiag:
@@ -204,6 +233,19 @@ class SockDiag:
                 self.request_sockets += 1
             else:
                 self.time_wait += 1  # in substate fin-wait-2
+
+    def ends(self, first: int, last: int) -> Iterator[SocketEnds]:
+        """TCP sockets whose own port is one of these, minisockets too. The kernel picks them, and tells no more."""
+        operations = (
+            _OPERATION.pack(_PORT_AT_LEAST, 8, 20), _OPERATION.pack(0, 0, first),
+            _OPERATION.pack(_PORT_AT_MOST, 8, 12), _OPERATION.pack(0, 0, last),
+        )  # fmt: skip
+        code = b"".join(operations)
+        attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(code), _REQUEST_BYTECODE) + code
+        for family in (socket.AF_INET, socket.AF_INET6):
+            request = _INET_REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, _ANY) + attribute
+            for message in self.netlink.dump(SOCK_DIAG_BY_FAMILY, request):
+                yield decode_ends(message)
 
     def udp(self) -> Iterator[PlainSocket]:
         """UDP sockets that are bound."""
@@ -248,12 +290,34 @@ def decode_tcp(message: bytes | memoryview) -> InetSocket:
     )
 
 
+def decode_ends(message: bytes | memoryview) -> SocketEnds:
+    """Both ends as one answer (after struct nlmsghdr) to a TCP request has them. Raises MalformedError."""
+    if len(message) < _INET.size:
+        _unpack(_INET, message, "struct inet_diag_msg")
+    kind = (message[0], message[1], message[2])
+    # Port of the other end, own address, other address: what sockets that share a port range compete within.
+    return SocketEnds(kind, message[4] << 8 | message[5], bytes(message[6:40]))
+
+
+def ends_of(family: int, key: bytes) -> tuple[str, str, int]:
+    """Own address, the other end's address and port. family: as in SocketEnds.kind. Raises MalformedError."""
+    return _address(family, key[2:18]), _address(family, key[18:34]), int.from_bytes(key[:2], "big")
+
+
 def decode_udp(message: bytes | memoryview) -> PlainSocket:
     """The socket of one answer (after struct nlmsghdr) to a UDP request. Raises MalformedError."""
     header = _unpack(_INET, message, "struct inet_diag_msg")
     attributes = _attributes(message, _INET.size)
     memory = _memory(attributes.get(_MEMORY)) or SocketMemory()
-    return PlainSocket(_family(header[0]), header[-1], memory, _cgroup_id(attributes.get(_CGROUP)))
+    family, local_port, remote_port, local, remote = header[0], *header[4:8]
+    return PlainSocket(
+        family=_family(family),
+        inode=header[-1],
+        memory=memory,
+        cgroup_id=_cgroup_id(attributes.get(_CGROUP)),
+        local=(_address(family, local), socket.ntohs(local_port)),
+        remote=(_address(family, remote), socket.ntohs(remote_port)),
+    )
 
 
 def decode_unix(message: bytes | memoryview) -> PlainSocket:
@@ -288,7 +352,10 @@ def _attributes(message: bytes | memoryview, offset: int) -> dict[int, bytes | m
 
 
 def _memory(payload: bytes | memoryview | None) -> SocketMemory | None:
-    return None if payload is None else SocketMemory(*_unpack(_SK_MEMINFO, payload, "INET_DIAG_SKMEMINFO"))
+    if payload is None:
+        return None
+    received, limit, forward, queued = _unpack(_SK_MEMINFO, payload, "INET_DIAG_SKMEMINFO")
+    return SocketMemory(received, limit, forward, queued, _u32_if_there(payload, _DROPS) or 0)
 
 
 def _info(payload: bytes | memoryview | None) -> TcpInfo | None:

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whodunnet.kernel.bpf.socket_walk import (
+    DROPPING_LIMIT,
     HOLDINGS,
     LISTENER_LIMIT,
+    NAMES_LIMIT,
     PROTOCOLS,
     ROLES,
     STATES,
@@ -54,6 +56,18 @@ def test_as_many_listeners_are_read_as_the_program_keeps() -> None:
     listeners = re.search(r"TABLE\(listeners, \w+, 0, (\d+),", (BPF / "sockets.bpf.c").read_text())
     assert listeners is not None
     assert int(listeners[1]) == LISTENER_LIMIT
+
+
+def test_as_many_sockets_with_drops_are_read_as_the_program_keeps() -> None:
+    dropping = re.search(r"TABLE\(dropping_sockets, \w+, 0, (\d+),", (BPF / "sockets.bpf.c").read_text())
+    assert dropping is not None
+    assert int(dropping[1]) == DROPPING_LIMIT
+
+
+def test_as_many_sockets_for_names_are_read_as_the_program_keeps() -> None:
+    names = re.search(r"TABLE\(name_sockets, \w+, 0, (\d+),", (BPF / "sockets.bpf.c").read_text())
+    assert names is not None
+    assert int(names[1]) == NAMES_LIMIT
 
 
 def test_states_stand_where_the_kernel_numbers_them() -> None:

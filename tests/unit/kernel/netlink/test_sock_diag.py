@@ -21,9 +21,11 @@ from whodunnet.kernel.netlink.sock_diag import (
     SockDiag,
     SocketMemory,
     TcpInfo,
+    decode_ends,
     decode_tcp,
     decode_udp,
     decode_unix,
+    ends_of,
 )
 from whodunnet.kernel.netlink.socket import NLMSG_DONE, split
 
@@ -56,7 +58,10 @@ def test_recorded_bytes_decode_as_expected(name: str) -> None:
 def test_recorded_bytes_hold_what_ss_showed() -> None:
     text = (RECORDED / "ss.txt").read_text()
     shown = re.findall(
-        r"^\S+ +(\d+) +(\d+) .*:(\w+) +.*:(\S+)\n\s+skmem:\(r(\d+),rb(\d+),t0,tb\d+,f(\d+),w(\d+),", text, re.M
+        r"^\S+ +(\d+) +(\d+) .*:(\w+) +.*:(\S+)\n"
+        r"\s+skmem:\(r(\d+),rb(\d+),t0,tb\d+,f(\d+),w(\d+),o\d+,bl\d+,d(\d+)\)",
+        text,
+        re.M,
     )
     expected = Counter(tuple(0 if value == "*" else int(value) for value in row) for row in shown)
     ours: Counter[tuple[int, ...]] = Counter()
@@ -65,9 +70,13 @@ def test_recorded_bytes_hold_what_ss_showed() -> None:
             memory = one.memory
             ours[
                 one.receive_queue, one.send_queue, one.local_port, one.remote_port, memory.rmem_alloc, memory.rcvbuf,
-                memory.fwd_alloc, memory.wmem_queued,
+                memory.fwd_alloc, memory.wmem_queued, memory.drops,
             ] += 1  # fmt: skip
     assert ours == expected
+
+
+def test_a_recorded_udp_socket_has_its_own_end() -> None:
+    assert ("127.0.0.1", 5353) in [one.local for one in map(decode_udp, bodies("udp"))]
 
 
 def test_recorded_minisocket_has_no_memory() -> None:
@@ -198,3 +207,36 @@ def test_without_rights_our_own_namespace_can_be_read() -> None:
         assert all(one.state == "listen" for one in diag.listeners())
         assert all(one.memory is not None for one in diag.connections())
         assert diag.netlink.interrupted == 0
+
+
+def message(family: int, state: int, timer: int, own: bytes, other: bytes) -> bytes:
+    ports = (40_000).to_bytes(2, "big") + (443).to_bytes(2, "big")
+    return bytes((family, state, timer, 0)) + ports + own.ljust(16, b"\0") + other.ljust(16, b"\0") + bytes(32)
+
+
+def test_both_ends_are_told_without_decoding_the_rest() -> None:
+    ends = decode_ends(message(2, 1, 0, bytes((10, 0, 0, 1)), bytes((10, 0, 0, 9))))
+    assert (ends.local_port, ends.state, ends.in_time_wait) == (40_000, "established", False)
+    assert ends_of(ends.kind[0], ends.key) == ("10.0.0.1", "10.0.0.9", 443)
+
+
+@pytest.mark.parametrize(("state", "timer", "waits"), [(6, 3, True), (5, 3, True), (5, 0, False), (1, 2, False)])
+def test_a_minisocket_is_known_by_its_timer(state: int, timer: int, waits: bool) -> None:
+    assert decode_ends(message(2, state, timer, b"", b"")).in_time_wait is waits
+
+
+def test_an_ipv6_socket_that_talks_ipv4_has_its_addresses() -> None:
+    own, other = (bytes(10) + b"\xff\xff" + bytes((10, 0, 0, n)) for n in (1, 9))
+    ends = decode_ends(message(10, 1, 0, own, other))
+    assert ends_of(ends.kind[0], ends.key) == ("10.0.0.1", "10.0.0.9", 443)
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_both_ends_or_malformed(data: bytes) -> None:
+    try:
+        ends = decode_ends(data)
+    except MalformedError:
+        return
+    with suppress(MalformedError):
+        assert ends.state
+        ends_of(ends.kind[0], ends.key)

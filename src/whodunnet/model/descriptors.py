@@ -1,0 +1,57 @@
+"""The sample of the descriptors collector: processes near their limit of open files, and the machine near its own."""
+
+from __future__ import annotations
+
+import msgspec
+
+from whodunnet.model.bounds import Count, Seconds
+
+
+class DescriptorUse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One process: its open descriptors, and the soft limit of their number (RLIMIT_NOFILE).
+
+    started_seconds: since boot. sockets, files, other: what those of a part of its descriptors are that were looked at,
+    only where it is near its limit; other: pipes, timers, epoll, memory and the like.
+    """
+
+    pid: Count
+    comm: str
+    started_seconds: Seconds
+    open: Count
+    limit: Count
+    sockets: Count = 0
+    files: Count = 0
+    other: Count = 0
+
+    @property
+    def share(self) -> float:
+        """Of its limit."""
+        return self.open / max(self.limit, 1)
+
+    @property
+    def left(self) -> int:
+        """How many more it may open."""
+        return max(self.limit - self.open, 0)
+
+    @property
+    def looked_at(self) -> int:
+        """Descriptors of which the kind is known."""
+        return self.sockets + self.files + self.other
+
+
+class Descriptors(msgspec.Struct, frozen=True, tag="descriptors", kw_only=True, omit_defaults=True):
+    """Open descriptors of every process in sight, and open files of the whole machine.
+
+    fullest: processes nearest to their limits, the nearest first; of those with fewer than collectors.descriptors.MANY
+        the limit is not read, and they are not here. near_left_out: near their limit and not here, for lack of room.
+    processes: how many were counted. denied: how many we may not look at. left_out: beyond the collector's bound.
+    open_files, max_files: fs.file-nr of the whole kernel; None if it could not be read.
+    """
+
+    fullest: tuple[DescriptorUse, ...] = ()
+    near_left_out: Count = 0
+    processes: Count = 0
+    denied: Count = 0
+    left_out: Count = 0
+    open_files: Count | None = None
+    max_files: Count | None = None

@@ -1,0 +1,264 @@
+"""Descriptors used up, as a finding: whose, what they are, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from whodunnet.model.descriptors import Descriptors, DescriptorUse
+from whodunnet.model.finding import Confidence, Evidence, Finding, Party, Remedy
+from whodunnet.model.kernel_log import KernelLog
+from whodunnet.model.sample import Moment
+from whodunnet.model.snapshot import Recording
+from whodunnet.model.text import shorten_bytes
+from whodunnet.model.workload import Process, Workload
+from whodunnet.rules import remedies
+from whodunnet.rules.catalogue import Entry
+from whodunnet.rules.identity import party, short_name
+from whodunnet.rules.queue_evidence import digest
+
+RULE = "descriptor-limit"
+FILE_NR = "/proc/sys/fs/file-nr"
+LOGGED = "file-max"
+"""Our name of the kernel's line "VFS: file-max limit N reached"."""
+REASONS = {
+    "exhausted": "NoFreeDescriptor",
+    "near": "FewDescriptorsLeft",
+    "node-exhausted": "NoFreeFile",
+    "node-near": "FewFilesLeft",
+}
+
+
+class Full(NamedTuple):
+    """A process near its limit. readings: of it, oldest first; full: in how many nothing, or next to nothing, was left.
+
+    others: processes of the same owner that are near theirs. waiting: connections that wait to be accepted by it, the
+    fewest in any reading.
+    """
+
+    use: DescriptorUse
+    owner: Workload | None
+    at: Moment
+    readings: tuple[DescriptorUse, ...]
+    full: int
+    others: int
+    waiting: int
+
+    @property
+    def shape(self) -> str:
+        """Exhausted if it was so in at least half of its readings."""
+        return "exhausted" if self.full and 2 * self.full >= len(self.readings) else "near"
+
+
+def compose(case: Full, readings: int, entry: Entry) -> Finding:
+    """The finding about one owner. readings: of the collector, in some of which the process may be missing."""
+    shape, who = entry.shapes[case.shape], _who(case)
+    confidence = _confidence(case, readings)
+    words = {
+        "who": short_name(who, case.use.pid), "open": f"{case.use.open:,}", "limit": f"{case.use.limit:,}",
+        "left": _left(case.use.left), "kinds": kinds(case.use), "maximum": "", "files": "",
+    }  # fmt: skip
+    title = shape.title.format(**words)
+    return Finding(
+        id=f"{RULE}:{digest(case.use.pid, case.use.started_seconds)}",
+        rule=RULE,
+        reason=REASONS[case.shape],
+        severity="info" if confidence == "possible" else "warning",
+        claim="answers-not" if _is_seen_failing(case, confidence) else entry.claim,
+        confidence=confidence,
+        shape=case.shape,
+        summary=shorten_bytes(title, 80),
+        title=title,
+        last_seen=case.at.wall,
+        parties=(_party(case, who, confidence),),
+        evidence=tuple(_evidence(case, entry)),
+        would_explain=entry.would_explain if case.shape == "exhausted" else (),
+        remedies=tuple(_remedies(case, who, shape.fix)),
+        explanation=tuple(line.format(**words) for line in shape.explanation),
+    )
+
+
+def _confidence(case: Full, readings: int) -> Confidence:
+    """That it has them is seen at once; that it lasts, and what it does, takes two readings."""
+    if readings < 2 or len(case.readings) < 2:
+        return "possible"
+    spent = case.full > 1 and any(one.left == 0 for one in case.readings)
+    return "proven" if case.shape == "exhausted" and spent and case.waiting else "likely"
+
+
+def _is_seen_failing(case: Full, confidence: Confidence) -> bool:
+    """It has nothing left, and in each reading somebody waits to be accepted."""
+    return case.shape == "exhausted" and confidence == "proven"
+
+
+def _left(number: int) -> str:
+    return "no descriptor" if number == 0 else f"{number:,} descriptor{'s' if number > 1 else ''}"
+
+
+def _who(case: Full) -> Workload:
+    """As attributed; else by the name that was read with the number."""
+    if case.owner is not None and case.owner.process is not None:
+        return case.owner
+    return Workload(process=Process(pid=case.use.pid, comm=case.use.comm))
+
+
+def kinds(use: DescriptorUse) -> str:
+    """What most of them are, in words."""
+    if not use.looked_at:
+        return "of what kind was not seen"
+    named = {"sockets": use.sockets, "files": use.files, "pipes, timers and the like": use.other}
+    kind, most = max(named.items(), key=lambda item: item[1])
+    if 2 * most < use.looked_at:
+        return "sockets, files and others"
+    return f"{'all' if most == use.looked_at else 'mostly'} {kind}"
+
+
+def _party(case: Full, who: Workload, confidence: Confidence) -> Party:
+    more = f", and {case.others:,} more of its processes are near theirs" if case.others else ""
+    if _is_seen_failing(case, confidence):
+        effect = f"can open nothing more, and {case.waiting:,} connections wait to be accepted{more}"
+        return party("culprit", who, effect=effect)
+    effect = f"{case.use.left:,} of {case.use.limit:,} descriptors are left, {kinds(case.use)}{more}"
+    return party("holder", who, effect=effect)
+
+
+def _evidence(case: Full, entry: Entry) -> list[Evidence]:
+    use, at = case.use, case.at
+    count = Evidence(
+        statement=f"Descriptors that pid {use.pid} has open", value=use.open, unit="descriptors", limit=use.limit,
+        comparison="of", source="/proc/<pid>/fd, /proc/<pid>/limits", at=at.wall, boot_seconds=at.boot_seconds,
+        repeat=f"ls /proc/{use.pid}/fd | wc -l; grep 'open files' /proc/{use.pid}/limits",
+    )  # fmt: skip
+    found = [count]
+    if len(case.readings) > 1:
+        text = f"Readings in which fewer than {entry.limit('few_left'):.0f} were left"
+        found.append(replace(count, statement=text, value=case.full, unit="readings", limit=len(case.readings)))
+        found.append(replace(count, statement="At the first reading it had", value=case.readings[0].open))
+    if use.looked_at:
+        text = "Sockets among the descriptors that were looked at"
+        repeat = f"ls -l /proc/{use.pid}/fd | grep -c socket:"
+        found.append(replace(count, statement=text, value=use.sockets, limit=use.looked_at, repeat=repeat))
+    if case.waiting:
+        text = "Connections that wait for it to accept them, the fewest in any reading"
+        found.append(
+            replace(
+                count, statement=text, value=case.waiting, unit="connections", limit=None, comparison=None,
+                source="sockets collector", repeat="ss -ltnp  # Recv-Q",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _remedies(case: Full, who: Workload, fix: str) -> list[Remedy]:
+    use, steps = case.use, [remedies.CAPTURE]
+    steps.append(
+        Remedy(
+            action="capture", do="See what they are, and to whom", effect="tells a leak from many clients", risk="none",
+            command=f"ls -l /proc/{use.pid}/fd | awk '{{print $NF}}' | sort | uniq -c | sort -n | tail",
+        )
+    )  # fmt: skip
+    if who.process is not None and use.pid != 1:
+        steps.append(
+            Remedy(
+                action="tune", do="Give the running process a higher limit, to gain time",
+                command=f"prlimit --pid {use.pid} --nofile={2 * use.limit}:",
+                effect="it can open as many again, at once; its hard limit stays, above which this is refused",
+                risk="if it leaks, it only takes longer; a program that uses select() breaks above 1,024",
+            )
+        )  # fmt: skip
+    restart = remedies.restart(case.owner, "its descriptors are closed", "it fills them again if it leaks")
+    steps += [restart] if restart else []
+    return [*steps, remedies.fix(fix)]
+
+
+def compose_node(recording: Recording, series: Sequence[tuple[Moment, Descriptors]], entry: Entry) -> Finding | None:
+    """The whole machine near its limit of open files now, or at it meanwhile; None if not, or that was not read."""
+    at, newest = series[-1]
+    if newest.open_files is None or not newest.max_files:
+        return None
+    lines = _logged(recording, series[0][0])
+    if not lines and newest.open_files < entry.limit("near_share") * newest.max_files:
+        return None
+    spent = newest.open_files >= newest.max_files or lines > 0
+    name = "node-exhausted" if spent else "node-near"
+    shape = entry.shapes[name]
+    words = {
+        "files": f"{newest.open_files:,}",
+        "maximum": f"{newest.max_files:,}",
+        "who": "",
+        "open": "",
+        "limit": "",
+        "left": "",
+        "kinds": "",
+    }
+    title = shape.title.format(**words)
+    one = len(series) < 2
+    found = [counted_files(at, newest.open_files, newest.max_files, _compared(newest.open_files, newest.max_files))]
+    if lines:
+        found.append(
+            Evidence(
+                statement="Lines in the kernel's log that the limit was reached, in this window", value=lines,
+                unit="lines", source="kernel log", at=at.wall, boot_seconds=at.boot_seconds,
+                repeat="dmesg | grep file-max",
+            )
+        )  # fmt: skip
+    effect = (
+        "at its limit, whoever is not root can open no file and no socket"
+        if spent
+        else "few more files and sockets can be opened"
+    )
+    return Finding(
+        id=f"{RULE}:{recording.node.boot_id} {name}",
+        rule=RULE,
+        reason=REASONS[name],
+        severity="info" if one else "critical" if spent else "warning",
+        claim=entry.claim,
+        confidence="possible" if one else "proven" if spent else "likely",
+        shape=name,
+        summary=shorten_bytes(title, 80),
+        title=title,
+        last_seen=at.wall,
+        parties=(Party(role="victim", node=recording.node.hostname, effect=effect), *_most(newest)),
+        evidence=tuple(found),
+        remedies=(remedies.CAPTURE, _raise_file_max(newest.max_files), remedies.fix(shape.fix)),
+        explanation=shape.explanation,
+    )
+
+
+def _compared(number: int, maximum: int) -> str:
+    return ">=" if number >= maximum else "of"
+
+
+def _most(newest: Descriptors) -> list[Party]:
+    """The process with most of those that are known: nobody's guilt."""
+    if not newest.fullest or not newest.open_files:
+        return []
+    most = max(newest.fullest, key=lambda use: use.open)
+    if 2 * most.open < newest.open_files:
+        return []
+    effect = f"has {most.open:,} descriptors open, {kinds(most)}"
+    return [party("holder", Workload(process=Process(pid=most.pid, comm=most.comm)), effect=effect)]
+
+
+def _logged(recording: Recording, begin: Moment) -> int:
+    log = recording.last(KernelLog)
+    lines = log.lines if log is not None else ()
+    since = begin.boot_seconds
+    return sum(line.kind == LOGGED and line.boot_seconds is not None and line.boot_seconds >= since for line in lines)
+
+
+def counted_files(at: Moment, number: int, maximum: int, comparison: str) -> Evidence:
+    """fs.file-nr as evidence."""
+    return Evidence(
+        statement="Files and sockets open on the whole node", value=number, unit="files", limit=maximum,
+        comparison=comparison, source=FILE_NR, at=at.wall, boot_seconds=at.boot_seconds, repeat=f"cat {FILE_NR}",
+    )  # fmt: skip
+
+
+def _raise_file_max(maximum: int) -> Remedy:
+    return Remedy(
+        action="tune", do="Let the node have twice as many files open", command=f"sysctl -w fs.file-max={2 * maximum}",
+        effect="files and sockets can be opened again", risk="each takes about 1 KiB of memory; a leak goes on",
+    )  # fmt: skip

@@ -1,0 +1,249 @@
+"""Ports that run out as a finding: who has them, who fails, the readings, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from whodunnet.model.connection_names import End
+from whodunnet.model.connection_pairs import Pair, one_server_of
+from whodunnet.model.finding import Confidence, Evidence, Finding, Party, Remedy
+from whodunnet.model.ports import PortUse
+from whodunnet.model.sample import Moment
+from whodunnet.model.settings import NamespaceSettings
+from whodunnet.model.snapshot import Recording
+from whodunnet.model.sockets import Endpoint, Sockets
+from whodunnet.model.text import shell_quote, shorten_bytes
+from whodunnet.model.workload import Workload, Workloads, owner_key
+from whodunnet.rules import remedies
+from whodunnet.rules.catalogue import Entry
+from whodunnet.rules.connect_findings import end_party
+from whodunnet.rules.identity import endpoint_text, party, short_name
+from whodunnet.rules.openers import endpoint_party
+from whodunnet.rules.queue_evidence import digest, tenant
+
+RULE = "port-exhaustion"
+REASONS = {"open": "PortsHeldOpen", "time-wait": "PortsInTimeWait", "bound": "PortsBound", "unseen": "NoFreePort"}
+PORTS = "all ports towards that endpoint"
+RANGE = "net.ipv4.ip_local_port_range"
+RESERVED = "net.ipv4.ip_local_reserved_ports takes {n:,} ports out of the range."
+BOUND = "{n:,} ports of the range are listened on, or bound before a connect: no other connect may have these."
+SECONDS = 60
+"""A port stays in TIME_WAIT for so long (TCP_TIMEWAIT_LEN)."""
+
+
+class Taken(NamedTuple):
+    """blocked: ports that no further connect to that endpoint may have, of so many that are available.
+
+    bound: of those, such as no connect to anybody may have. waiting: in TIME_WAIT, where that keeps others out.
+    """
+
+    use: PortUse
+    blocked: int
+    available: int
+    bound: int
+    waiting: int
+    settings: NamespaceSettings
+
+    @property
+    def share(self) -> float:
+        return self.blocked / self.available
+
+
+class Case(NamedTuple):
+    """An endpoint towards which ports run out. taken: None where ports were not read. failed: connects without one."""
+
+    netns: int
+    endpoint: Endpoint
+    shape: str
+    confidence: Confidence
+    taken: Taken | None
+    failed: int
+
+    @property
+    def share(self) -> float:
+        return self.taken.share if self.taken else 0.0
+
+
+class Holder(NamedTuple):
+    """Whose sockets have so many of the ports."""
+
+    owner: Workload | None
+    pid: int
+    sockets: int
+
+
+def compose(case: Case, pairs: Sequence[Pair], recording: Recording, entry: Entry) -> Finding:
+    """The finding about one endpoint."""
+    at, shape = recording.snapshots[-1].at, entry.shapes[case.shape]
+    here = [pair for pair in pairs if pair.here and (pair.client.netns, pair.server) == (case.netns, case.endpoint)]
+    words = _words(case, recording)
+    title = shape.title.format(**words)
+    return Finding(
+        id=f"{RULE}:{digest(case.netns, endpoint_text(case.endpoint))}",
+        rule=RULE,
+        reason=REASONS[case.shape],
+        severity="info" if case.confidence == "possible" else "warning",
+        claim=entry.claim,
+        confidence=case.confidence,
+        shape=case.shape,
+        summary=shorten_bytes(title, 80),
+        title=title,
+        last_seen=at.wall,
+        parties=tuple(_parties(case, here, recording, entry)),
+        evidence=tuple(_evidence(case, at, recording, entry)),
+        would_explain=entry.would_explain if case.failed else (),
+        remedies=(remedies.CAPTURE, *_remedies(case), remedies.fix(shape.fix)),
+        explanation=(*(line.format(**words) for line in shape.explanation), *_extra(case)),
+    )
+
+
+def _words(case: Case, recording: Recording) -> dict[str, str]:
+    inside = tenant(recording, case.netns)
+    taken = case.taken
+    fails = f"{case.failed:,} connects failed in {recording.seconds:.1f} s"
+    return {
+        "place": short_name(inside) if inside is not None else f"Network namespace {case.netns}",
+        "peer": endpoint_text(case.endpoint),
+        "ports": f"{taken.blocked:,} of {taken.available:,}" if taken else "an unknown number",
+        "waiting": f"{taken.waiting:,}" if taken else "an unknown number",
+        "bound": f"{taken.bound:,}" if taken else "an unknown number",
+        "failed": fails if case.failed else "none has failed so far",
+        "rate": f"{taken.available // SECONDS:,}" if taken else "some",
+    }
+
+
+def _extra(case: Case) -> tuple[str, ...]:
+    if case.taken is None:
+        return ()
+    reserved, bound = case.taken.settings.ports_reserved, case.taken.bound
+    return (*((RESERVED.format(n=reserved),) if reserved else ()), *((BOUND.format(n=bound),) if bound else ()))
+
+
+def _parties(case: Case, here: Sequence[Pair], recording: Recording, entry: Entry) -> list[Party]:
+    most, share = int(entry.limit("listed_holders")), entry.limit("min_part")
+    holders, closers = _holders(case, recording), _closers(case, here)
+    blocked = case.taken.blocked if case.taken else 0
+    found = [_holding(case, one) for one in holders[:most] if one.sockets >= share * blocked]
+    found += [_closing(end, n, of) for end, n, of in closers[:most] if n >= share * of]
+    for pair in sorted(here, key=lambda p: -p.count("not-sent"))[:most]:
+        n = pair.count("not-sent")
+        if n:
+            found.append(end_party("victim", pair.client, f"{n:,} of its connects found no free port"))
+    if not found:
+        nobody = "nobody alone has a large part of them" if holders or closers else "who has them was not seen"
+        effect = f"its ports run out; {nobody}"
+        inside = tenant(recording, case.netns)
+        found.append(
+            Party(role="victim", netns=case.netns, effect=effect) if inside is None
+            else party("victim", inside, effect=effect)
+        )  # fmt: skip
+    effect = "is what they connect to; it has no part in it"
+    return [*found, endpoint_party("peer", case.endpoint, one_server_of(here) if here else None, effect)]
+
+
+def _holding(case: Case, holder: Holder) -> Party:
+    share = min(holder.sockets / case.taken.blocked, 1.0) if case.taken and case.taken.blocked else None
+    workload = holder.owner or Workload(netns=case.netns)
+    effect = f"has {holder.sockets:,} of the ports in open connections"
+    return party("holder", workload, share=share, share_of=PORTS, sockets=holder.sockets, effect=effect)
+
+
+def _holders(case: Case, recording: Recording) -> list[Holder]:
+    """Owners of sockets towards the endpoint, most first; of TIME_WAIT there are none."""
+    sockets, known = recording.last(Sockets), recording.last(Workloads) or Workloads()
+    if case.shape != "open" or sockets is None:
+        return []
+    found: dict[str, Holder] = {}
+    for g in sockets.groups:
+        mine = (g.protocol, g.role, g.netns, g.endpoint) == ("tcp", "initiated", case.netns, case.endpoint)
+        if mine and g.owner_pid is not None:
+            owner = known.by_pid.get(g.owner_pid)
+            key = owner_key(g.owner_pid, owner)
+            before = found.get(key) or Holder(owner, g.owner_pid, 0)
+            found[key] = before._replace(sockets=before.sockets + g.sockets)
+    return sorted((h for h in found.values() if h.owner is not None), key=lambda h: (-h.sockets, h.pid))
+
+
+def _closers(case: Case, here: Sequence[Pair]) -> list[tuple[End, int, int]]:
+    """Who closes connections to the endpoint first, which leaves the port in TIME_WAIT; with how many of all."""
+    if case.shape != "time-wait":
+        return []
+    counted = [(pair.client, pair.count("closed-here")) for pair in here]
+    total = sum(n for _, n in counted)
+    return sorted(((end, n, total) for end, n in counted if n), key=lambda item: -item[1])
+
+
+def _closing(end: End, n: int, total: int) -> Party:
+    effect = f"closed {n:,} of {total:,} connections first meanwhile: each leaves its port in TIME_WAIT for {SECONDS} s"
+    return end_party("holder", end, effect)
+
+
+def port_reading(
+    at: Moment, statement: str, value: int, unit: str, *, limit: float | None = None, comparison: str | None = None,
+    source: str = "ports collector", repeat: str = "ss -Htan | awk '{print $1, $5}' | sort | uniq -c | sort -n | tail",
+) -> Evidence:  # fmt: skip
+    """A reading of ports."""
+    return Evidence(
+        statement=statement, value=value, unit=unit, limit=limit, comparison=comparison, source=source, at=at.wall,
+        boot_seconds=at.boot_seconds, repeat=repeat,
+    )  # fmt: skip
+
+
+def _evidence(case: Case, at: Moment, recording: Recording, entry: Entry) -> list[Evidence]:
+    peer, found = endpoint_text(case.endpoint), []
+    if case.failed:
+        found.append(
+            port_reading(
+                at, f"Connects to {peer} that found no free port within {recording.seconds:.1f} s", case.failed,
+                "connects", limit=entry.limit("min_failed"), comparison=">=", source="connections collector",
+                repeat="whodunnet connections --for 10s --by pair --failed",
+            )
+        )  # fmt: skip
+    if case.taken is None:
+        return found
+    use, repeat = case.taken.use, f"ss -Htan dst {shell_quote(peer)} | awk '{{print $1}}' | sort | uniq -c"
+    rows = (
+        (f"Ports taken towards {peer} from {use.source}", case.taken.blocked, case.taken.available),
+        ("Of those in open connections", use.open, None),
+        ("Closed by their process, and not yet by the other end", use.closing, None),
+        ("In TIME_WAIT, which outlives both ends by a minute", use.time_wait, None),
+    )
+    for statement, n, of in rows:
+        comparison = None if of is None else "of"
+        found.append(port_reading(at, statement, n, "ports", limit=of, comparison=comparison, repeat=repeat))
+    first, last = case.taken.settings.values[RANGE]
+    text = "Ports that a connect may take (first to last of the range, without reserved ones)"
+    repeat = f"sysctl {RANGE} net.ipv4.ip_local_reserved_ports  # in its network namespace"
+    span = port_reading(at, f"{text}: {first} to {last}", case.taken.available, "ports", source="sysctl", repeat=repeat)
+    return [*found, span]
+
+
+def _remedies(case: Case) -> list[Remedy]:
+    steps = [
+        Remedy(
+            action="capture", do="See in which states they are, in that network namespace",
+            command=f"ss -Htan dst {shell_quote(endpoint_text(case.endpoint))} | awk '{{print $1}}' | sort | uniq -c",
+            effect="tells open connections from closed ones", risk="none",
+        ),
+    ]  # fmt: skip
+    if case.shape == "time-wait":
+        steps.append(
+            Remedy(
+                action="tune", do="Let connects take ports in TIME_WAIT there (after a second; needs TCP timestamps)",
+                command="sysctl -w net.ipv4.tcp_tw_reuse=1  # in its network namespace",
+                effect="a port is free again after a second instead of a minute",
+                risk="little: timestamps tell old segments from new ones",
+            )
+        )  # fmt: skip
+    if case.taken is None or case.taken.available < 50_000:
+        steps.append(
+            Remedy(
+                action="tune", do="Widen the range there",
+                command=f'sysctl -w {RANGE}="16384 65535"  # in its network namespace',
+                effect="about 49,000 connections to each endpoint at a time",
+                risk="a port that a server listens on later may be taken then: in the node's own namespace reserve "
+                "those first (net.ipv4.ip_local_reserved_ports; NodePorts are 30000-32767)",
+            )
+        )  # fmt: skip
+    return steps

@@ -1,0 +1,169 @@
+"""descriptor-limit: a process or the node with as many files open as it may, and those that only have many."""
+
+from __future__ import annotations
+
+import pytest
+
+from whodunnet.model.descriptors import Descriptors
+from whodunnet.model.finding import Cleared, NotChecked
+from whodunnet.model.sample import Failure
+from whodunnet.model.snapshot import Recording
+
+from .nodes import answers, finding, findings, in_container, owners, parties, pids
+from .suspects import descriptors, logged, node, use, waiting
+
+RULE = "descriptor-limit"
+
+
+def shop(*opened: int, **other: object) -> Recording:
+    return node("descriptors", [descriptors(use(n)) for n in opened], **other)  # type: ignore[arg-type]
+
+
+def test_a_process_that_has_nothing_left_and_lets_others_wait_is_named() -> None:
+    found = finding(shop(1024, 1024, sockets=waiting(5)), RULE)
+    assert (found.shape, found.severity, found.confidence, found.claim) == (
+        "exhausted", "warning", "proven", "answers-not",
+    )  # fmt: skip
+    assert pids(found, "culprit") == [7]
+    assert "shop" in found.title
+    assert "sockets" in found.title
+    assert "5 connections wait" in str(parties(found, "culprit")[0].effect)
+    assert (found.evidence[0].value, found.evidence[0].limit) == (1024, 1024)
+
+
+def test_without_anybody_waiting_it_only_holds_them() -> None:
+    found = finding(shop(1024, 1024, sockets=waiting(0)), RULE)
+    assert (found.shape, found.confidence, found.claim) == ("exhausted", "likely", "holds")
+    assert (pids(found, "culprit"), pids(found, "holder")) == ([], [7])
+
+
+def test_connections_that_wait_for_somebody_else_prove_nothing() -> None:
+    assert finding(shop(1024, 1024, sockets=waiting(9, pid=8)), RULE).confidence == "likely"
+
+
+@pytest.mark.parametrize(("opened", "shape"), [(1022, "exhausted"), (1021, "near"), (922, "near")])
+def test_a_server_needs_two_to_accept(opened: int, shape: str) -> None:
+    assert finding(shop(opened, opened, sockets=waiting(1)), RULE).shape == shape
+
+
+def test_connections_that_wait_for_another_process_of_the_same_container_prove_nothing() -> None:
+    same = owners(in_container("shop", 7, 8))
+    sample = descriptors(use(1024), use(950, pid=8))
+    found = finding(node("descriptors", [sample] * 2, workloads=same, sockets=waiting(9, pid=8)), RULE)
+    assert (pids(found, "holder"), found.confidence) == ([7], "likely")
+
+
+def test_one_reading_is_no_more_than_possible() -> None:
+    found = finding(shop(1024, sockets=waiting(5)), RULE)
+    assert (found.severity, found.confidence, pids(found, "culprit")) == ("info", "possible", [])
+
+
+def test_a_pool_at_half_of_its_limit_is_cleared_with_its_number() -> None:
+    (answer,) = answers(shop(512, 512, 512), RULE)
+    assert isinstance(answer, Cleared)
+    assert "app7" in answer.evidence[0].statement
+    assert (answer.evidence[0].value, answer.evidence[0].limit) == (512, 1024)
+    assert "120 processes" in answer.sensitivity
+
+
+def test_many_descriptors_far_from_the_limit_are_cleared() -> None:
+    (answer,) = answers(node("descriptors", [descriptors(use(400_000, 1_048_576))] * 2), RULE)
+    assert isinstance(answer, Cleared)
+
+
+def test_one_that_has_closed_them_again_is_cleared() -> None:
+    assert isinstance(answers(shop(1024, 1024, 100), RULE)[0], Cleared)
+
+
+def test_workers_of_one_container_are_one_finding() -> None:
+    same = owners(in_container("shop", 7, 8, 9))
+    sample = descriptors(use(1000), use(990, pid=8), use(950, pid=9), use(1020, pid=11))
+    found = findings(node("descriptors", [sample] * 2, workloads=same), RULE)
+    assert [pids(f, "holder") for f in found] == [[11], [7]]
+    assert "2 more of its processes" in str(parties(found[1], "holder")[0].effect)
+
+
+def test_a_process_whose_owner_is_unknown_is_named_by_what_was_read() -> None:
+    found = finding(node("descriptors", [descriptors(use(1024, pid=33))] * 2), RULE)
+    assert "app33" in found.title
+
+
+def test_a_pid_that_was_given_again_is_another_process() -> None:
+    first, then = use(1024, started_seconds=50.0), use(1024, started_seconds=99.0)
+    found = finding(node("descriptors", [descriptors(first), descriptors(then)], sockets=waiting(5)), RULE)
+    assert found.confidence == "possible"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "text"),
+    [
+        ((256, 0, 0), "all sockets"), ((200, 50, 6), "mostly sockets"), ((6, 240, 10), "mostly files"),
+        ((100, 90, 66), "sockets, files and others"), ((0, 0, 0), "of what kind was not seen"),
+    ],
+)  # fmt: skip
+def test_it_is_said_what_they_are(kinds: tuple[int, int, int], text: str) -> None:
+    sockets, files, other = kinds
+    sample = descriptors(use(1000, sockets=sockets, files=files, other=other))
+    assert text in finding(node("descriptors", [sample] * 2), RULE).title
+
+
+def test_a_node_at_its_limit_of_files_is_critical() -> None:
+    sample = descriptors(use(60_000, 1_000_000), open_files=100_000, max_files=100_000)
+    found = finding(node("descriptors", [sample] * 2), RULE)
+    assert (found.shape, found.severity, found.confidence) == ("node-exhausted", "critical", "proven")
+    assert pids(found, "holder") == [7]
+    assert parties(found, "culprit") == []
+
+
+def test_a_node_near_it_is_a_warning_and_its_log_line_proves_it() -> None:
+    sample = descriptors(open_files=91_000, max_files=100_000)
+    assert finding(node("descriptors", [sample] * 2), RULE).shape == "node-near"
+    inside = node("descriptors", [sample] * 2, kernel_log=logged("file-max", 1.0))
+    before = node("descriptors", [sample] * 2, kernel_log=logged("file-max", -60.0))
+    assert finding(inside, RULE).shape == "node-exhausted"
+    assert finding(before, RULE).shape == "node-near"
+
+
+def test_a_line_of_before_the_window_alone_is_nothing() -> None:
+    (answer,) = answers(node("descriptors", [descriptors()] * 2, kernel_log=logged("file-max", -1.0)), RULE)
+    assert isinstance(answer, Cleared)
+
+
+def test_a_node_that_was_at_its_limit_meanwhile_is_not_cleared_because_it_has_room_again() -> None:
+    found = finding(node("descriptors", [descriptors()] * 2, kernel_log=logged("file-max", 1.0)), RULE)
+    assert (found.shape, found.severity) == ("node-exhausted", "critical")
+    assert "has reached its limit of 2,000,000 open files and sockets: 5,000 are open now" in found.title
+
+
+def test_a_sandbox_that_was_given_a_limit_below_what_it_has_open_is_cleared() -> None:
+    sandbox = node("descriptors", [descriptors(use(90, 0))] * 2)
+    assert isinstance(answers(sandbox, RULE)[0], Cleared)
+    served = node("descriptors", [descriptors(use(90, 64))] * 2, sockets=waiting(5))
+    assert finding(served, RULE).confidence == "proven"
+
+
+def test_who_has_some_left_is_not_said_to_have_none() -> None:
+    found = finding(shop(1022, 1022, sockets=waiting(5)), RULE)
+    assert (found.shape, found.confidence, pids(found, "culprit")) == ("exhausted", "likely", [])
+    assert "has 2 descriptors left" in found.title
+
+
+def test_a_higher_limit_leaves_the_hard_limit_alone() -> None:
+    commands = [r.command for r in finding(shop(1024, 1024), RULE).remedies if r.action == "tune"]
+    assert commands == ["prlimit --pid 7 --nofile=2048:"]
+
+
+@pytest.mark.parametrize(("denied", "answer"), [(120, Cleared), (121, NotChecked)])
+def test_where_most_processes_could_not_be_counted_nobody_is_cleared(denied: int, answer: type) -> None:
+    assert isinstance(answers(node("descriptors", [descriptors(use(100), denied=denied)]), RULE)[0], answer)
+
+
+def test_where_no_process_could_be_counted_it_is_not_checked() -> None:
+    (answer,) = answers(node("descriptors", [Descriptors(denied=12)]), RULE)
+    assert isinstance(answer, NotChecked)
+    assert (answer.code, answer.missing_capability) == ("missing-capability", "CAP_SYS_PTRACE")
+
+
+def test_a_collector_that_failed_is_not_checked() -> None:
+    (answer,) = answers(node("descriptors", [Failure(code="unreadable", reason="no /proc")]), RULE)
+    assert isinstance(answer, NotChecked)
