@@ -137,7 +137,6 @@ class StallCase(Case):
     rules: ClassVar[tuple[str, ...]] = STALL_RULES
     window_seconds = 10
     age_seconds = 3
-    quick = False
 
     pinger: Player
     pinged: Pod

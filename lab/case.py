@@ -19,6 +19,14 @@ SOCKET_RULES = ("socket-leak", "tcp-memory")
 TABLE_RULES = ("conntrack-table", "service-hang", "dns-race", *SOCKET_RULES)
 STALL_RULES = ("rx-stall", "softnet-drops", "rx-imbalance", "zombie-cgroups", *SOCKET_RULES)
 CONNECTION_RULES = ("keepalive-mismatch", "connect-refused", "connect-timeout", "connect-slow", "resets", *SOCKET_RULES)
+QUEUE_RULES = ("accept-queue", "syn-queue", "udp-buffers", *CONNECTION_RULES)
+NEIGHBOUR_RULES = ("neighbour-table", *SOCKET_RULES)
+LOSS_RULES = ("rp-filter", "forwarding-off", "nic-drops", "time-wait-overflow", *SOCKET_RULES)
+REPEAT_RULES = ("retransmits", "path-mtu", *CONNECTION_RULES)
+NAME_RULES = ("dns", "udp-buffers", *CONNECTION_RULES)
+LIMIT_RULES = ("descriptor-limit", *QUEUE_RULES)
+CPU_RULES = ("cpu-pressure", "cpu-throttled", *SOCKET_RULES)
+SETTING_RULES = ("settings", *QUEUE_RULES)
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,8 @@ class Expected:
     bystanders: who has no part in it: in no finding of severity warning or above, but as a victim.
     others: who has to be named beside the culprits.
     endpoint: address and port which the culprit's finding has to show.
+    causes: rules under whose findings that of `rule` has to stand.
+    mentions: words which the findings of `rule` have to contain, such as the setting to change.
     seconds: from the least to the most; the time in the evidence of `rule` after which a server closes is within.
     """
 
@@ -61,6 +71,8 @@ class Expected:
     bystanders: tuple[Who, ...] = ()
     others: tuple[Named, ...] = ()
     endpoint: tuple[str, int] | None = None
+    causes: tuple[str, ...] = ()
+    mentions: tuple[str, ...] = ()
     seconds: tuple[float, float] | None = None
 
 
@@ -69,7 +81,7 @@ class Case(ABC):
 
     rules: that are asked, and have to answer.
     window_seconds: the shortest window in which the case can be judged.
-    quick: part of `make test`. Where False, a sibling shows the same there, and `make lab` runs this one.
+    quick: part of `make test`, as one of few. All the others run in `make lab` only.
     age_seconds: how long the case has to have been there (ready) before the window begins.
     """
 
@@ -79,7 +91,7 @@ class Case(ABC):
     age_seconds: ClassVar[int] = 10
     ready_within_seconds: ClassVar[int] = 45
     changes_global: ClassVar[bool] = False
-    quick: ClassVar[bool] = True
+    quick: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.stage = Stage()

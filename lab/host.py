@@ -12,8 +12,10 @@ from tempfile import gettempdir
 from lab.look import wait_until
 
 TCP_MEM = Path("/proc/sys/net/ipv4/tcp_mem")
-CONNTRACK_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 BACKLOG = Path("/proc/sys/net/core/netdev_max_backlog")
+CONNTRACK_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_max")
+NEIGHBOURS_MAX = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
+NEIGHBOURS = Path("/proc/net/stat/arp_cache")
 RESTORE = 'read _; echo "$2" >"$1"'
 LOCKS = Path("/run/lock")
 LOCK_SECONDS = 600

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -108,6 +109,8 @@ def wrong(expected: Expected, diagnosis: Json) -> Iterator[str]:
     severities = [finding["severity"] for finding in asked_for]
     if expected.severities and severities and not set(severities) & set(expected.severities):
         yield f"severity of {expected.rule} is {severities}, not {' or '.join(expected.severities)}"
+    if asked_for:
+        yield from unsaid(expected, asked_for)
     if asked_for and expected.seconds:
         yield from other_times(expected.seconds, asked_for)
     if expected.ordered and places != sorted(places):
@@ -116,6 +119,14 @@ def wrong(expected: Expected, diagnosis: Json) -> Iterator[str]:
         shares = [party.get("share") or 0.0 for party in culprits(finding)]
         if sum(shares) > 1.0:
             yield f"shares of {finding['id']} are {shares}"
+
+
+def unsaid(expected: Expected, findings: list[Json]) -> Iterator[str]:
+    """What would help, and stands in no finding of the rule."""
+    text = json.dumps(findings, ensure_ascii=False)
+    yield from (f"{expected.rule} does not mention {word}" for word in expected.mentions if word not in text)
+    above = {cause.partition(":")[0] for finding in findings for cause in finding.get("caused_by", ())}
+    yield from (f"{expected.rule} does not stand under {cause}" for cause in expected.causes if cause not in above)
 
 
 def shape_and_endpoint(who: Who | None, expected: Expected, findings: list[Json]) -> Iterator[str]:
@@ -165,6 +176,8 @@ def is_meant(who: Who, party: Json) -> bool:
 
 def is_party(who: Who, party: Json) -> bool:
     process = party.get("process") or {}
+    if who.is_place:
+        return who.netns == party.get("netns") and who.device in (None, party.get("device"))
     if who.address is not None:
         return not process and who.address in (party.get("address"), (party.get("endpoint") or {}).get("address"))
     pod = party.get("pod") or {}

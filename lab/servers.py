@@ -17,7 +17,7 @@ NGINX = """
 daemon off;
 worker_processes 1;
 user root;
-worker_rlimit_nofile 16000;
+worker_rlimit_nofile {files};
 pid {directory}/nginx.pid;
 error_log stderr error;
 events {{ worker_connections 15000; }}
@@ -53,9 +53,12 @@ DocumentRoot {directory}
 APACHE_MODULES = Path("/usr/lib/apache2/modules")
 
 WSGI = """
+import time
+
 def answer(environment, start):
-    start("200 OK", [("Content-Length", "2")])
-    return [b"ok"]
+    time.sleep({seconds})
+    start("200 OK", [("Content-Length", "{size}")])
+    return [bytes({size})]
 """
 
 NODE_HTTP = """
@@ -79,11 +82,13 @@ backend back
 """
 
 
-def nginx(stage: Stage, pod: Pod, port: int = 80, keep_alive: str = "1h") -> Player:
+def nginx(stage: Stage, pod: Pod, port: int = 80, keep_alive: str = "1h", files: int = 16_000) -> Player:
     """One worker, /large (20 MB) and /small (200 bytes); waits an hour for a slow client, and for the next request so
-    long as is said."""
+    long as is said. files: that the worker may have open, sockets among them."""
     directory = documents(stage, f"nginx-{pod.namespace}-{port}")
-    (directory / "nginx.conf").write_text(NGINX.format(directory=directory, port=port, keep_alive=keep_alive))
+    (directory / "nginx.conf").write_text(
+        NGINX.format(directory=directory, port=port, keep_alive=keep_alive, files=files)
+    )
     command = ["nginx", "-e", "stderr", "-p", str(directory), "-c", str(directory / "nginx.conf")]
     return up(stage, pod, stage.run(pod, "nginx", *command), port)
 
@@ -107,10 +112,10 @@ def apache(stage: Stage, pod: Pod, port: int = 80) -> Player:
     return up(stage, pod, stage.run(pod, "apache2", *command), port)
 
 
-def gunicorn(stage: Stage, pod: Pod, port: int) -> Player:
+def gunicorn(stage: Stage, pod: Pod, port: int, *options: str, answer_after_seconds: float = 0.0) -> Player:
     """With threads, for without them it keeps no connection; these it closes after 2 s if not told otherwise."""
-    (stage.directory / "application.py").write_text(WSGI)
-    bound = ("--bind", f"{pod.address}:{port}", "--threads", "8")
+    (stage.directory / "application.py").write_text(WSGI.format(seconds=answer_after_seconds, size=SMALL))
+    bound = ("--bind", f"{pod.address}:{port}", "--threads", "8", *options)
     command = ["gunicorn", *bound, "--chdir", str(stage.directory), "application:answer"]
     return up(stage, pod, stage.run(pod, "gunicorn", *command), port)
 
@@ -131,10 +136,10 @@ def haproxy(stage: Stage, pod: Pod, port: int, upstream: str, mode: Literal["tcp
     return up(stage, pod, stage.run(pod, "haproxy", "haproxy", "-db", "-f", str(configuration)), port)
 
 
-def dnsmasq(stage: Stage, pod: Pod) -> Player:
-    """Knows one name, and that nothing else exists."""
+def dnsmasq(stage: Stage, pod: Pod, *known: str) -> Player:
+    """Knows one name, and that nothing else exists, if it is not told otherwise."""
     options = ("--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--pid-file", "--user=root")
-    known = ("--address=/shop.lab/10.1.2.3", "--local=/#/")
+    known = known or ("--address=/shop.lab/10.1.2.3", "--local=/#/")
     return up(stage, pod, stage.run(pod, "dnsmasq", "dnsmasq", "--keep-in-foreground", *options, *known), 53)
 
 

@@ -35,6 +35,10 @@ class Pod:
     def netns(self) -> Path:
         return NAMESPACES / self.namespace
 
+    def who(self, device: str | None = None) -> Who:
+        """The namespace itself, or a device of it."""
+        return Who(self.namespace, netns=self.netns.stat().st_ino, device=device)
+
 
 @dataclass(frozen=True)
 class Player:
@@ -119,10 +123,13 @@ class Stage:
         self.undo.callback(end, player)
         return player
 
-    def play(self, pod: Pod, comm: str, function: Callable[..., None], *arguments: Any) -> Player:
-        """A function of a case, in a process of its own which goes by this name."""
+    def play(
+        self, pod: Pod, comm: str, function: Callable[..., None], *arguments: Any, under: tuple[str, ...] = ()
+    ) -> Player:
+        """A function of a case, in a process of its own which goes by this name. under: a command that ends by
+        running another, such as nice."""
         actor = (comm, function.__module__, function.__name__, json.dumps(arguments))
-        return self.run(pod, comm, sys.executable, "-m", "lab.actor", *actor)
+        return self.run(pod, comm, *under, sys.executable, "-m", "lab.actor", *actor)
 
     def freezer(self) -> host.Freezer:
         self.tell_guard(f"freezer {self.label}")
@@ -138,6 +145,10 @@ class Stage:
         """The same for the size of the connection table: one number, with which every namespace is compared."""
         self.undo.enter_context(host.changed(host.CONNTRACK_MAX, str(entries)))
         self.conntrack_entries = entries
+
+    def neighbours_max(self, entries: int) -> None:
+        """The same for the table of IPv4 neighbours, which all namespaces share."""
+        self.undo.enter_context(host.changed(host.NEIGHBOURS_MAX, str(entries)))
 
     def keep_conntrack_max(self) -> None:
         """It stays as it is: whoever would change it waits until the stage closes. Raises NotThereError."""

@@ -11,6 +11,7 @@ class Who:
 
     address: of a program that can be known by nothing else, because it runs on another machine or has ended.
     pod: uid of the pod that has to be named with it.
+    netns, device: of what is no program; comm is only what we call it.
     """
 
     comm: str
@@ -18,8 +19,17 @@ class Who:
     state: str | None = None
     address: str | None = None
     pod: str | None = None
+    netns: int | None = None
+    device: str | None = None
+
+    @property
+    def is_place(self) -> bool:
+        """A network namespace, or a device of one."""
+        return self.netns is not None
 
     def __str__(self) -> str:
+        if self.is_place:
+            return " ".join(filter(None, (self.device, f"{self.comm} (netns {self.netns})")))
         if self.address is not None:
             return f"{self.comm} at {self.address}"
         return f"{self.comm}[{'/'.join(map(str, sorted(self.pids)))}]"

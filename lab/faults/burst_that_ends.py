@@ -27,7 +27,6 @@ def rush(address: str) -> None:
 
 class BurstThatEnds(Case):
     kind = "look-alike"
-    quick = False
     window_seconds = 30
     age_seconds = 0
 

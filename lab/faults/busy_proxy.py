@@ -12,7 +12,6 @@ CLIENTS = 1200
 
 class BusyProxy(Case):
     kind = "look-alike"
-    quick = False
     window_seconds = 10
 
     def start(self) -> None:

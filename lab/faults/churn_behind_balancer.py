@@ -24,6 +24,7 @@ NODE_PORT = 30080
 
 class ChurnBehindBalancer(TableCase):
     kind = "fault"
+    quick = True
     mode: ClassVar[Literal["tcp", "http"]] = "http"
 
     def start(self) -> None:

@@ -9,4 +9,5 @@ from lab.faults.churn_behind_balancer import ChurnBehindBalancer
 
 
 class ChurnThroughBalancer(ChurnBehindBalancer):
+    quick = True
     mode = "tcp"

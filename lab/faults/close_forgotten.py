@@ -26,6 +26,7 @@ def ask(address: str) -> None:
 
 class CloseForgotten(Case):
     kind = "fault"
+    quick = True
     window_seconds = 15
     age_seconds = 45
 

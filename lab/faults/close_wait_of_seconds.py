@@ -32,7 +32,6 @@ def ask(address: str) -> None:
 
 class CloseWaitOfSeconds(Case):
     kind = "look-alike"
-    quick = False
     window_seconds = 10
     age_seconds = 40
 

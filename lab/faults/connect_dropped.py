@@ -16,7 +16,6 @@ from lab.stage import inside
 
 class ConnectDropped(ConnectCase):
     kind = "fault"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "other", "server")

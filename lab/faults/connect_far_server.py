@@ -51,7 +51,6 @@ def carry(address: str, peer: str, here: str, there: str) -> None:
 
 class ConnectFarServer(ConnectCase):
     kind = "look-alike"
-    quick = False
     limit_seconds: ClassVar[float] = 0.8
 
     def start(self) -> None:

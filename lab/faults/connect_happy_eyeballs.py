@@ -51,7 +51,6 @@ def browse_with_many(address6: str, address: str) -> None:
 
 class ConnectHappyEyeballs(ConnectCase):
     kind = "look-alike"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

@@ -11,7 +11,6 @@ from lab.servers import nginx
 
 class ConnectHealthChecks(ConnectCase):
     kind = "look-alike"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

@@ -33,7 +33,6 @@ def ask_localhost() -> None:
 
 class ConnectLocalhostByIpv6First(ConnectCase):
     kind = "look-alike"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client")

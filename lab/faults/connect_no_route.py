@@ -18,7 +18,6 @@ REMOTE = "203.0.113.80"
 
 class ConnectNoRoute(ConnectCase):
     kind = "fault"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

@@ -18,7 +18,6 @@ NETWORK, REMOTE = "10.90.0.0/16", "10.90.0.80"
 
 class ConnectNoRouteOnNode(ConnectCase):
     kind = "fault"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

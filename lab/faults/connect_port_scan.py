@@ -18,7 +18,6 @@ def scan(address: str) -> None:
 
 class ConnectPortScan(ConnectCase):
     kind = "look-alike"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

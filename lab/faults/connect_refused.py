@@ -16,6 +16,7 @@ PORT = 8080
 
 class ConnectRefused(ConnectCase):
     kind = "fault"
+    quick = True
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

@@ -23,7 +23,6 @@ def crash_over_and_over() -> None:
 
 class ConnectRefusedCrashLoop(ConnectCase):
     kind = "fault"
-    quick = False
     window_seconds = 8
 
     def start(self) -> None:

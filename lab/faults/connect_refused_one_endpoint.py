@@ -16,7 +16,6 @@ SERVICE = "10.96.0.20"
 
 class ConnectRefusedOneEndpoint(ConnectCase):
     kind = "fault"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server", "empty")

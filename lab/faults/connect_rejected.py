@@ -18,7 +18,6 @@ from lab.stage import Player, Pod, inside
 
 class ConnectRejected(ConnectCase):
     kind = "fault"
-    quick = False
     reject: ClassVar[str] = "reject"
     error: ClassVar[str] = "ECONNREFUSED"
     icmp_ratelimit: ClassVar[int] = 0

@@ -36,7 +36,6 @@ def answer_slowly() -> None:
 
 class ConnectShortLimit(ConnectCase):
     kind = "look-alike"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

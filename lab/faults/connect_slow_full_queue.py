@@ -17,7 +17,6 @@ PORT = 8080
 
 class ConnectSlowFullQueue(ConnectCase):
     kind = "fault"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

@@ -18,6 +18,7 @@ SERVICE, OTHER_SERVICE = "10.96.0.20", "10.96.0.21"
 
 class ConnectTimeoutDeadService(ConnectCase):
     kind = "fault"
+    quick = True
     wait_seconds: ClassVar[int] = 2
 
     def start(self) -> None:

@@ -1,6 +1,7 @@
 """A server that hangs and accepts nothing: once its accept queue is full, no connect is answered.
 
-Its callers give up after two seconds. The first ones were connected, and wait for an answer for ever.
+Its callers give up after two seconds. The first ones were connected, and wait for an answer for ever. That nobody
+answers stands under its cause, which is the queue.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import socket
 
 from lab.actor import rest
-from lab.case import Expected
+from lab.case import QUEUE_RULES, Expected
 from lab.connects import GAVE_UP, STEP_SECONDS, ConnectCase, answerable, call, calls, counter, named
 from lab.look import Sight, connections
 from lab.node import Node
@@ -25,7 +26,7 @@ def hang() -> None:
 
 class ConnectTimeoutFullQueue(ConnectCase):
     kind = "fault"
-    quick = False
+    rules = QUEUE_RULES
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")
@@ -45,8 +46,11 @@ class ConnectTimeoutFullQueue(ConnectCase):
     def expected(self) -> Expected:
         return Expected(
             rule="connect-timeout",
+            also=("accept-queue", "socket-leak"),
+            cleared=("syn-queue", "udp-buffers"),
             tolerated=(self.server.who(),),
             innocent=(self.client.who(),),
             others=(named(self.client), answerable(self.server)),
             endpoint=(self.node.pods[1].address, PORT),
+            causes=("accept-queue",),
         )

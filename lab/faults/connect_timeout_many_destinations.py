@@ -16,7 +16,6 @@ REMOTES = [(f"203.0.113.{number}", 80) for number in range(1, 21)]
 
 class ConnectTimeoutManyDestinations(ConnectCase):
     kind = "fault"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "other")

@@ -25,7 +25,6 @@ def check_health(address: str) -> None:
 
 class HeldOpen(Case):
     kind = "fault"
-    quick = False
     window_seconds = 60
 
     def start(self) -> None:

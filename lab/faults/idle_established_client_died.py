@@ -19,7 +19,6 @@ from lab.who import Who
 
 class IdleEstablishedClientDied(TableCase):
     kind = "fault"
-    quick = False
     age_seconds = 56
 
     def start(self) -> None:

@@ -46,7 +46,6 @@ def with_aiohttp(url: str) -> None:
 
 class IdlePools(Case):
     kind = "look-alike"
-    quick = False
     age_seconds = 40
 
     def start(self) -> None:

@@ -43,7 +43,6 @@ def connect(address: str) -> None:
 
 class IdleTlsTickets(Case):
     kind = "look-alike"
-    quick = False
     age_seconds = 40
 
     def start(self) -> None:

@@ -44,7 +44,6 @@ def wait_for_news(address: str) -> None:
 
 class IdleWebsockets(Case):
     kind = "look-alike"
-    quick = False
     window_seconds = 60
 
     def start(self) -> None:

@@ -12,7 +12,6 @@ from lab.stage import Player
 
 class KeepaliveApache(PairCase):
     kind = "fault"
-    quick = False
     server_waits = (5.0, 5.0)
     idle = (5.2, 9.0)
     port = 80

@@ -44,7 +44,6 @@ async function again(idle) {
 
 class KeepaliveBusyEventLoop(PairCase):
     kind = "fault"
-    quick = False
     server_waits = (5.0, 5.0)
     window_seconds = 15
 

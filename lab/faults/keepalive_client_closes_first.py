@@ -14,7 +14,6 @@ from lab.stage import Player
 
 class KeepaliveClientClosesFirst(PairCase):
     kind = "look-alike"
-    quick = False
     server_waits = (5.0, 5.0)
 
     def serve(self) -> Player:

@@ -20,7 +20,6 @@ IDLE = (5.2, 6.5)
 
 class KeepaliveDownstreamsInTurn(WatchedCase):
     kind = "fault"
-    quick = False
     server_waits = (5.0, 5.0)
 
     def start(self) -> None:

@@ -12,7 +12,6 @@ from lab.stage import Player
 
 class KeepaliveGunicorn(PairCase):
     kind = "fault"
-    quick = False
     server_waits = (2.0, 2.5)
     idle = (3.2, 4.2)
 

@@ -9,7 +9,6 @@ from lab.stage import Player
 
 class KeepaliveLimitMoved(PairCase):
     kind = "fault"
-    quick = False
     window_seconds = 12
     server_waits = (10.0, 10.0)
     idle = (10.2, 11.5)

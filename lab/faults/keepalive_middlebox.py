@@ -37,7 +37,6 @@ table inet lab {
 
 class KeepaliveMiddlebox(KeepaliveCase):
     kind = "fault"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client")

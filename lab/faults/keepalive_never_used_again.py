@@ -33,7 +33,6 @@ def ask_once(address: str, port: int) -> None:
 
 class KeepaliveNeverUsedAgain(PairCase):
     kind = "look-alike"
-    quick = False
     server_waits = (5.0, 5.0)
 
     def serve(self) -> Player:

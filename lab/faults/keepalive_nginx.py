@@ -9,7 +9,6 @@ from lab.stage import Player
 
 class KeepaliveNginx(PairCase):
     kind = "fault"
-    quick = False
     server_waits = (3.0, 3.0)
     idle = (3.2, 4.5)
     port = 80

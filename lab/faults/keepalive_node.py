@@ -12,7 +12,6 @@ from lab.stage import Player
 
 class KeepaliveNode(PairCase):
     kind = "fault"
-    quick = False
     window_seconds = 8
     server_waits = (5.0, 6.0)
     idle = (6.2, 7.5)

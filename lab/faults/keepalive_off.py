@@ -14,7 +14,6 @@ from lab.servers import nginx
 
 class KeepaliveOff(KeepaliveCase):
     kind = "look-alike"
-    quick = False
     window_seconds = 5
 
     def start(self) -> None:

@@ -10,6 +10,5 @@ from lab.faults import pool_clears_close_wait
 
 
 class KeepalivePoolLingers(pool_clears_close_wait.PoolClearsCloseWait):
-    quick = False
     rules = CONNECTION_RULES
     window_seconds = 16  # a rush, the server's closes, and what is left until the next rush

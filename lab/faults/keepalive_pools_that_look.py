@@ -19,7 +19,6 @@ POOLS = 15
 
 class KeepalivePoolsThatLook(WatchedCase):
     kind = "look-alike"
-    quick = False
     server_waits = (5.0, 5.0)
 
     def start(self) -> None:

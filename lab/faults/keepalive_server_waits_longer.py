@@ -9,6 +9,7 @@ from lab.stage import Player
 
 class KeepaliveServerWaitsLonger(PairCase):
     kind = "look-alike"
+    quick = True
     window_seconds = 9
     server_waits = (8.0, 8.0)
 

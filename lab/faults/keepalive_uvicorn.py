@@ -17,6 +17,7 @@ from lab.stage import Player
 
 class KeepaliveUvicorn(PairCase):
     kind = "fault"
+    quick = True
     server_waits = (5.0, 5.0)
 
     def serve(self) -> Player:

@@ -24,7 +24,6 @@ def index(directory: str, address: str) -> None:
 
 class ManyOpenFiles(Case):
     kind = "look-alike"
-    quick = False
 
     def start(self) -> None:
         self.client_pod, self.server_pod = self.stage.pods("client", "server")

@@ -16,7 +16,6 @@ from lab.stage import end, inside
 
 class OrphansPeerUnreachable(Case):
     kind = "fault"
-    quick = False
 
     def start(self) -> None:
         self.batch_pod, self.far_pod = self.stage.pods("batch", "far")

@@ -9,6 +9,5 @@ from lab.faults import pool_clears_close_wait
 
 
 class PoolClearsCloseWaitLate(pool_clears_close_wait.PoolClearsCloseWait):
-    quick = False
     pause_seconds = 60
     age_seconds = 42  # the window ends before the next rush

@@ -50,7 +50,6 @@ def how_it_ended(connection: socket.socket) -> str:
 
 class ResetAfterEveryAnswer(ConnectCase):
     kind = "look-alike"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

@@ -16,7 +16,6 @@ PORT = 8080
 
 class ResetBeforeAnswer(ConnectCase):
     kind = "fault"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

@@ -36,7 +36,6 @@ def crash_at_a_request(listener: socket.socket) -> None:
 
 class ResetBeforeEveryAnswer(ResetByCrashingWorker):
     kind = "fault"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

@@ -16,6 +16,7 @@ PORT, PROXY_PORT = 8080, 80
 
 class ResetBehindProxy(ConnectCase):
     kind = "fault"
+    quick = True
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "proxy", "server")

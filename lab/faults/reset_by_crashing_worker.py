@@ -45,7 +45,6 @@ def take_uploads(listener: socket.socket) -> None:
 
 class ResetByCrashingWorker(ConnectCase):
     kind = "fault"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

@@ -16,7 +16,6 @@ from lab.servers import nginx
 
 class ResetByFilter(ConnectCase):
     kind = "fault"
-    quick = False
     rejected: ClassVar[str] = "ip saddr {client} ip daddr {server} tcp dport 80"
     error: ClassVar[str] = "ECONNRESET"
 

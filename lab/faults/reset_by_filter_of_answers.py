@@ -10,6 +10,5 @@ from lab.faults.reset_by_filter import ResetByFilter
 
 
 class ResetByFilterOfAnswers(ResetByFilter):
-    quick = False
     rejected = "ip saddr {server} ip daddr {client} tcp sport 80"
     error = GAVE_UP

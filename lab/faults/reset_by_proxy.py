@@ -36,7 +36,6 @@ http {{
 
 class ResetByProxy(ConnectCase):
     kind = "fault"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "proxy", "server")

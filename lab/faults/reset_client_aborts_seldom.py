@@ -24,7 +24,6 @@ def look_at_the_beginning(address: str) -> None:
 
 class ResetClientAbortsSeldom(ConnectCase):
     kind = "look-alike"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

@@ -41,7 +41,6 @@ def do_one(address: str) -> None:
 
 class ResetIdlePoolAtExit(ConnectCase):
     kind = "look-alike"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

@@ -46,7 +46,6 @@ def load_for_a_while(address: str) -> None:
 
 class ResetLoadTestEnds(ConnectCase):
     kind = "look-alike"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "load", "client", "server")

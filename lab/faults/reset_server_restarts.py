@@ -70,7 +70,6 @@ def use_pool(address: str) -> None:
 
 class ResetServerRestarts(ConnectCase):
     kind = "look-alike"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

@@ -28,7 +28,6 @@ listen front
 
 class ResetTcpHealthChecks(ConnectCase):
     kind = "look-alike"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "balancer", "one", "two")

@@ -50,7 +50,6 @@ def back_up(address: str) -> None:
 
 class ResetUnreadUpload(ConnectCase):
     kind = "fault"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

@@ -26,6 +26,7 @@ def check_health(address: str) -> None:
 
 class ResponseNeverRead(Case):
     kind = "fault"
+    quick = True
 
     def start(self) -> None:
         self.client_pod, self.server_pod = self.stage.pods("client", "server")

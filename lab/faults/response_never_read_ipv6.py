@@ -18,7 +18,6 @@ def check_health(address: str) -> None:
 
 class ResponseNeverReadIpv6(Case):
     kind = "fault"
-    quick = False
 
     def start(self) -> None:
         self.client_pod, self.server_pod = self.stage.pods("client", "server")

@@ -24,7 +24,6 @@ def follow() -> None:
 
 class ResponseNeverReadLoopback(Case):
     kind = "fault"
-    quick = False
 
     def start(self) -> None:
         (self.pod,) = self.stage.pods("pod")

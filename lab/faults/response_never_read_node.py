@@ -23,7 +23,6 @@ setInterval(() => {
 
 class ResponseNeverReadNode(Case):
     kind = "fault"
-    quick = False
 
     def start(self) -> None:
         self.client_pod, self.server_pod = self.stage.pods("client", "server")

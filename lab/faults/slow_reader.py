@@ -14,6 +14,7 @@ from lab.servers import nginx
 
 class SlowReader(Case):
     kind = "look-alike"
+    quick = True
     window_seconds = 10
 
     def start(self) -> None:

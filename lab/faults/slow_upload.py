@@ -41,7 +41,6 @@ def upload(address: str) -> None:
 
 class SlowUpload(Case):
     kind = "look-alike"
-    quick = False
     window_seconds = 10
     age_seconds = 15
 

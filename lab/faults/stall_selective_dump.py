@@ -2,6 +2,7 @@
 
 The table has 200,000 entries, and the kernel walks them all with softirqs off: pings which the monitor's CPU receives
 meanwhile wait for tens of milliseconds. All programs beside it are idle, and the CPU is mostly so too.
+As in incident 2 a monitor keeps waiting whatever its CPU receives, here by another call.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ WITHOUT_END = 86_400
 
 class StallUserHogs(StallCase):
     kind = "look-alike"
-    quick = True
 
     def start(self) -> None:
         probe, shop, batch = self.stage.pods("probe", "shop", "batch")

@@ -42,6 +42,7 @@ def was_reading(server: Pod) -> bool:
 
 class StoppedReader(Case):
     kind = "look-alike"
+    quick = True
 
     def start(self) -> None:
         self.client_pod, self.server_pod = self.stage.pods("client", "server")

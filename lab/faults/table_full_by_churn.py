@@ -18,6 +18,7 @@ SERVER = "203.0.113.80"
 
 class TableFullByChurn(TableCase):
     kind = "fault"
+    quick = True
 
     def start(self) -> None:
         self.client_pod, self.other_pod = self.furnish(LIMIT, "client", "other")

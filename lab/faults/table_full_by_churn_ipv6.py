@@ -13,7 +13,6 @@ SERVER = "2001:db8::80"
 
 class TableFullByChurnIpv6(TableCase):
     kind = "fault"
-    quick = False
 
     def start(self) -> None:
         (self.client_pod,) = self.furnish(LIMIT, "client")

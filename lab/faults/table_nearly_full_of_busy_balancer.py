@@ -7,6 +7,7 @@ from lab.faults.table_of_busy_balancer import TableOfBusyBalancer
 
 
 class TableNearlyFullOfBusyBalancer(TableOfBusyBalancer):
+    quick = False
     limit = 2840
 
     def expected(self) -> Expected:

@@ -17,6 +17,7 @@ NODE_PORT = 30080
 
 class TableOfBusyBalancer(TableCase):
     kind = "look-alike"
+    quick = True
     limit: ClassVar[int] = 5000
 
     def start(self) -> None:

@@ -19,7 +19,6 @@ SERVER = "203.0.113.80"
 
 class TableWasFull(TableCase):
     kind = "look-alike"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client")

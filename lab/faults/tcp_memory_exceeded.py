@@ -15,6 +15,7 @@ from lab.servers import nginx
 
 class TcpMemoryExceeded(Case):
     kind = "fault"
+    quick = True
     changes_global = True
 
     def start(self) -> None:

@@ -41,6 +41,7 @@ def upload(address: str) -> None:
 
 class TcpMemorySpreadEvenly(Case):
     kind = "fault"
+    quick = True
     changes_global = True
 
     def start(self) -> None:

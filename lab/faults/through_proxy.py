@@ -14,6 +14,7 @@ from lab.servers import haproxy, nginx
 
 class ThroughProxy(Case):
     kind = "fault"
+    quick = True
     age_seconds = 12
 
     def start(self) -> None:

@@ -21,7 +21,6 @@ def ask(address: str) -> None:
 
 class TimeWaitOnly(Case):
     kind = "look-alike"
-    quick = False
 
     def start(self) -> None:
         self.client_pod, self.server_pod = self.stage.pods("client", "server")

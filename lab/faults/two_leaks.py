@@ -21,7 +21,6 @@ def check_health(address: str, times: int) -> None:
 
 class TwoLeaks(Case):
     kind = "fault"
-    quick = False
 
     def start(self) -> None:
         self.big_pod, self.small_pod, self.server_pod = self.stage.pods("big", "small", "server")

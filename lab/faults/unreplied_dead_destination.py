@@ -18,7 +18,6 @@ PORT = 9091
 
 class UnrepliedDeadDestination(TableCase):
     kind = "fault"
-    quick = False
 
     def start(self) -> None:
         self.node = Node(self.stage, "client")

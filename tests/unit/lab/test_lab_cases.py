@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from lab.catalogue import find, names
@@ -10,6 +12,39 @@ from lab.faults.dns_race import ENOUGH, DnsRace
 from lab.load import AAAA, question
 from lab.look import parse
 from lab.table import Entries, Entry, parse_counted, parse_entry, parse_statistics
+
+LIVE_TESTS = Path(__file__).parents[2] / "netns"
+SHOWN_BY = {
+    ("look-alike", "rx-stall"): "test_rx_stall.py::test_a_hog_in_user_mode_that_keeps_no_packet_waiting_is_no_finding",
+    ("fault", "cpu-throttled"): "test_cpu_quota.py::test_a_server_whose_quota_is_used_up_while_requests_wait_is_found",
+    ("look-alike", "cpu-throttled"): (
+        "test_cpu_quota.py::test_who_uses_up_a_quota_and_lets_nobody_wait_is_cleared_with_the_number"
+    ),
+    ("fault", "accept-queue"): "test_queues.py::test_a_listener_that_accepts_nothing_is_named",
+    ("look-alike", "accept-queue"): (
+        "test_queues.py::test_a_burst_that_fits_and_an_overflow_before_the_window_are_no_findings"
+    ),
+    ("fault", "retransmits"): (
+        "test_retransmits.py::test_the_destination_to_which_segments_are_lost_is_named_with_its_owner"
+    ),
+    ("look-alike", "retransmits"): "test_retransmits.py::test_a_moment_of_loss_is_no_finding",
+    ("fault", "port-exhaustion"): "test_ports.py::test_ports_that_open_connections_have_are_told_with_their_owner",
+    ("look-alike", "port-exhaustion"): ("test_ports.py::test_as_many_connections_to_three_endpoints_are_no_finding"),
+    ("fault", "rp-filter"): "test_drops.py::test_a_strict_check_is_told_with_its_device",
+    ("look-alike", "rp-filter"): "test_drops.py::test_a_strict_check_that_drops_next_to_nothing_is_no_finding",
+    ("fault", "dns"): "test_dns.py::test_a_name_server_that_never_answers_is_named_and_who_waits_for_it",
+    ("look-alike", "dns"): "test_dns.py::test_a_silent_second_server_that_nobody_needs_is_none",
+    ("fault", "descriptor-limit"): (
+        "test_limits.py::test_a_server_that_can_accept_nothing_more_is_named_with_who_waits"
+    ),
+    ("look-alike", "descriptor-limit"): "test_limits.py::test_a_pool_at_half_of_its_limit_is_not_named",
+    ("look-alike", "neighbour-table"): "test_limits.py::test_a_table_with_room_is_cleared_with_its_limit",
+    ("fault", "cpu-pressure"): "test_cpu_pressure.py::test_who_takes_all_cpus_while_others_wait_is_named",
+    ("look-alike", "cpu-pressure"): "test_cpu_pressure.py::test_who_takes_what_is_left_over_is_no_culprit",
+    ("fault", "settings"): "test_ports.py::test_a_small_range_is_a_setting_worth_knowing",
+    ("look-alike", "settings"): "test_ports.py::test_what_the_kernel_sets_by_itself_is_no_setting_worth_knowing",
+}
+"""By kind and first rule of the cases: the live test that is run in their place by `make test`."""
 
 
 @pytest.mark.parametrize("name", names())
@@ -22,10 +57,37 @@ def test_a_case_has_a_story_and_a_kind(name: str) -> None:
     assert {"socket-leak", "tcp-memory"} <= {*case.rules}
 
 
-def test_a_case_that_is_not_quick_has_a_quick_one_of_its_kind_and_rules() -> None:
-    quick = [find(name)() for name in names() if find(name).quick]
-    for case in (find(name)() for name in names() if not find(name).quick):
-        assert any((one.kind, one.rules) == (case.kind, case.rules) for one in quick), case.name
+def test_what_a_case_shows_is_shown_in_make_test_too() -> None:
+    """Of its kind and rules one case is quick, or a test of tests/netns makes such a thing real in less time."""
+    cases = [find(name)() for name in names()]
+    quick = {(case.kind, case.rules) for case in cases if case.quick}
+    unseen = {
+        case.name: "neither quick nor in SHOWN_BY"
+        for case in cases
+        if (case.kind, case.rules) not in quick and (case.kind, case.rules[0]) not in SHOWN_BY
+    }
+    assert unseen == {}
+
+
+@pytest.mark.parametrize(("kind", "rule"), SHOWN_BY)
+def test_what_shows_it_in_place_of_a_case_is_there(kind: str, rule: str) -> None:
+    file, _, name = SHOWN_BY[kind, rule].partition("::")
+    text = (LIVE_TESTS / file).read_text()
+    assert f"def {name}(" in text
+    assert f'"{rule}"' in text
+
+
+@pytest.mark.parametrize("incident", [1, 2, 3, 4, 5])
+def test_every_incident_is_made_real_in_make_test(incident: int) -> None:
+    cases = [find(name)() for name in names() if find(name).quick]
+    assert [case.name for case in cases if case.kind == "fault" and f"ncident {incident}" in case.story]
+
+
+def test_the_quick_cases_take_minutes() -> None:
+    """They are what `make test` waits for most: what comes in has to take the place of another."""
+    quick = [find(name) for name in names() if find(name).quick]
+    assert sum(case.age_seconds + case.window_seconds for case in quick) <= 300
+    assert len(quick) <= 26
 
 
 def test_one_line_of_ss() -> None:

@@ -372,3 +372,32 @@ def test_the_time_of_another_rule_does_not_count() -> None:
     other = mismatched(rule="resets", id="resets:1", severity="info", evidence=[told(5.0)])
     found = mismatched(ASKER, CLOSER, evidence=[])
     assert score(replace(MISMATCH, seconds=(4.8, 5.2)), diagnosis(found, other)).wrong
+
+
+QUEUE = Expected(
+    rule="nic-drops",
+    others=(Named(Who("wire", netns=7, device="veth2"), ("holder",)),),
+    causes=("settings",),
+    mentions=("net.ipv4.ip_forward",),
+)
+
+
+def queue_finding(role: str = "holder", netns: int = 7, device: str = "veth2", **changed: object) -> Json:
+    place = {"role": role, "netns": netns, "device": device}
+    said = {"rule": "nic-drops", "caused_by": ["settings:1"], "title": "net.ipv4.ip_forward is 0", **changed}
+    return leak(place, id="nic-drops:1", **said)
+
+
+def test_a_device_of_a_namespace_is_named_by_both() -> None:
+    assert score(QUEUE, diagnosis(queue_finding())) == Score()
+    assert score(replace(QUEUE, others=(Named(Who("wire", netns=7), ("holder",)),)), diagnosis(queue_finding())).right
+
+
+@pytest.mark.parametrize("other", [{"role": "victim"}, {"netns": 8}, {"device": "veth3"}])
+def test_another_device_namespace_or_role_is_not_it(other: Json) -> None:
+    assert score(QUEUE, diagnosis(queue_finding(**other))).missing == ("holder veth2 wire (netns 7)",)
+
+
+def test_a_setting_that_is_not_mentioned_and_a_cause_that_is_not_seen_are_wrong() -> None:
+    result = score(QUEUE, diagnosis(queue_finding(title="Forwarding is off", caused_by=[])))
+    assert result.wrong == ("nic-drops does not mention net.ipv4.ip_forward", "nic-drops does not stand under settings")
