@@ -30,6 +30,7 @@ from bench.commands import (
 )
 from bench.crowd import Container, crowd
 from bench.report import Report
+from bench.suspects import measure_suspects
 
 RESULTS = Path(__file__).parent / "results.json"
 NAMESPACES, LARGE_NAMESPACES = 100, 500
@@ -67,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     measure_conntrack(report, large=options.large)
     measure_connections(report)
     measure_stalls(report)
+    measure_suspects(report)
     print(report.table())
     RESULTS.write_text(json.dumps(report.numbers, indent=1) + "\n")
     return any(row.met is False for row in report.rows)
