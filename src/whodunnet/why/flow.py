@@ -9,10 +9,11 @@ import msgspec
 from whodunnet.model.addresses import Addresses
 from whodunnet.model.connection_names import End, Names
 from whodunnet.model.connection_pairs import Pair, Pairs, pairs_of
+from whodunnet.model.connection_places import takes
 from whodunnet.model.connections import ConnectionGroup
 from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.snapshot import Recording
-from whodunnet.model.sockets import Endpoint
+from whodunnet.model.sockets import Endpoint, Sockets
 from whodunnet.model.workload import Workload, Workloads
 from whodunnet.why.sides import Side
 from whodunnet.why.subject import PodName, Subject
@@ -32,7 +33,8 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
     pod: whoever the pod that was asked about is here. pod_is_absent: nothing of it was met.
     endpoints: by which a finding may call either end, with those that NAT leads to. addresses: of either end and of the
-    pod. owners: workloads at either end, and of the pod; source_owners: those without the destination's.
+    pod. owners: workloads at either end, and of the pod; source_owners: those without the destination's. listeners: who
+    may be meant by a loopback, of which each network namespace has its own.
     pairs: what was seen of it within the window; None where connections were not watched.
     """
 
@@ -45,6 +47,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     addresses: frozenset[str] = frozenset()
     owners: tuple[Workload, ...] = ()
     source_owners: tuple[Workload, ...] = ()
+    listeners: tuple[Workload, ...] = ()
     pairs: tuple[Pair, ...] | None = None
 
     @property
@@ -86,6 +89,7 @@ def flow_of(subject: Subject, recording: Recording) -> Flow:
         addresses=frozenset(addresses),
         owners=(*behind, *before, *of_pod),
         source_owners=(*before, *of_pod),
+        listeners=tuple(_listeners(subject.destination, recording)),
         pairs=seen,
     )
 
@@ -123,6 +127,17 @@ def _at_address(address: str, names: Names) -> End:
         netns=0, role="accepted", ending="opened", state="", server=Endpoint(None, None), client=address, connections=0
     )
     return names.client_of(unseen)
+
+
+def _listeners(side: Side | None, recording: Recording) -> Iterator[Workload]:
+    """Whoever listens on a loopback endpoint, in any network namespace."""
+    sockets, owners = recording.last(Sockets), recording.last(Workloads)
+    if side is None or not side.is_loopback or sockets is None or owners is None:
+        return
+    for queue in sockets.accept_queues:
+        takes_it = any(takes(queue.local.address, address) for address in side.addresses)
+        if queue.local.port == side.port and takes_it and queue.owner_pid in owners.by_pid:
+            yield owners.by_pid[queue.owner_pid]
 
 
 def _workloads_of(pod: PodName, recording: Recording) -> Iterator[Workload]:

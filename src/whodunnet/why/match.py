@@ -76,7 +76,9 @@ def relation_of(finding: Finding, kind: Kind, flow: Flow) -> Relation | None:
     if scope == "node":
         return None if flow.is_elsewhere else "node"
     if not flow.places or not any(_port(party) for party in finding.parties):
-        return "owner" if _by_owner(finding, flow, flow.owners) else None
+        if _by_owner(finding, flow, flow.owners):
+            return "owner"
+        return "loopback" if scope == "owner" and _by_owner(finding, flow, flow.listeners) else None
     # It is about other endpoints: what the destination's owner does there has nothing to do with this one.
     return "owner" if scope == "owner" and _by_owner(finding, flow, flow.source_owners) else None
 

@@ -122,6 +122,23 @@ def test_whoever_has_used_up_its_quota_of_cpu_time_explains_that_it_answers_late
     assert relation_of(throttled, kinds().kinds["read-timeout"], flow(owners=(WEB,))) is None
 
 
+@pytest.mark.parametrize("kind", ["connect-failed", "connect-timeout", "read-timeout", "timed-out", "tls-timeout"])
+def test_whoever_has_no_descriptor_left_explains_that_it_does_not_answer(kind: str) -> None:
+    full, near = (finding("descriptor-limit", of(APP, "holder"), shape=shape) for shape in ("exhausted", "near"))
+    assert relation_of(full, kinds().kinds[kind], flow(owners=(APP,))) == "owner"
+    assert relation_of(near, kinds().kinds[kind], flow(owners=(APP,))) is None
+    assert relation_of(full, kinds().kinds[kind], flow(owners=(WEB,))) is None
+
+
+def test_whoever_listens_on_a_loopback_may_be_meant() -> None:
+    here = Side(address="127.0.0.1", port=8000)
+    full = finding("descriptor-limit", of(APP, "holder"), shape="exhausted")
+    assert relation_of(full, kinds().kinds["timed-out"], flow(here, listeners=(APP,))) == "loopback"
+    assert relation_of(full, kinds().kinds["timed-out"], flow(here, listeners=(WEB,))) is None
+    (found,) = explain(kinds().kinds["timed-out"], flow(here, listeners=(APP,)), [full])
+    assert not found.sure
+
+
 def test_a_rule_that_makes_no_such_error_explains_none() -> None:
     assert relation_of(finding("rx-stall", peer(SERVER)), KIND, flow()) is None
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from rules.connects import node, opened, refused, silent, translated
-from rules.endings import FAR_SERVER, SERVER, initiated, listening
+from rules.endings import FAR_SERVER, SERVER, SERVER_PID, initiated, listening
 from rules.tracking import DEAD, OTHER_POD, POD, REMOTE, connecting, table, tables
 
 from whodunnet.diagnosis.engine import diagnose
@@ -18,6 +18,7 @@ from whodunnet.model.sockets import Endpoint, Sockets
 from whodunnet.recording.reader import load
 from whodunnet.rules.catalogue import catalogue
 from whodunnet.why.document import Why, answer_why, ordered_rules
+from whodunnet.why.flow import flow_of
 from whodunnet.why.message import read_message
 from whodunnet.why.subject import Subject, parse_endpoint, parse_pod
 
@@ -191,6 +192,22 @@ def test_who_listens_there_is_said(text: str, listeners: list[Any], answer: str,
     why = ask(found, text)
     told = [e.value for e in (*why.signs, *why.seen) if e.statement.startswith("Who listens")]
     assert (why.answer, told) == (answer, [who] if who else [])
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "at", "found"),
+    [
+        ("127.0.0.1:8000", Endpoint("127.0.0.1", 8000), True),
+        ("localhost:8000", Endpoint("::", 8000), True),
+        ("127.0.0.1:8001", Endpoint("127.0.0.1", 8000), False),
+        ("127.0.0.1:8000", Endpoint("10.9.9.9", 8000), False),
+        (f"{SERVER.address}:8000", Endpoint("::", 8000), False),
+    ],
+)
+def test_of_a_loopback_whoever_listens_on_it_may_be_meant(endpoint: str, at: Endpoint, found: bool) -> None:
+    subject = Subject(endpoint=parse_endpoint(endpoint))
+    flow = flow_of(subject, node(opened(5), listeners=[listening(at=at)]))
+    assert [w.process.pid for w in flow.listeners if w.process is not None] == ([SERVER_PID] if found else [])
 
 
 @pytest.mark.parametrize("gap", [{"listeners_cut": True}, {"netns_unread": 1}, {"all_processes": False}])
