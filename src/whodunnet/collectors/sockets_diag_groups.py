@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from whodunnet.kernel.netlink.sock_diag import FIN_RECEIVED, InetSocket, PlainSocket
+from whodunnet.collectors.sockets_diag_single import (
+    Held,
+    Seen,
+    accept_queue,
+    age_ms_of,
+    dropping_socket,
+    endpoint_of,
+    existed,
+    holding_of,
+    name_socket,
+    position_of,
+    role_of,
+    symptom_of,
+)
+from whodunnet.kernel.netlink.sock_diag import InetSocket, PlainSocket
 from whodunnet.kernel.procfs.descriptors import SocketHolders
 from whodunnet.model.sockets import (
     AGE_BOUNDS_SECONDS,
@@ -24,6 +38,7 @@ from whodunnet.model.sockets import (
     Symptom,
 )
 
+T = TypeVar("T")
 ENDPOINT_GROUPS_MAX = 65_536
 GROUPS_MAX = ENDPOINT_GROUPS_MAX + 16_384
 """The rest is for groups whose endpoint was merged away."""
@@ -35,9 +50,7 @@ NAMES_PORT = 53
 POSITIONS_MAX = 65_536
 PENDING_MAX = 65_536
 
-UNREAD_BYTES = 16_384
 _AGE_BOUNDS_MS = tuple(1000 * seconds for seconds in AGE_BOUNDS_SECONDS)
-_TIMED = frozenset({"established", "fin-wait-1", "fin-wait-2"}) | FIN_RECEIVED  # before these tcp_sock holds no times
 
 
 class Positions:
@@ -65,7 +78,7 @@ class Positions:
 
     def unchanged(self, netns: int, found: InetSocket) -> bool | None:
         """Whether it was there with the same read and acknowledge positions; None at the first snapshot."""
-        key, position = (netns, found.cookie), _position(found)
+        key, position = (netns, found.cookie), position_of(found)
         if len(self._now) < POSITIONS_MAX:
             self._now[key] = position
         return None if self._before is None else self._before.get(key) == position
@@ -100,27 +113,12 @@ class _Sum(msgspec.Struct):
     ages: list[int] | None = None
 
 
-class _Held(NamedTuple):
-    holding: Holding
-    owner_pid: int | None = None
-    shared: bool = False
-
-
-class _Seen(NamedTuple):
-    """A socket and where. ports: on which its namespace listens."""
-
-    netns: int
-    protocol: Protocol
-    found: InetSocket | PlainSocket
-    ports: frozenset[int]
-
-
 class Grouping:
     """Adds up sockets as they come; pure. `holders` were read before the sockets were."""
 
     def __init__(self, holders: SocketHolders, previous: Positions) -> None:
         self.lost = 0
-        self.pending: list[_Seen] = []
+        self.pending: list[Seen] = []
         self.queues: list[AcceptQueue] = []
         self.queues_left_out = 0
         self.dropping: list[DroppingSocket] = []
@@ -137,8 +135,8 @@ class Grouping:
 
     def add(self, netns: int, protocol: Protocol, found: InetSocket | PlainSocket, ports: frozenset[int]) -> None:
         """One socket. Without a known descriptor it waits for `settle`. ports: where its namespace listens."""
-        seen = _Seen(netns, protocol, found, ports)
-        held = _held(seen, self._holders)
+        seen = Seen(netns, protocol, found, ports)
+        held = holding_of(seen, self._holders)
         if held is not None:
             self._count(seen, held)
         elif len(self.pending) < PENDING_MAX:
@@ -154,9 +152,9 @@ class Grouping:
         """
         complete = self._holders.complete and holders.complete
         for seen in self.pending:
-            held = _held(seen, holders)
-            if held is None and complete and _existed(seen.found, elapsed_ms):
-                held = _Held("no-descriptor")
+            held = holding_of(seen, holders)
+            if held is None and complete and existed(seen.found, elapsed_ms):
+                held = Held("no-descriptor")
             if held is None:
                 self._lose(seen)
             else:
@@ -174,24 +172,29 @@ class Grouping:
             for key, total in self._sums.items()
         )
 
-    def _lose(self, seen: _Seen) -> None:
+    def _lose(self, seen: Seen) -> None:
         self.lost += 1
-        self._count(seen, _Held("descriptor"))
+        self._count(seen, Held("descriptor"))
 
-    def _count(self, seen: _Seen, held: _Held) -> None:
+    def _count(self, seen: Seen, held: Held) -> None:
         found = seen.found
         key = _plain_key(seen, held) if isinstance(found, PlainSocket) else _tcp_key(seen, held, found)
         total = self._sum(key)
         _add(total, found, held.shared)
-        if isinstance(found, PlainSocket) and found.memory.drops and seen.protocol == "udp":
-            self._add_dropping(seen.netns, held, found)
-        if isinstance(found, PlainSocket) and NAMES_PORT in (found.local[1], found.remote[1]):
-            self._add_names(seen.netns, held, found)
-        if isinstance(found, InetSocket):
+        if isinstance(found, PlainSocket):
+            self._add_listed(seen, held, found)
+        else:
             _add_flow(total, found, held.holding)
             if key.role == "listener":
-                self._add_queue(key, found, shared=held.shared)
+                one = accept_queue(seen.netns, held, found)
+                self.queues_left_out += not _keep(self.queues, ACCEPT_QUEUES_MAX, one)
             self._add_position(total, key, found)
+
+    def _add_listed(self, seen: Seen, held: Held, found: PlainSocket) -> None:
+        if found.memory.drops and seen.protocol == "udp":
+            self.dropping_cut |= not _keep(self.dropping, DROPPING_MAX, dropping_socket(seen.netns, held, found))
+        if NAMES_PORT in (found.local[1], found.remote[1]):
+            self.names_cut |= not _keep(self.names, NAMES_MAX, name_socket(seen.netns, held, found))
 
     def _sum(self, key: _Key) -> _Sum:
         """The sum for a key: without endpoint if there are too many, and with all others in the end."""
@@ -203,54 +206,6 @@ class Grouping:
                 return self.other if key.protocol == "tcp" else _Sum()
             total = self._sums[key] = _Sum(unchanged=None if self._previous.first else 0)
         return total
-
-    def _add_queue(self, key: _Key, found: InetSocket, *, shared: bool) -> None:
-        if len(self.queues) >= ACCEPT_QUEUES_MAX:
-            self.queues_left_out += 1
-            return
-        self.queues.append(
-            AcceptQueue(
-                owner_pid=key.owner_pid,
-                netns=key.netns,
-                local=Endpoint(found.local_address, found.local_port),
-                waiting=found.receive_queue,
-                limit=found.send_queue,
-                shared=shared,
-            )
-        )
-
-    def _add_dropping(self, netns: int, held: _Held, found: PlainSocket) -> None:
-        if len(self.dropping) >= DROPPING_MAX:
-            self.dropping_cut = True
-            return
-        self.dropping.append(
-            DroppingSocket(
-                owner_pid=held.owner_pid,
-                netns=netns,
-                inode=found.inode,
-                local=Endpoint(*found.local),
-                remote=Endpoint(*found.remote) if found.remote[1] else None,
-                dropped=found.memory.drops,
-                unread_bytes=found.memory.rmem_alloc,
-                limit_bytes=found.memory.rcvbuf,
-                shared=held.shared,
-            )
-        )
-
-    def _add_names(self, netns: int, held: _Held, found: PlainSocket) -> None:
-        if len(self.names) >= NAMES_MAX:
-            self.names_cut = True
-            return
-        self.names.append(
-            NameSocket(
-                owner_pid=held.owner_pid,
-                netns=netns,
-                inode=found.inode,
-                local=Endpoint(*found.local),
-                remote=Endpoint(*found.remote) if found.remote[1] else None,
-                shared=held.shared,
-            )
-        )
 
     def _add_position(self, total: _Sum, key: _Key, found: InetSocket) -> None:
         stuck = key.symptom in ("unread", "window-closed")
@@ -271,49 +226,7 @@ class Grouping:
             self.stuck[place] = candidate
 
 
-def role_of(found: InetSocket, ports: frozenset[int]) -> Role:
-    """ports: where the socket's namespace listens; a connection with such a local port came in through it."""
-    if found.state == "listen":
-        return "listener"
-    if found.state == "close":
-        return "unconnected"
-    return "accepted" if found.local_port in ports else "initiated"
-
-
-def symptom_of(found: InetSocket) -> Symptom:
-    """Unread data wins over a closed window: who does not read is the nearer cause."""
-    if found.state == "close":
-        tried = found.remote_port != 0 or (found.info is not None and found.info.segs_out > 0)
-        return "dead" if tried else "never-connected"
-    unread = found.unread_bytes
-    if unread >= UNREAD_BYTES or (unread > 0 and found.receive_window_full):
-        return "unread"
-    return "window-closed" if found.unsent_bytes > 0 and found.send_window_closed else "none"
-
-
-def age_ms_of(found: InetSocket, holding: Holding) -> int | None:
-    """Milliseconds as SocketGroup.ages defines them; None where the kernel keeps no time."""
-    if found.info is None or found.state not in _TIMED:
-        return None
-    if holding == "accept-queue" or found.state in FIN_RECEIVED:
-        return found.info.last_ack_recv_ms
-    return min(found.info.last_data_recv_ms, found.info.last_data_sent_ms)
-
-
-def _held(seen: _Seen, holders: SocketHolders) -> _Held | None:
-    """Who holds it; None for a socket with a file in none of the descriptors of `holders`."""
-    found = seen.found
-    if found.inode:
-        pid = holders.pids.get(found.inode)
-        return None if pid is None else _Held("descriptor", pid, found.inode in holders.shared)
-    if isinstance(found, PlainSocket):
-        # A unix stream that was not accepted yet; a UDP socket gets here only if the kernel made it without a file.
-        return _Held("accept-queue" if seen.protocol == "unix" else "kernel")
-    waiting = found.state in ("established", "close-wait") and found.local_port in seen.ports
-    return _Held("accept-queue" if waiting else "orphan")
-
-
-def _tcp_key(seen: _Seen, held: _Held, found: InetSocket) -> _Key:
+def _tcp_key(seen: Seen, held: Held, found: InetSocket) -> _Key:
     role = role_of(found, seen.ports)
     return _Key(
         owner_pid=held.owner_pid,
@@ -324,12 +237,12 @@ def _tcp_key(seen: _Seen, held: _Held, found: InetSocket) -> _Key:
         role=role,
         holding=held.holding,
         symptom=symptom_of(found),
-        endpoint=_endpoint(found, role),
+        endpoint=endpoint_of(found, role),
         cgroup_id=found.cgroup_id if held.owner_pid is None else None,
     )
 
 
-def _plain_key(seen: _Seen, held: _Held) -> _Key:
+def _plain_key(seen: Seen, held: Held) -> _Key:
     return _Key(
         owner_pid=held.owner_pid,
         netns=seen.netns,
@@ -360,23 +273,12 @@ def _stuck(key: _Key, found: InetSocket, unchanged: bool | None) -> StuckSocket:
     )
 
 
-def _existed(found: InetSocket | PlainSocket, elapsed_ms: float) -> bool:
-    """Whether it is known to be older than that: data moved last, or the connection began, before."""
-    age = age_ms_of(found, "descriptor") if isinstance(found, InetSocket) else None
-    return age is not None and age >= elapsed_ms
-
-
-def _endpoint(found: InetSocket, role: Role) -> Endpoint | None:
-    if role in ("listener", "accepted"):
-        return Endpoint(None, found.local_port)
-    return Endpoint(found.remote_address, found.remote_port) if found.remote_port else None
-
-
-def _position(found: InetSocket) -> tuple[int, int]:
-    """How far the application has read and the peer has acknowledged."""
-    if found.info is None:
-        return found.receive_queue, found.send_queue
-    return found.info.bytes_received - found.receive_queue, found.info.bytes_acked
+def _keep(kept: list[T], most: int, one: T) -> bool:
+    """Whether there was room for it."""
+    if len(kept) >= most:
+        return False
+    kept.append(one)
+    return True
 
 
 def _add(total: _Sum, found: InetSocket | PlainSocket, shared: bool) -> None:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from typing import Final
 
-from msgspec import UNSET, UnsetType, structs
+from msgspec import UNSET, structs
 
 from whodunnet.diagnosis.links import Tie
-from whodunnet.model.finding import Evidence, Finding, Party
+from whodunnet.diagnosis.places import (
+    at_one_address,
+    behind,
+    from_one_place,
+    in_one_namespace,
+    is_between,
+    of_one_listener,
+    of_one_owner,
+    of_role,
+    same_owner,
+    through_one_device,
+)
+from whodunnet.model.finding import Evidence, Finding, known
 from whodunnet.rules.cpu_findings import PRESSURE
 from whodunnet.rules.identity import TCP_MEMORY, TRACKED
 from whodunnet.rules.neighbour_findings import FULLS_SOURCE
@@ -18,7 +30,6 @@ from whodunnet.rules.table_evidence import DROPS_SOURCE
 from whodunnet.rules.tcp_memory import ABORTS_SOURCE
 from whodunnet.rules.zombie_cgroups import CHANGED, IN_USE
 
-T = TypeVar("T")
 CAUSE_SHARE: Final = 0.5
 """A finding is put under a cause that ties up, or accounts for, at least this share of what the finding is about."""
 ABOUT: Final = {"tcp-memory": TCP_MEMORY, "conntrack-table": TRACKED}
@@ -48,7 +59,7 @@ def _whole_node(cause: Finding, _consequence: Finding) -> Evidence | None:
 
 
 def _on_this_node(cause: Finding, consequence: Finding) -> Evidence | None:
-    if not any(_known(p.netns) is not None for p in _of(consequence, "peer")):
+    if not any(known(p.netns) is not None for p in of_role(consequence, "peer")):
         return None
     return _whole_node(cause, consequence)
 
@@ -89,65 +100,31 @@ def _aborted(cause: Finding, consequence: Finding) -> Evidence | None:
 
 
 def _same_address(cause: Finding, consequence: Finding) -> Evidence | None:
-    if cause.confidence == "possible" or not _at_one_address(cause, consequence):
+    if cause.confidence == "possible" or not at_one_address(cause, consequence):
         return None
     return structs.replace(cause.evidence[0], statement="At the same address,")
 
 
-def _at_one_address(cause: Finding, consequence: Finding) -> bool:
-    silent = {p.endpoint for p in cause.parties if p.role in ("peer", "culprit", "holder")} - {UNSET}
-    return any(p.endpoint in silent for p in _of(consequence, "peer"))
-
-
 def _same_queue(cause: Finding, consequence: Finding) -> Evidence | None:
-    if cause.confidence == "possible" or not _of_one_owner(cause, consequence):
+    if cause.confidence == "possible" or not of_one_owner(cause, consequence):
         return None
     return structs.replace(cause.evidence[0], statement="In its accept queue,")
 
 
-def _of_one_owner(cause: Finding, consequence: Finding) -> bool:
-    return any(_same_owner(mine, theirs) for mine in _of(cause, "culprit") for theirs in _behind(consequence))
-
-
-def _behind(f: Finding) -> list[Party]:
-    """Whose it is: also of a halted process, which has caused nothing."""
-    return [p for p in f.parties if p.role in ("culprit", "holder", "reader")]
-
-
 def _same_listener(cause: Finding, consequence: Finding) -> Evidence | None:
-    if cause.confidence == "possible" or not _of_one_listener(cause, consequence):
+    if cause.confidence == "possible" or not of_one_listener(cause, consequence):
         return None
     return structs.replace(cause.evidence[0], statement="At the same listener,")
 
 
-def _of_one_listener(cause: Finding, consequence: Finding) -> bool:
-    there = [p for p in consequence.parties if p.role in ("culprit", "holder", "peer", "victim")]
-    mine = [*_behind(cause), *_of(cause, "victim")]
-    return any(_is_same_port(one, other) for one in mine for other in there)
-
-
-def _is_same_port(one: Party, other: Party) -> bool:
-    """Of one owner; where nobody knows whose it is, of one namespace, or at one address."""
-    a, b = _known(one.endpoint), _known(other.endpoint)
-    if a is None or b is None or a.port is None or a.port != b.port:
-        return False
-    same_netns = _known(one.netns) is not None and one.netns == other.netns
-    return _same_owner(one, other) or same_netns or (a == b and not _is_any(a.address))
-
-
-def _is_any(address: str | None) -> bool:
-    """Whether a listener takes connections to every address of its namespace."""
-    return address is None or not address.strip("0.:")
-
-
 def _same_connections(cause: Finding, consequence: Finding) -> Evidence | None:
-    reached = {p.endpoint for p in _of(consequence, "peer")}
-    if cause.confidence == "possible" or not any(p.endpoint in reached for p in _of(cause, "peer")):
+    reached = {p.endpoint for p in of_role(consequence, "peer")}
+    if cause.confidence == "possible" or not any(p.endpoint in reached for p in of_role(cause, "peer")):
         return None
-    for entries in _of(consequence, "culprit"):
-        for sockets in _of(cause, "culprit"):
-            n, of = _known(sockets.sockets), _known(entries.entries)
-            if n is not None and of is not None and n >= CAUSE_SHARE * of and _same_owner(entries, sockets):
+    for entries in of_role(consequence, "culprit"):
+        for sockets in of_role(cause, "culprit"):
+            n, of = known(sockets.sockets), known(entries.entries)
+            if n is not None and of is not None and n >= CAUSE_SHARE * of and same_owner(entries, sockets):
                 return Evidence(
                     statement="Open sockets that have these entries, kept",
                     value=min(n, of),
@@ -217,7 +194,7 @@ def _no_cpu(cause: Finding, _consequence: Finding) -> Evidence | None:
 
 def _used_up(cause: Finding, consequence: Finding) -> Evidence | None:
     """Of the victim of a quota, which is behind a queue."""
-    if not any(_same_owner(mine, theirs) for mine in _of(cause, "victim") for theirs in _behind(consequence)):
+    if not any(same_owner(mine, theirs) for mine in of_role(cause, "victim") for theirs in behind(consequence)):
         return None
     return structs.replace(cause.evidence[0], statement="Periods in which its quota of CPU time was used up,")
 
@@ -225,58 +202,28 @@ def _used_up(cause: Finding, consequence: Finding) -> Evidence | None:
 def _same_ports(cause: Finding, consequence: Finding) -> Evidence | None:
     """Both count the same connects: from one namespace, or of one owner, to one endpoint."""
     counted = cause.evidence[0]
-    if cause.confidence == "possible" or counted.unit != "connects" or not _from_one_place(cause, consequence):
+    if cause.confidence == "possible" or counted.unit != "connects" or not from_one_place(cause, consequence):
         return None
     return _enough(counted, consequence, "Connects to the same endpoint that found no free port, counted")
 
 
-def _from_one_place(cause: Finding, consequence: Finding) -> bool:
-    asked = {p.endpoint for p in _of(cause, "peer")} & {p.endpoint for p in _of(consequence, "peer")} - {UNSET}
-    return bool(asked) and any(
-        _same_owner(mine, theirs) or (_known(mine.netns) is not None and mine.netns == theirs.netns)
-        for mine in _of(cause, "victim")
-        for theirs in _of(consequence, "victim")
-    )
-
-
 def _dropped_there(cause: Finding, consequence: Finding) -> Evidence | None:
-    if not _in_one_namespace(cause, consequence):
+    if not in_one_namespace(cause, consequence):
         return None
     return _enough(cause.evidence[0], consequence, "Packets dropped in that network namespace meanwhile, counted")
 
 
-def _in_one_namespace(cause: Finding, consequence: Finding) -> bool:
-    return bool(_namespaces(cause) & _namespaces(consequence))
-
-
 def _dropped_on_the_way(cause: Finding, consequence: Finding) -> Evidence | None:
     """What a namespace sends itself it need not forward."""
-    if not _is_between(cause, consequence):
+    if not is_between(cause, consequence):
         return None
     return _enough(cause.evidence[0], consequence, "Packets for others dropped on the way meanwhile, counted")
 
 
-def _is_between(cause: Finding, consequence: Finding) -> bool:
-    clients = {netns for p in _of(consequence, "victim") if (netns := _known(p.netns)) is not None}
-    return not clients & _namespaces(cause)
-
-
 def _same_device(cause: Finding, consequence: Finding) -> Evidence | None:
-    if not _through_one_device(cause, consequence):
+    if not through_one_device(cause, consequence):
         return None
     return _enough(cause.evidence[0], consequence, "Packets lost by a device on their way meanwhile, counted")
-
-
-def _through_one_device(cause: Finding, consequence: Finding) -> bool:
-    """A pod's device, of a namespace that is an end of it; or one of the node, unless both ends are on this node."""
-    ends = [p for p in consequence.parties if _known(p.netns) is not None]
-    if _namespaces(cause):
-        return _in_one_namespace(cause, consequence)
-    return not any(p.role == "peer" for p in ends)
-
-
-def _namespaces(f: Finding) -> set[int]:
-    return {netns for p in f.parties if (netns := _known(p.netns)) is not None}
 
 
 def _enough(counted: Evidence, consequence: Finding, statement: str) -> Evidence | None:
@@ -297,23 +244,7 @@ def _counted(f: Finding, source: str) -> Evidence | None:
 
 def _cpus(f: Finding) -> set[int]:
     """The CPUs whose packets suffer."""
-    return {cpu for p in _of(f, "victim") for cpu in _known(p.cpus) or ()}
-
-
-def _of(f: Finding, role: str) -> list[Party]:
-    return [p for p in f.parties if p.role == role]
-
-
-def _same_owner(one: Party, other: Party) -> bool:
-    """By pod, else container, else process: the first that the one is known by."""
-    for mine, theirs in ((one.pod, other.pod), (one.container, other.container), (one.process, other.process)):
-        if _known(mine) is not None:
-            return mine == theirs
-    return False
-
-
-def _known(value: T | UnsetType | None) -> T | None:
-    return None if isinstance(value, UnsetType) else value
+    return {cpu for p in of_role(f, "victim") for cpu in known(p.cpus) or ()}
 
 
 _TIES: Final[Mapping[Tie, Callable[[Finding, Finding], Evidence | None]]] = {
@@ -337,13 +268,13 @@ _TIES: Final[Mapping[Tie, Callable[[Finding, Finding], Evidence | None]]] = {
     "same-device": _same_device,
 }
 _PLACES: Final[Mapping[Tie, Callable[[Finding, Finding], bool]]] = {
-    "same-address": _at_one_address,
-    "same-listener": _of_one_listener,
-    "same-queue": _of_one_owner,
+    "same-address": at_one_address,
+    "same-listener": of_one_listener,
+    "same-queue": of_one_owner,
     "while-held": _most_while_held,
-    "same-ports": _from_one_place,
-    "dropped-there": _in_one_namespace,
-    "same-device": _through_one_device,
-    "dropped-on-the-way": _is_between,
+    "same-ports": from_one_place,
+    "dropped-there": in_one_namespace,
+    "same-device": through_one_device,
+    "dropped-on-the-way": is_between,
     "walked": lambda cause, consequence: _walked(cause, consequence) is not None,
 }

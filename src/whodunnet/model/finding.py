@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -17,6 +17,7 @@ PartyRole = Literal["culprit", "holder", "victim", "peer", "reader"]
 Action = Literal[
     "capture", "restart-workload", "fix-application", "spread", "resize", "tune", "cordon", "reboot-node", "wait"
 ]
+T = TypeVar("T")
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
 
 
@@ -63,6 +64,11 @@ class Party(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     entries: int | UnsetType = UNSET
     memory_bytes: int | UnsetType = UNSET
     effect: str | UnsetType = UNSET
+
+
+def known(value: T | UnsetType | None) -> T | None:
+    """None for what does not apply as well as for what is unknown."""
+    return None if isinstance(value, UnsetType) else value
 
 
 class Remedy(msgspec.Struct, frozen=True, kw_only=True):

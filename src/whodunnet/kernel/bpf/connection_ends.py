@@ -8,8 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
-from whodunnet.errors import UnreadableError
-from whodunnet.kernel.bpf.objects import BpfObject
+from whodunnet.kernel.bpf.objects import BpfObject, closed_on_error
 from whodunnet.kernel.bpf.socket_walk import decode_address, state_name, ticks_per_second
 from whodunnet.kernel.support import Support
 from whodunnet.model.connections import FIRST_IDLE_CLASSES, IDLE_STEPS, Ending, EndRole
@@ -68,12 +67,9 @@ class ConnectionEnds:
         """Raises UnreadableError where the programs do not load or attach."""
         self._bpf = BpfObject("connections", support)
         self._table = 0
-        try:
+        with closed_on_error(self._bpf):
             self._watch = self._bpf.data(".data.watch", "struct watch")
             self._set_up(support)
-        except UnreadableError:
-            self._bpf.close()
-            raise
         self.attached_at = time.monotonic()
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,16 @@ class BpfObject:
         else:
             text = f"the kernel refused the BPF program of {name} ({os.strerror(number)}): {log}"
         return UnreadableError(text, code="unsupported")
+
+
+@contextmanager
+def closed_on_error(loaded: BpfObject) -> Iterator[None]:
+    """Nothing stays loaded if its setting up raises UnreadableError."""
+    try:
+        yield
+    except UnreadableError:
+        loaded.close()
+        raise
 
 
 class Ring:

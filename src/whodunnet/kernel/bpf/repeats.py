@@ -9,8 +9,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from whodunnet.errors import UnreadableError
-from whodunnet.kernel.bpf.objects import BpfObject
+from whodunnet.kernel.bpf.objects import BpfObject, closed_on_error
 from whodunnet.kernel.bpf.socket_walk import decode_address, ticks_per_second
 from whodunnet.kernel.support import Support
 from whodunnet.model.retransmissions import Destination, RepeatOwner
@@ -46,7 +45,7 @@ class RepeatWatch:
         """Raises UnreadableError where the programs do not load or attach."""
         self._bpf = BpfObject("retransmissions", support)
         self._forgotten = 0
-        try:
+        with closed_on_error(self._bpf):
             self._watch = self._bpf.data(".data.watch", "struct repeat_watch")
             self._watch.hz = ticks_per_second()
             self._watch.pid_level_above = support.pid_namespace_depth
@@ -54,9 +53,6 @@ class RepeatWatch:
             self._bpf.iterate("meet_sockets")
             for program in PROGRAMS:
                 self._bpf.attach(program)
-        except UnreadableError:
-            self._bpf.close()
-            raise
         self.attached_at = time.monotonic()
 
     def close(self) -> None:

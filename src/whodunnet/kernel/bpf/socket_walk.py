@@ -9,8 +9,7 @@ import socket
 import time
 from typing import Any, NamedTuple
 
-from whodunnet.errors import UnreadableError
-from whodunnet.kernel.bpf.objects import BpfObject
+from whodunnet.kernel.bpf.objects import BpfObject, closed_on_error
 from whodunnet.kernel.support import Support
 from whodunnet.model.sockets import (
     AcceptQueue,
@@ -94,11 +93,8 @@ class SocketWalk:
     def __init__(self, support: Support) -> None:
         """Raises UnreadableError where the programs do not load."""
         self._bpf = BpfObject("sockets", support)
-        try:
+        with closed_on_error(self._bpf):
             self._walk = self._bpf.data(".data.walk", "struct walk")
-        except UnreadableError:
-            self._bpf.close()
-            raise
         self._walk.pid_level_above = support.pid_namespace_depth
         self._walk.step_ns = STEP_NS
         self._walk.step_sockets = STEP_SOCKETS

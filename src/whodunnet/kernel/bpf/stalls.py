@@ -9,7 +9,7 @@ import time
 from typing import NamedTuple
 
 from whodunnet.errors import UnreadableError
-from whodunnet.kernel.bpf.objects import BpfObject
+from whodunnet.kernel.bpf.objects import BpfObject, closed_on_error
 from whodunnet.kernel.bpf.socket_walk import ticks_per_second
 from whodunnet.kernel.bpf.stall_records import Record, decode_record
 from whodunnet.kernel.cpus import read_online, read_possible
@@ -54,14 +54,11 @@ class StallRecorder:
         self._threads: frozenset[int] = frozenset()
         self.watches_ends = self._closed = False
         self.sampling_reason: str | None = None
-        try:
+        with closed_on_error(self._bpf):
             self._watch = self._bpf.data(".data.watch", "struct stall_watch")
             self._table = self._bpf.data("cpus", "struct softirq_cpu")
             self._ring = self._bpf.ring("stalls", "struct stall")
             self._set_up(support)
-        except UnreadableError:
-            self._bpf.close()
-            raise
         self.attached_at = time.monotonic()
 
     def close(self) -> None:
