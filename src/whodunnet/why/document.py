@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -13,7 +13,7 @@ from whodunnet.model.finding import Evidence
 from whodunnet.model.snapshot import Recording
 from whodunnet.why.flow import Flow, Place, flow_of
 from whodunnet.why.forms import Kind, Step, kinds
-from whodunnet.why.listeners import is_sign, listening
+from whodunnet.why.listeners import is_sign, listening, waiting
 from whodunnet.why.match import Explanation, explain
 from whodunnet.why.message import Message
 from whodunnet.why.next_steps import next_steps
@@ -87,7 +87,7 @@ def answer_why(subject: Subject, recording: Recording, diagnosis: Diagnosis) -> 
         source=flow.source,
         destination=flow.destination,
         signs=(who,) if who is not None and sign else (),
-        seen=(*((who,) if who is not None and not sign else ()), *readings(flow, recording)),
+        seen=(*(() if sign else _of_listener(who, waiting(flow, recording))), *readings(flow, recording)),
         explained_by=explained,
         ruled_out=tuple(rule for rule in kind.rules if rule in cleared and _was_looked_at(rule, flow)),
         not_checked=tuple(rule for rule in kind.rules if rule in unchecked),
@@ -97,6 +97,10 @@ def answer_why(subject: Subject, recording: Recording, diagnosis: Diagnosis) -> 
         next=tuple(next_steps(subject, flow, explained=answer == "explained")),
         diagnosis=diagnosis,
     )
+
+
+def _of_listener(*found: Evidence | None) -> Iterator[Evidence]:
+    yield from (reading for reading in found if reading is not None)
 
 
 def _was_looked_at(rule: str, flow: Flow) -> bool:

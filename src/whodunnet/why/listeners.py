@@ -22,6 +22,15 @@ BY_SOMEBODY = frozenset({"address-in-use"})
 
 def listening(flow: Flow, recording: Recording) -> Evidence | None:
     """Who listens at the destination; None where that is not on this node, or not all listeners were read."""
+    found, place = _found(flow, recording), flow.destination
+    if found is None or place is None:
+        return None
+    at, queues = found
+    return _evidence(place, _names(queues, recording.last(Workloads) or Workloads()), at)
+
+
+def _found(flow: Flow, recording: Recording) -> tuple[Moment, list[AcceptQueue]] | None:
+    """All listeners at the destination, as last read; None where that is not known."""
     place, readings = flow.destination, recording.series(Sockets)
     if place is None or place.side.port is None or not readings:
         return None
@@ -29,9 +38,30 @@ def listening(flow: Flow, recording: Recording) -> Evidence | None:
     if sockets.listeners_cut or sockets.netns_unread or not sockets.all_processes or not _is_searchable(place):
         return None
     ends = flow.endpoints & set(place.side.endpoints) or {Endpoint(None, place.side.port)}
-    found = [q for q in sockets.accept_queues if _takes_any(q, ends) and place.netns in (None, q.netns)]
-    owners = recording.last(Workloads) or Workloads()
-    return _evidence(place, _names(found, owners), at)
+    return at, [q for q in sockets.accept_queues if _takes_any(q, ends) and place.netns in (None, q.netns)]
+
+
+def waiting(flow: Flow, recording: Recording) -> Evidence | None:
+    """How many wait in the fullest accept queue of whoever listens there; None as `listening`, or if nobody does."""
+    found, place = _found(flow, recording), flow.destination
+    if not found or place is None:
+        return None
+    at, queues = found
+    fullest = max(queues, key=lambda q: q.waiting - q.limit, default=None)
+    if fullest is None:
+        return None
+    several = ", in the fullest queue of several" if len(queues) > 1 else ""
+    return Evidence(
+        statement=f"Connections in its accept queue at the end{several}",
+        value=fullest.waiting,
+        unit="connections",
+        limit=fullest.limit,
+        comparison=">" if fullest.waiting > fullest.limit else "of",
+        source="sockets collector",
+        at=at.wall,
+        boot_seconds=at.boot_seconds,
+        repeat=f"ss -Hltn sport = {place.side.port}  # in its network namespace: Recv-Q of Send-Q",
+    )
 
 
 def is_sign(kind: str, who: Evidence) -> bool:

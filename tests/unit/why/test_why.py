@@ -194,6 +194,14 @@ def test_who_listens_there_is_said(text: str, listeners: list[Any], answer: str,
     assert (why.answer, told) == (answer, [who] if who else [])
 
 
+def test_how_many_wait_in_the_queue_of_who_listens_there_is_said() -> None:
+    queues = [replace(listening(), waiting=n) for n in (2, 3)]
+    why = ask(node(opened(5), listeners=queues), f"read tcp {POD}:41234->{OTHER_POD}:8000: i/o timeout")
+    (told,) = [e for e in why.seen if e.statement.startswith("Connections in its accept queue")]
+    assert (told.value, told.comparison, told.limit) == (3, "of", 128)
+    assert "fullest queue of several" in told.statement
+
+
 @pytest.mark.parametrize(
     ("endpoint", "at", "found"),
     [
