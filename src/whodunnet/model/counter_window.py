@@ -32,6 +32,11 @@ class CounterWindow(msgspec.Struct, frozen=True, kw_only=True):
         """Its length."""
         return self.end.boot_seconds - self.begin.boot_seconds
 
+    @property
+    def hidden(self) -> int:
+        """Namespaces that could not be read at its beginning either: one that ends meanwhile is unread only once."""
+        return min(self.first.netns_unread, self.unread)
+
     def rise(self, *names: str) -> dict[int, int]:
         """By namespace how much these counters rose together, 0 included; empty if this kernel has none of them."""
         if not any(name in self.last.known for name in names):

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from whodunnet.model.finding import Answer, Cleared, Confidence, Evidence, NotApplicable, NotChecked
 from whodunnet.model.resolvers import Resolvers
 from whodunnet.model.snapshot import Recording
+from whodunnet.model.sockets import Sockets
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.dns_evidence import RULE, Case, reading_of
 from whodunnet.rules.dns_findings import compose
 from whodunnet.rules.dns_reading import DOCKER, Reading, Server, read
 from whodunnet.rules.dns_search import compose_search
 from whodunnet.rules.openers import HERE, openers
+from whodunnet.rules.queue_evidence import out_of_reach
 
 SERVER_FAILURE = 2
 """The code of an answer (RFC 1035 4.1.1): it could not be found out."""
@@ -150,6 +152,9 @@ def _nothing(reading: Reading, entry: Entry) -> Cleared | NotChecked:
         code = failure.code if failure is not None else "not-collected"
         reason = "who asks name servers shows in two readings of sockets, in connection tracking, or by --active"
         return NotChecked(rule=RULE, code=code, reason=f"{reason}; there is none of these")
+    sockets = reading.recording.last(Sockets)
+    if unreached := out_of_reach(RULE, sockets.netns_unread if sockets is not None else 0):
+        return unreached
     least, wait = entry.limit("min_questions"), entry.limit("wait")
     reach = f"{least:.0f} or more questions to one name server without an answer for {wait:g} s"
     reach += f", of {len(reading.servers):,} in {len(resolvers.files):,} different files"

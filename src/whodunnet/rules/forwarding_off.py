@@ -90,7 +90,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     """One finding for each namespace that is meant to route; who gets stray packets and ignores them does well."""
     window = counter_window(recording)
     if window is None:
-        return [once_of(recording, RULE, FOUR.dropped, WHAT)]
+        return [once_of(recording, RULE, WHAT, FOUR.dropped)]
     stray, cases, unsure = 0, list[Case](), list[int]()
     for family in (FOUR, SIX):
         for netns, n in window.rise(family.dropped).items():

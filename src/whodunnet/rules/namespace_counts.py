@@ -11,26 +11,30 @@ from whodunnet.model.snapshot import Recording
 from whodunnet.rules.queue_evidence import counted, nowhere, source_of
 
 
-def once_of(recording: Recording, rule: str, name: str, what: str) -> Cleared | NotChecked:
-    """One reading: no rise can be seen, but nothing ever is an answer all the same. what: is counted, in words."""
+def once_of(recording: Recording, rule: str, what: str, *names: str) -> Cleared | NotChecked:
+    """One reading: no rise can be seen, but nothing ever is an answer all the same.
+
+    what: is counted, in words. names: of the counters, of which a kernel may lack some.
+    """
     at, newest = recording.series(Counters)[-1]  # the collector is required
-    total = sum(values.get(name, 0) for values in newest.by_netns.values())
-    if name not in newest.known:
-        return unknown(rule, name)
+    total = sum(values.get(name, 0) for values in newest.by_netns.values() for name in names)
+    if not set(names) & set(newest.known):
+        return unknown(rule, names[0])
     if nothing_read := nowhere(rule, newest, None):
         return nothing_read
     if total:
         reason = f"one reading cannot show a rise ({total:,} {what} since the namespaces were made)"
         return NotChecked(rule=rule, code="not-collected", reason=f"{reason}: look for longer")
-    section, _, short = name.partition(".")
+    files = dict.fromkeys(source_of(name.partition(".")[0]) for name in names)
+    shorts = dict.fromkeys(name.partition(".")[2] for name in names)
     return Cleared(
         rule=rule,
         sensitivity=f"any of the {what} since {newest.netns_read:,} namespaces were made",
         evidence=(
             Evidence(
                 statement=f"Number of {what} since the namespaces were made", value=0, unit="events",
-                source=f"{source_of(section)} {short}", at=at.wall, boot_seconds=at.boot_seconds,
-                repeat=f"nstat -asz {section}{short}",
+                source=f"{', '.join(files)} {', '.join(shorts)}", at=at.wall, boot_seconds=at.boot_seconds,
+                repeat=f"nstat -asz {' '.join(name.replace('.', '') for name in names)}",
             ),
         ),
     )  # fmt: skip

@@ -11,6 +11,7 @@ from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.nic_findings import COUNTED, ORDER, RULE, Loss, compose, reading
+from whodunnet.rules.queue_evidence import out_of_reach
 
 THINNING = frozenset({"codel", "fq_codel", "cake", "pie", "fq_pie", "red", "gred", "choke", "sfb"})
 """Queues that drop on purpose, so that senders slow down before there is a long wait."""
@@ -31,7 +32,8 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     for shape in ORDER:
         same = sorted((loss for loss in losses if loss.shape == shape), key=_order)
         found += [compose(loss, recording, window, entry) for loss in same[:most]]
-    return found or [_cleared(window, entry)]
+    hidden = min(window.first.netns_unread, window.last.netns_unread)
+    return found or [out_of_reach(RULE, hidden) or _cleared(window, entry)]
 
 
 def _order(loss: Loss) -> tuple[bool, int]:
@@ -82,6 +84,8 @@ def _one_reading(at: Moment, sample: Links) -> Answer:
     every = [d for devices in sample.by_netns.values() for d in devices.values()]
     if not every:
         return _no_device(sample)
+    if unreached := out_of_reach(RULE, sample.netns_unread):
+        return unreached
     total = sum(d.rx_missed + d.rx_errors + d.tx_errors + d.tx_dropped + d.queue_drops for d in every)
     total += sum(ring_sum(d.rings) for d in every)
     if total == 0:

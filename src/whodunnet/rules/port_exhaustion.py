@@ -17,6 +17,7 @@ from whodunnet.model.sockets import Endpoint
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.identity import endpoint_text
 from whodunnet.rules.port_findings import RULE, Case, Taken, compose, port_reading
+from whodunnet.rules.queue_evidence import out_of_reach
 
 Key = tuple[int, str, Endpoint]
 """Namespace, own address, and the endpoint."""
@@ -131,6 +132,9 @@ def _nothing(
     if not known:
         reason = f"the sockets or the settings of none of {unknown:,} network namespaces could be read"
         return NotChecked(rule=RULE, code="unreadable", reason=reason)
+    hidden = min(sample.netns_unread for _, sample in recording.series(Ports))
+    if unreached := out_of_reach(RULE, hidden):
+        return unreached
     reach = (
         f"{100 * entry.limit('min_share'):g} % of the ports towards one endpoint taken, in each of "
         f"{len(known):,} namespaces, and {entry.limit('min_failed'):.0f} connects within "

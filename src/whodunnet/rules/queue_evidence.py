@@ -40,14 +40,20 @@ def counted(
 
 
 def nowhere(rule: str, newest: Counters, window: CounterWindow | None) -> NotChecked | None:
-    """The answer where counters of no namespace could be compared; None where some could."""
-    if window is None and newest.by_netns:
+    """The answer where counters of no namespace could be compared, or some are out of reach; else None."""
+    if not (newest.by_netns if window is None else window.rises):
+        n = newest.netns_unread + len(newest.by_netns)
+        reason = f"the counters of none of {n:,} network namespaces could be compared: they were not read, or are new"
+        return NotChecked(rule=rule, code="not-collected", reason=reason)
+    return out_of_reach(rule, newest.netns_unread if window is None else window.hidden)
+
+
+def out_of_reach(rule: str, unread: int) -> NotChecked | None:
+    """The answer where nothing was found, and so many network namespaces could not be looked into; None if all were."""
+    if not unread:
         return None
-    if window is not None and window.rises:
-        return None
-    n = newest.netns_unread + len(newest.by_netns)
-    reason = f"the counters of none of {n:,} network namespaces could be compared: they were not read, or are new"
-    return NotChecked(rule=rule, code="not-collected", reason=reason)
+    reason = f"{unread:,} network namespaces could not be read (nothing was found in the others)"
+    return NotChecked(rule=rule, code="unreadable", reason=reason)
 
 
 def source_of(section: str) -> str:

@@ -27,7 +27,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     """One finding for each namespace."""
     window = counter_window(recording)
     if window is None:
-        return [once_of(recording, RULE, DROPPED, WHAT)]
+        return [once_of(recording, RULE, WHAT, DROPPED)]
     least, rate = entry.limit("min_packets"), entry.limit("min_rate")
     enough = max(least, rate * window.seconds)
     found = sorted(

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from whodunnet.model.counter_window import CounterWindow, counter_window
-from whodunnet.model.counters import Counters
 from whodunnet.model.finding import Answer, Cleared, Confidence, Evidence, Finding, NotChecked, Party, Remedy
 from whodunnet.model.kernel_log import KernelLog, LogLine
 from whodunnet.model.snapshot import Recording
@@ -16,9 +15,8 @@ from whodunnet.rules import remedies
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.identity import party, short_name
 from whodunnet.rules.listeners import Listener, listeners
-from whodunnet.rules.namespace_counts import unknown
+from whodunnet.rules.namespace_counts import once_of, unknown
 from whodunnet.rules.queue_evidence import (
-    NETSTAT,
     at_text,
     counted,
     digest,
@@ -57,7 +55,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     """One finding for each namespace."""
     window = counter_window(recording)
     if window is None:
-        return [_one_reading(recording)]
+        return [once_of(recording, RULE, "SYNs for which a queue was full", DROPPED, COOKIES)]
     risen = [window.rise(name) for name in (DROPPED, COOKIES, SENT, ANSWERED)]
     every = [Flooded(netns, *(rise.get(netns, 0) for rise in risen)) for netns in window.rises]
     found = sorted(
@@ -211,32 +209,6 @@ def _remedies(one: Flooded, listener: Listener | None, fix: str) -> list[Remedy]
             )
         )  # fmt: skip
     return [*steps, remedies.fix(fix)]
-
-
-def _one_reading(recording: Recording) -> Answer:
-    """No rise can be seen; nothing ever is an answer all the same."""
-    samples = recording.series(Counters)
-    assert samples  # the collector is required
-    at, newest = samples[-1]
-    if not {DROPPED, COOKIES} & set(newest.known):
-        return unknown(RULE, DROPPED)
-    if nothing_read := nowhere(RULE, newest, None):
-        return nothing_read
-    total = sum(values.get(name, 0) for values in newest.by_netns.values() for name in (DROPPED, COOKIES))
-    if total:
-        reason = f"one reading cannot show a rise ({total:,} SYNs met a full queue since the namespaces were made)"
-        return NotChecked(rule=RULE, code="not-collected", reason=f"{reason}: look for longer")
-    return Cleared(
-        rule=RULE,
-        sensitivity=f"any SYN for which a queue was full since {newest.netns_read:,} namespaces were made",
-        evidence=(
-            Evidence(
-                statement="SYNs for which a queue was full since the namespaces were made", value=0, unit="packets",
-                source=f"{NETSTAT} TCPReqQFullDrop", at=at.wall, boot_seconds=at.boot_seconds,
-                repeat="nstat -asz TcpExtTCPReqQFullDrop TcpExtTCPReqQFullDoCookies",
-            ),
-        ),
-    )  # fmt: skip
 
 
 def _cleared(window: CounterWindow, entry: Entry) -> Cleared | NotChecked:

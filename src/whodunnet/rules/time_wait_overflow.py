@@ -43,7 +43,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     """One finding for each namespace."""
     window = counter_window(recording)
     if window is None:
-        return [once_of(recording, RULE, OVERFLOW, WHAT)]
+        return [once_of(recording, RULE, WHAT, OVERFLOW)]
     floor = entry.limit("min_overflows")
     found = sorted(
         ((netns, n) for netns, n in window.rise(OVERFLOW).items() if n >= floor), key=lambda one: (-one[1], one[0])

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from whodunnet.model.counter_window import CounterWindow, counter_window
-from whodunnet.model.counters import Counters
 from whodunnet.model.drop_window import Dropped, drops
-from whodunnet.model.finding import Answer, Cleared, Confidence, Evidence, NotChecked
+from whodunnet.model.finding import Answer, Cleared, Confidence, NotChecked
 from whodunnet.model.snapshot import Recording
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.identity import HALTED
-from whodunnet.rules.namespace_counts import unknown
+from whodunnet.rules.namespace_counts import once_of, unknown
 from whodunnet.rules.queue_evidence import counted, nowhere
 from whodunnet.rules.udp_findings import RULE, Case, Place, compose_place, compose_socket
 
 KINDS = ("Udp", "Udp6", "UdpLite", "UdpLite6")
 """Sockets of IPv4 and IPv6 count apart; what is asked is the same."""
+LOST = tuple(f"{kind}.{name}" for kind in KINDS for name in ("RcvbufErrors", "MemErrors", "SndbufErrors"))
 
 
 class Errors(NamedTuple):
@@ -38,7 +38,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     """One finding for each socket's owner; one for each namespace whose losses nobody is seen to have had."""
     window = counter_window(recording)
     if window is None:
-        return [_one_reading(recording)]
+        return [once_of(recording, RULE, "datagrams for which a socket had no room", *LOST)]
     every = _errors(window)
     sockets = drops(recording)
     cases = [case for netns, errors in every.items() for case in _cases(netns, errors, sockets or (), entry)]
@@ -112,41 +112,11 @@ def _places(netns: int, errors: Errors, named: bool, entry: Entry) -> list[Place
     return found
 
 
-def _one_reading(recording: Recording) -> Answer:
-    """No rise can be seen; nothing ever is an answer all the same."""
-    samples = recording.series(Counters)
-    assert samples  # the collector is required
-    at, newest = samples[-1]
-    if missing := _not_looked(newest, None):
-        return missing
-    names = [f"{kind}.{name}" for kind in KINDS for name in ("RcvbufErrors", "MemErrors", "SndbufErrors")]
-    total = sum(values.get(name, 0) for values in newest.by_netns.values() for name in names)
-    if total:
-        reason = f"one reading cannot show a rise ({total:,} datagrams were lost since the namespaces were made)"
-        return NotChecked(rule=RULE, code="not-collected", reason=f"{reason}: look for longer")
-    return Cleared(
-        rule=RULE,
-        sensitivity=f"any datagram for which a socket had no room since {newest.netns_read:,} namespaces were made",
-        evidence=(
-            Evidence(
-                statement="Datagrams for which a socket had no room since the namespaces were made", value=0,
-                unit="datagrams", source="/proc/net/snmp, /proc/net/snmp6", at=at.wall, boot_seconds=at.boot_seconds,
-                repeat="nstat -asz UdpRcvbufErrors UdpMemErrors UdpSndbufErrors Udp6RcvbufErrors",
-            ),
-        ),
-    )  # fmt: skip
-
-
-def _not_looked(newest: Counters, window: CounterWindow | None) -> NotChecked | None:
-    """Where there is no count of what found no room."""
-    if not any(f"{kind}.RcvbufErrors" in newest.known for kind in KINDS):
-        return unknown(RULE, "Udp.RcvbufErrors")
-    return nowhere(RULE, newest, window)
-
-
 def _cleared(window: CounterWindow, every: dict[int, Errors], entry: Entry) -> Cleared | NotChecked:
-    if missing := _not_looked(window.last, window):
-        return missing
+    if not any(f"{kind}.RcvbufErrors" in window.last.known for kind in KINDS):
+        return unknown(RULE, "Udp.RcvbufErrors")
+    if nothing_read := nowhere(RULE, window.last, window):
+        return nothing_read
     reach = (
         f"{entry.limit('min_dropped'):.0f} or more datagrams for which a socket had no room within the window of "
         f"{window.seconds:.1f} s, in each of {len(every):,} namespaces, and {entry.limit('min_share'):g} of what came"

@@ -1,62 +1,33 @@
-"""dns: name servers that do not answer, who waits for them, and what only looks like it."""
+"""dns: name servers that do not answer and who waits for them, search lists, and what is said when there is none."""
 
 from __future__ import annotations
 
 import pytest
 
-from whodunnet.model.finding import Cleared, NotApplicable, NotChecked
-from whodunnet.model.resolvers import ResolvConf, Resolvers
+from whodunnet.model.finding import NotApplicable
+from whodunnet.model.resolvers import Resolvers
 from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Recording, Snapshot
-from whodunnet.model.sockets import Endpoint
+from whodunnet.model.sockets import Endpoint, Sockets
 from whodunnet.model.workload import Process, Workloads
-from whodunnet.rules.catalogue import catalogue
 
 from .asked import (
-    HOST,
     NODE,
     OTHER,
     OTHER_NETNS,
     OTHER_POD,
-    POD_NETNS,
     SERVER,
-    STUB,
     asking,
     conf,
-    home,
     in_container,
     lookup,
     node,
     question,
     serving,
 )
+from .named import FEW, MIN, QUIET, RECENT, RULE, WAIT, cleared, not_checked, said
 from .nodes import answers, at_each, finding, findings, moment, parties
 from .tracking import OWNERS, pods
-
-RULE = "dns"
-ENTRY = catalogue()[RULE]
-MIN, WAIT, RECENT = (ENTRY.limit(name) for name in ("min_questions", "wait", "recent"))
-FEW = int(MIN)
-QUIET = {"OutDatagrams": 6, "InDatagrams": 0}
-
-
-def said(found: Recording) -> list[tuple[str | None, str, str]]:
-    return [(f.shape, f.severity, f.confidence) for f in findings(found, RULE)]
-
-
-def cleared(found: Recording) -> Cleared:
-    (answer,) = answers(found, RULE)
-    assert isinstance(answer, Cleared)
-    return answer
-
-
-def not_checked(found: Recording) -> NotChecked:
-    (answer,) = answers(found, RULE)
-    assert isinstance(answer, NotChecked)
-    return answer
-
-
-# --- Silence ------------------------------------------------------------------------------------------------------
 
 
 def test_sockets_that_wait_while_nothing_comes_in_are_a_silent_server() -> None:
@@ -174,191 +145,6 @@ def test_entries_and_sockets_agree_although_nothing_more_was_sent_within_the_win
     assert said(node(waiting, waiting, rises=still, entries=[question(FEW)])) == [("silent", "warning", "proven")]
 
 
-# --- What only looks like it --------------------------------------------------------------------------------------
-
-
-def test_datagrams_to_port_53_of_who_is_no_name_server_are_none() -> None:
-    waiting = asking(9, to="203.0.113.1")
-    assert isinstance(cleared(node(waiting, waiting, rises=QUIET, entries=[question(9, to="203.0.113.1")])), Cleared)
-
-
-def test_a_name_server_s_own_sockets_are_a_pool() -> None:
-    every = [serving(pid=7, netns=POD_NETNS), *asking(9)]
-    assert isinstance(cleared(node(every, every, rises=QUIET)), Cleared)
-
-
-def test_our_own_queries_are_not_somebody_s_questions() -> None:
-    ours = asking(FEW, pid=99)
-    lookups = [lookup(inode=s.inode, netns=s.netns) for s in ours]
-    assert said(node(ours, ours, rises=QUIET, lookups=lookups)) == [("unused-silent", "info", "possible")]
-    assert said(node(entries=[question(FEW)], lookups=lookups)) == [("unused-silent", "info", "possible")]
-
-
-def test_answers_that_take_another_way_than_the_table_are_answers() -> None:
-    assert cleared(node(entries=[question(20)], rises={"OutDatagrams": 40, "InDatagrams": 39}))
-    assert said(node(entries=[question(20)], rises={"OutDatagrams": 40, "InDatagrams": 20}))[0][0] == "silent"
-
-
-def test_entries_of_others_than_this_node_are_a_possibility() -> None:
-    assert said(node(entries=[question(9, source="198.51.100.7")])) == [("silent", "info", "possible")]
-
-
-@pytest.mark.parametrize("table", [{"other_entries": 5}])
-def test_entries_that_were_not_kept_may_be_the_answers(table: dict[str, int]) -> None:
-    assert said(node(entries=[question(9)], table=table)) == [("silent", "info", "possible")]
-    merged = question(5, answered=True, merged=True, destination=None)
-    assert said(node(entries=[question(9), merged])) == [("silent", "info", "possible")]
-
-
-def test_questions_that_wait_beside_others_that_are_answered_may_be_about_slow_names() -> None:
-    entries = [question(5), question(15, answered=True, idle=1)]
-    assert said(node(entries=entries)) == [("slow", "info", "possible")]
-    share = ENTRY.limit("min_share")
-    answered = round(5 / share) - 5
-    assert said(node(entries=[question(5), question(answered, answered=True, idle=1)]))
-    assert said(node(entries=[question(5), question(answered + 2, answered=True, idle=1)])) == []
-
-
-def test_an_answer_of_long_ago_is_none() -> None:
-    assert said(node(entries=[question(5), question(15, answered=True, idle=60)]))[0][0] == "silent"
-
-
-def test_questions_that_are_just_asked_again_are_no_idle_sockets() -> None:
-    """The C library does so after 5 s: an entry without an answer, whose last packet is new."""
-    waiting, again = asking(FEW), [question(FEW, idle=0.3)]
-    assert said(node(waiting, waiting, entries=again, rises=QUIET)) == [("silent", "warning", "likely")]
-
-
-def test_an_answer_of_before_the_window_is_none() -> None:
-    """The server may have stopped since."""
-    entries = [question(5), question(500, answered=True, idle=7)]
-    assert said(node(entries=entries, seconds=5.0))[0][0] == "silent"
-    assert said(node(entries=entries, seconds=10.0)) == []
-    assert said(node(entries=entries, seconds=0.5)) == []  # too short a window to tell
-
-
-def test_an_answer_whose_time_is_not_known_is_one() -> None:
-    assert said(node(entries=[question(5), question(5, answered=True, idle=None)]))[0][0] == "slow"
-
-
-def test_waiting_sockets_beside_datagrams_that_come_in_are_a_possibility() -> None:
-    waiting = asking(9)
-    assert said(node(waiting, waiting, rises={"OutDatagrams": 9, "InDatagrams": 4})) == [("slow", "info", "possible")]
-    assert said(node(waiting, waiting)) == [("slow", "info", "possible")]
-
-
-def test_sockets_that_stand_while_nothing_is_sent_are_idle() -> None:
-    waiting = asking(9)
-    assert cleared(node(waiting, waiting, rises={"OutDatagrams": 0, "InDatagrams": 0}))
-
-
-def test_a_server_that_answers_us_is_not_silent() -> None:
-    waiting = asking(FEW)
-    found = node(waiting, waiting, rises=QUIET, lookups=[lookup("answered", rcode=0)])
-    assert said(found) == [("slow", "info", "possible")]
-
-
-def test_a_table_without_conntrack_module_is_no_reading() -> None:
-    found = node([], [], entries=[], table={"dump_failure": Failure(code="unreadable", reason="no")})
-    assert "not by connection tracking" in cleared(found).sensitivity
-
-
-# --- Nobody listens -----------------------------------------------------------------------------------------------
-
-
-def test_a_local_resolver_that_is_gone_is_told_by_closed_ports() -> None:
-    found = finding(node([], [], files=[conf(STUB, netns=HOST)], rises={"NoPorts": FEW}, netns=HOST), RULE)
-    assert (found.shape, found.severity, found.confidence) == ("nobody-listens", "warning", "likely")
-    assert (found.reason, found.evidence[0].value, found.evidence[0].unit) == ("NameServerNotThere", FEW, "datagrams")
-    (peer,) = parties(found, "peer")
-    assert (peer.endpoint, peer.netns, peer.effect) == (Endpoint(STUB, 53), HOST, "nobody listens there")
-
-
-def test_a_local_resolver_that_is_there_is_cleared() -> None:
-    every = [serving("127.0.0.53", netns=HOST)]
-    assert cleared(node(every, every, files=[conf(STUB, netns=HOST)], rises={"NoPorts": 50}, netns=HOST))
-    every = [serving("0.0.0.0", netns=HOST)]  # noqa: S104
-    assert cleared(node(every, every, files=[conf(STUB, netns=HOST)], rises={"NoPorts": 50}, netns=HOST))
-
-
-def test_a_loopback_is_one_of_its_own_namespace() -> None:
-    every = [serving("127.0.0.53", netns=HOST)]
-    files = [conf(STUB, netns=HOST), conf(STUB)]
-    found = finding(node(every, every, files=files, rises={"NoPorts": 50}), RULE)
-    assert [p.netns for p in parties(found, "peer")] == [POD_NETNS]
-
-
-def test_with_another_server_in_the_list_a_refusal_costs_no_time() -> None:
-    files = [conf(STUB, SERVER, netns=HOST)]
-    assert said(node([], [], files=files, rises={"NoPorts": 50}, netns=HOST)) == [("nobody-listens", "info", "likely")]
-
-
-def test_closed_ports_say_nothing_of_a_server_that_no_file_names() -> None:
-    nameless = ResolvConf(netns=HOST, pid=7)
-    assert cleared(node([], [], files=[nameless], rises={"NoPorts": 50}, netns=HOST))
-    asks = asking(FEW, to="127.0.0.1", netns=HOST)
-    found = node(asks, asks, files=[nameless], rises=QUIET, netns=HOST)
-    assert said(found) == [("nobody-listens", "warning", "likely")]
-
-
-def test_docker_s_own_resolver_has_no_such_port() -> None:
-    assert cleared(node([], [], files=[conf("127.0.0.11")], rises={"NoPorts": 50}))
-
-
-def test_an_address_of_a_service_needs_nobody_to_listen() -> None:
-    places = home(SERVER, HOST, "kube-ipvs0", "dummy")
-    assert cleared(node([], [], rises={"NoPorts": 50}, netns=HOST, addresses=places))
-
-
-def test_sockets_that_are_not_all_known_do_not_say_that_nobody_listens() -> None:
-    for how in ({"names_cut": True}, {"all_processes": False}, {"netns_unread": 1}):
-        found = node([], [], files=[conf(STUB, netns=HOST)], rises={"NoPorts": 50}, netns=HOST, **how)
-        assert said(found) == []
-
-
-def test_a_pod_with_a_closed_port_is_named() -> None:
-    found = finding(
-        node([], [], files=[conf(OTHER_POD)], rises={"NoPorts": 9}, netns=OTHER_NETNS), RULE
-    )  # fmt: skip
-    assert found.shape == "nobody-listens"
-    assert pods(parties(found, "peer")) == ["batch"]
-
-
-def test_questions_that_wait_where_nobody_listens_need_no_closed_port_to_be_counted() -> None:
-    waiting = asking(FEW, to=OTHER_POD)
-    found = node(waiting, waiting, files=[conf(OTHER_POD, SERVER)], rises=QUIET)
-    assert said(found) == [("nobody-listens", "warning", "likely")]
-
-
-def test_a_refusal_of_our_own_query_is_told() -> None:
-    found = node(entries=[question(FEW + 1)], lookups=[lookup("refused", sent=1)])
-    assert said(found) == [("nobody-listens", "warning", "likely")]
-    assert said(node([], [], lookups=[lookup("refused", sent=1)])) == [("nobody-listens", "info", "likely")]
-    both = node([], [], files=[conf(STUB)], rises={"NoPorts": 9}, lookups=[lookup("refused", server=STUB)])
-    assert said(both) == [("nobody-listens", "warning", "proven")]
-
-
-# --- What our own queries find ------------------------------------------------------------------------------------
-
-
-def test_a_server_that_fails_is_told_and_one_that_refuses_is_alive() -> None:
-    found = finding(node([], [], lookups=[lookup("answered", rcode=2)]), RULE)
-    assert (found.shape, found.severity, found.reason) == ("fails", "info", "NameServerFails")
-    assert "code 2" in found.evidence[0].statement
-    for code in (0, 3, 5):
-        assert cleared(node([], [], lookups=[lookup("answered", rcode=code)])).evidence[1].value == 1
-
-
-def test_a_query_that_was_sent_once_or_just_now_proves_no_silence() -> None:
-    assert cleared(node([], [], lookups=[lookup(sent=1)]))
-    assert cleared(node([], [], lookups=[lookup(seconds=WAIT)]))
-    assert said(node([], [], lookups=[lookup(seconds=2 * WAIT)])) == [("unused-silent", "info", "possible")]
-
-
-def test_a_query_that_could_not_be_sent_says_nothing_of_the_server() -> None:
-    assert cleared(node([], [], lookups=[lookup("not-sent", sent=0)]))
-
-
 # --- Search lists -------------------------------------------------------------------------------------------------
 
 
@@ -407,6 +193,12 @@ def test_files_that_cannot_be_read_are_not_checked_and_none_is_not_applicable() 
     assert not_checked(only(Failure(code="unreadable", reason="no procfs"))).reason == "no procfs"
     (answer,) = answers(only(Resolvers()), RULE)
     assert isinstance(answer, NotApplicable)
+
+
+def test_where_sockets_of_a_namespace_could_not_be_read_nobody_is_cleared() -> None:
+    unread = Sockets(method="sock_diag", groups=(), names=(), netns_unread=1)
+    answer = not_checked(at_each(node([], []), "sockets", unread))
+    assert (answer.code, "1 network namespaces could not be read" in answer.reason) == ("unreadable", True)
 
 
 def test_cleared_says_what_was_looked_at() -> None:

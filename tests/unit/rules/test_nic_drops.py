@@ -235,6 +235,13 @@ def test_one_reading_shows_no_rise_but_nothing_ever_is_cleared() -> None:
     assert isinstance(answers(node("links", [hardware()]), RULE)[0], Cleared)
 
 
+@pytest.mark.parametrize("readings", [1, 2])
+def test_devices_of_namespaces_that_could_not_be_read_are_not_cleared(readings: int) -> None:
+    (answer,) = answers(node("links", [pair(netns_unread=2)] * readings), RULE)
+    assert isinstance(answer, NotChecked)
+    assert "2 network namespaces could not be read" in answer.reason
+
+
 def test_a_collector_that_failed_is_not_checked() -> None:
     (answer,) = answers(node("links", [Failure(code="unreadable", reason="x")] * 2), RULE)
     assert isinstance(answer, NotChecked)

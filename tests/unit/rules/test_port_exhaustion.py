@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from whodunnet.model.connections import ConnectionGroup, Connections
 from whodunnet.model.finding import Cleared, NotChecked
@@ -167,6 +168,18 @@ def test_where_no_namespace_could_be_read_nobody_is_cleared() -> None:
     (answer,) = judge(RULE, node([{"ports": Ports(netns_unread=3)}] * 2, settings=narrow()))
     assert isinstance(answer, NotChecked)
     assert "none of 3 network namespaces" in answer.reason
+
+
+def test_where_some_namespaces_could_not_be_read_nobody_is_cleared() -> None:
+    def one(unread: int) -> dict[str, AnySample]:
+        return {"ports": replace(ports(), netns_unread=unread)}
+
+    (answer,) = judge(RULE, node([one(2), one(3)], settings=narrow()))
+    assert isinstance(answer, NotChecked)
+    assert "2 network namespaces could not be read" in answer.reason
+    (once,) = judge(RULE, node([one(0), one(3)], settings=narrow()))
+    assert isinstance(once, Cleared)
+    assert "3 namespaces were not read" in once.sensitivity
 
 
 @pytest.mark.parametrize(("few", "holders"), [(9, [7]), (10, [7, 8])])

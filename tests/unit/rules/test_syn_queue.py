@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from whodunnet.model.finding import Cleared, NotChecked
 from whodunnet.model.kernel_log import KernelLog, LogLine
 from whodunnet.model.sample import Failure
+from whodunnet.model.settings import Settings
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Endpoint, Sockets
 from whodunnet.rules.catalogue import catalogue
@@ -124,6 +125,17 @@ def test_a_namespace_that_was_not_read_is_said_where_all_else_is_cleared() -> No
     (answer,) = judge(RULE, node([(counters(), ONE), (counters(unread=2), ONE)]))
     assert isinstance(answer, Cleared)
     assert "2 namespaces were not read" in answer.sensitivity
+
+
+@pytest.mark.parametrize(
+    "rule", ["syn-queue", "accept-queue", "udp-buffers", "time-wait-overflow", "rp-filter", "forwarding-off"]
+)
+@pytest.mark.parametrize("readings", [1, 3])
+def test_nobody_is_cleared_where_a_namespace_could_not_be_read_all_the_time(rule: str, readings: int) -> None:
+    found = at_each(node([(counters(unread=2), ONE)] * readings), "settings", Settings())
+    (answer,) = judge(rule, found)
+    assert isinstance(answer, NotChecked)
+    assert (answer.code, "2 network namespaces could not be read" in answer.reason) == ("unreadable", True)
 
 
 def test_cookies_let_real_clients_in_and_explain_no_failing_connect() -> None:
