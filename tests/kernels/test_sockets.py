@@ -253,18 +253,20 @@ def leak(kernel: Kernel) -> Leak:
     return msgspec.json.decode(run_inside(kernel, "leak", *size, json.dumps(COMMANDS)), type=Leak)
 
 
-def findings(leak: Leak, name: str) -> list[dict[str, Any]]:
-    """What was found, after the status was checked. Every one of the commands has to find something."""
+def only_finding(leak: Leak, name: str) -> dict[str, Any]:
+    """Beside what is worth knowing of any such machine (nobody keeps its clock), which accuses nobody."""
     assert leak.answers[name]["status"] == 1, leak.answers[name]["stderr"]
     found: list[dict[str, Any]] = leak.diagnosis(name)["findings"]
-    return found
+    (worst,) = [f for f in found if f["severity"] != "info"]
+    assert {(f["rule"], p["role"]) for f in found if f is not worst for p in f["parties"]} <= {("clock", "victim")}
+    return worst
 
 
 @pytest.mark.parametrize(
     ("name", "method"), [("bpf", "bpf"), ("no_bpf", "sock_diag"), ("without_bpf_rights", "sock_diag")]
 )
 def test_diagnose_names_who_never_reads(leak: Leak, kernel: Kernel, name: str, method: str) -> None:
-    (found,) = findings(leak, name)
+    found = only_finding(leak, name)
     assert (found["rule"], found["shape"], found["confidence"]) == ("socket-leak", "response-never-read", "proven")
     culprits = [p for p in found["parties"] if p["role"] == "culprit"]
     assert [(p["process"]["pid"], p["process"]["comm"], p["sockets"]) for p in culprits] == [
@@ -276,7 +278,7 @@ def test_diagnose_names_who_never_reads(leak: Leak, kernel: Kernel, name: str, m
 
 
 def test_without_any_right_the_leak_is_found_and_nobody_accused(leak: Leak) -> None:
-    (found,) = findings(leak, "without_rights")
+    found = only_finding(leak, "without_rights")
     assert found["shape"] == "response-never-read"
     assert found["confidence"] != "proven"
     assert not [p for p in found["parties"] if p.get("process")]

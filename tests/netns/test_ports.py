@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from netns.porter import ADDRESS
+from netns.program import Program
 from whodunnet.collectors.snapshots import SnapshotTaker
 from whodunnet.diagnosis.engine import diagnose
 from whodunnet.kernel.roots import Roots
@@ -33,30 +32,11 @@ NARROW = f"sysctl -qw net.ipv4.ip_local_port_range='{FIRST} {FIRST + PORTS - 1}'
 SERVER = Endpoint(ADDRESS, 8080)
 
 
-class Porter:
+class Porter(Program):
     """A program of porter.py in a network namespace of its own."""
 
-    def __init__(self, before: str) -> None:
-        """before: a shell command run in that namespace."""
-        self.process = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", f'{before} && exec "$@"', "sh", sys.executable, str(SCRIPT)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        self.pid = int(self.process.stdout.readline())
-        self.netns = Path(f"/proc/{self.pid}/ns/net").stat().st_ino
-
     def do(self, order: str) -> int:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(f"{order}\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
-
-    def asked(self, *words: str) -> str:
-        """What a command says in that namespace: a second source."""
-        command = ["nsenter", "-t", str(self.pid), "-n", *words]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return int(self.answer(order))
 
     def end(self) -> None:
         self.process.communicate(timeout=10)
@@ -106,7 +86,7 @@ def play() -> Iterator[Callable[..., Porter]]:
     with ExitStack() as stack:
 
         def make(before: str = NARROW) -> Porter:
-            porter = Porter(before)
+            porter = Porter(SCRIPT, before=before)
             stack.callback(porter.end)
             return porter
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from netns.namespace import wait_until
+from netns.program import Program
 from netns.queues import PORT
 from whodunnet.collectors.snapshots import SnapshotTaker
 from whodunnet.kernel.roots import Roots
@@ -31,32 +32,15 @@ SCRIPT = Path(__file__).with_name("queues.py")
 RULES = ("accept-queue", "syn-queue", "udp-buffers")
 
 
-class Played:
+class Played(Program):
     """A program of queues.py in a network namespace of its own."""
 
-    def __init__(self, *words: str, before: str = "true") -> None:
-        """before: a shell command run in that namespace."""
-        command = f'{before} && exec "$@"'
-        self.process = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", command, "sh", sys.executable, str(SCRIPT), *words],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        self.pid = int(self.process.stdout.readline())
-        self.netns = Path(f"/proc/{self.pid}/ns/net").stat().st_ino
-
     def do(self, order: str) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(f"{order}\n")
-        self.process.stdin.flush()
-        assert self.process.stdout.readline() == "done\n"
+        assert self.answer(order) == "done\n"
 
     def counter(self, name: str) -> int:
         """As nstat shows it, without the first part of its name: a second source."""
-        shown = subprocess.run(
-            ["nsenter", "-t", str(self.pid), "-n", "nstat", "-asz", name], check=True, capture_output=True, text=True
-        ).stdout
+        shown = self.asked("nstat", "-asz", name)
         return int(shown.split()[shown.split().index(name) + 1])
 
     def end(self) -> None:
@@ -104,7 +88,7 @@ def play() -> Iterator[Callable[..., Played]]:
     with ExitStack() as stack:
 
         def make(*words: str, before: str = "true") -> Played:
-            played = Played(*words, before=before)
+            played = Played(SCRIPT, *words, before=before)
             stack.callback(played.end)
             return played
 
