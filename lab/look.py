@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 PAGE = 4096
 UNREAD = 16384  # more than a record of TLS or a session ticket
 POLL_SECONDS = 0.3
+PATIENCE = float(os.environ.get("WHODUNNET_LAB_PATIENCE", "1"))
+"""How many times longer than on an ordinary machine anything may take to come, as under emulation."""
 
 
 class NotThereError(Exception):
@@ -122,10 +125,10 @@ def descriptors(pids: frozenset[int], kind: str) -> int:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: Callable[[], str]) -> None:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE * seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise NotThereError(f"not there after {seconds} s: {what()}")
+            raise NotThereError(f"not there after {PATIENCE * seconds:g} s: {what()}")
         time.sleep(POLL_SECONDS)
 
 

@@ -6,11 +6,11 @@ import os
 
 import pytest
 
-from . import machine, packages
-from .packages import Kernel
+from lab import kernel_packages, machine
+from lab.kernel_packages import Kernel
 
 
-@pytest.fixture(scope="module", params=list(packages.PACKAGES))
+@pytest.fixture(scope="module", params=list(kernel_packages.PACKAGES))
 def kernel(request: pytest.FixtureRequest) -> Kernel:
     """An unpacked kernel; skips with the reason where it cannot be had or run."""
     if os.geteuid() != 0:
@@ -19,6 +19,6 @@ def kernel(request: pytest.FixtureRequest) -> Kernel:
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
     try:
-        return packages.kernel(request.param)
-    except packages.NoKernelError as error:
+        return kernel_packages.kernel(request.param)
+    except kernel_packages.NoKernelError as error:
         pytest.skip(str(error))

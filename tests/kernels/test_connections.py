@@ -10,10 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from lab import machine
+from lab.kernel_packages import Kernel
 from whodunnet.model.connections import ConnectionGroup, Connections
-
-from . import machine
-from .packages import Kernel
 
 pytestmark = pytest.mark.vm
 

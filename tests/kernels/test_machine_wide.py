@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from . import machine
+from lab import machine
+from lab.kernel_packages import Kernel
+
 from .inside.machine_wide import HELD, STEP_SECONDS, WRONG_SECONDS
-from .packages import Kernel
 
 pytestmark = pytest.mark.vm
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from . import machine
-from .packages import Kernel
+from lab import machine
+from lab.kernel_packages import Kernel
 
 pytestmark = pytest.mark.vm
 

@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
+from lab import machine
+from lab.kernel_packages import Kernel
 from whodunnet import __version__
-
-from . import machine
-from .packages import Kernel
 
 pytestmark = pytest.mark.vm
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from lab import machine
+from lab.kernel_packages import Kernel
 from whodunnet.model.retransmissions import Destination, Retransmissions
 
-from . import machine
 from .inside.retransmissions import MESSAGES, THERE
-from .packages import Kernel
 
 pytestmark = pytest.mark.vm
 

@@ -16,10 +16,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from lab import machine
+from lab.kernel_packages import Kernel
 from whodunnet.model.sockets import AGE_BOUNDS_SECONDS, AcceptQueue, SocketGroup, Sockets
-
-from . import machine
-from .packages import Kernel
 
 pytestmark = pytest.mark.vm
 

@@ -15,15 +15,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from lab import machine
+from lab.kernel_packages import Kernel
 from whodunnet.model.finding import Answer as RuleAnswer
 from whodunnet.model.finding import Cleared, Finding
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.softnet import Softnet
 from whodunnet.rules.rule import judge
 
-from . import machine
 from .inside.receiving import MANY, Answer
-from .packages import Kernel
 
 pytestmark = pytest.mark.vm
 

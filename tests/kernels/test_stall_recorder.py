@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from lab import machine
+from lab.kernel_packages import Kernel
 from whodunnet.model.stalls import CpuDelays
 
-from . import machine
 from .inside.coming import HOG_SECONDS, RECEIVER, Answer
-from .packages import Kernel
 
 pytestmark = pytest.mark.vm
 

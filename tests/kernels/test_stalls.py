@@ -12,6 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from lab import machine
+from lab.kernel_packages import Kernel
 from whodunnet.diagnosis.engine import diagnose
 from whodunnet.model.finding import Finding, Party
 from whodunnet.model.snapshot import Recording
@@ -22,9 +24,7 @@ from whodunnet.rules.stall_cases import judge_all
 from whodunnet.rules.stall_functions import stacks_of
 from whodunnet.rules.stall_shapes import Judged
 
-from . import machine
 from .inside.stalling import CALL_SECONDS, COLLECTORS, HOG_SECONDS, MANY, RECEIVER, Answer
-from .packages import Kernel
 
 pytestmark = pytest.mark.vm
 

@@ -43,9 +43,19 @@ class Kernel:
         found = re.search(rf"^CONFIG_{name}=(.*)$", text, re.MULTILINE)
         return found[1] if found else None
 
+    @property
+    def module_directory(self) -> Path:
+        """What modprobe looks into: /lib/modules/VERSION there."""
+        return self.root / "lib/modules" / self.version
+
+    def index_modules(self) -> None:
+        """As the package does when it is installed: without it modprobe finds nothing. Raises NoKernelError."""
+        if not (self.module_directory / "modules.dep.bin").exists():
+            call("depmod", "--basedir", str(self.root), self.version)
+
     def modules(self, wanted: Iterable[str]) -> dict[str, bytes]:
         """The modules wanted and all they need, in the order to load them, without those the kernel has built in."""
-        directory = self.root / "lib/modules" / self.version
+        directory = self.module_directory
         files = {module_name(path): path for path in directory.rglob("*.ko*")}
         builtin = {module_name(Path(line)) for line in (directory / "modules.builtin").read_text().splitlines()}
         ordered: dict[str, bytes] = {}
@@ -119,7 +129,7 @@ def fetch(package: str, cache: Path) -> None:
 def call(*command: str, cwd: str | None = None) -> str:
     try:
         done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=cwd, timeout=FETCH_SECONDS)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        said = error.stderr or ""
+    except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        said = getattr(error, "stderr", None) or ""
         raise NoKernelError(f"{command[0]} {command[1]} failed: {str(said).strip() or error}") from error
     return done.stdout

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .packages import Kernel
+from lab.kernel_packages import Kernel
 
 QEMU = "qemu-system-x86_64"
 NEEDED_PROGRAMS = (QEMU, "busybox", "dpkg-deb", "setpriv")
@@ -23,6 +23,7 @@ COMMON_MODULES = ("tcp_diag", "udp_diag", "unix_diag", "veth")
 """What a distribution loads at the first request; no modprobe is called in our machine."""
 
 COMMAND = """\
+mkdir -p /lib/modules/{version} && mount --bind {modules} /lib/modules/{version}
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONDONTWRITEBYTECODE=1
 cd {directory}
 hostname testvm
@@ -34,7 +35,14 @@ busybox poweroff -f
 
 
 class MachineError(Exception):
-    """The machine did not boot, or not end in time; the text ends with the last lines of its console."""
+    """The machine did not boot, or not end in time; the text ends with the last lines of its console.
+
+    stdout: what the command had printed until then.
+    """
+
+    def __init__(self, text: str, stdout: str = "") -> None:
+        super().__init__(text)
+        self.stdout = stdout
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ def run(
     kernel_arguments: str = "preempt=none",
     modules: Iterable[str] = COMMON_MODULES,
     devices: Sequence[str] = (),
+    memory_mib: int = MEMORY_MIB,
 ) -> Result:
     """Boot, run one command as root, power off. Raises MachineError.
 
@@ -66,12 +75,16 @@ def run(
     with tempfile.TemporaryDirectory(prefix="whodunnet-vm-") as temporary:
         exchange, initramfs = Path(temporary, "exchange"), Path(temporary, "initramfs")
         exchange.mkdir()
-        script = COMMAND.format(directory=shlex.quote(str(directory)), command=shlex.join(command))
+        words = {"directory": directory, "modules": kernel.module_directory}
+        script = COMMAND.format(
+            version=kernel.version, command=shlex.join(command), **{k: shlex.quote(str(v)) for k, v in words.items()}
+        )
+        kernel.index_modules()
         (exchange / "command").write_text(script)
         make_initramfs(kernel.modules((*BOOT_MODULES, *modules)), Path(temporary, "tree"), initramfs)
         began = time.monotonic()
         arguments = f"console=ttyS0 panic=-1 quiet {kernel_arguments}"
-        boot(kernel, initramfs, exchange, arguments, limit_seconds, devices)
+        boot(kernel, initramfs, exchange, arguments, limit_seconds, (*devices, "-m", str(memory_mib)))
         return collect(exchange, time.monotonic() - began)
 
 
@@ -84,7 +97,7 @@ def make_initramfs(modules: dict[str, bytes], tree: Path, archive: Path) -> None
     for name in ("bin", "dev", "host", "modules", "over", "root"):
         (tree / name).mkdir(parents=True)
     shutil.copy(shutil.which("busybox") or "busybox", tree / "bin/busybox")
-    shutil.copy(Path(__file__).parent / "init", tree / "init")
+    shutil.copy(Path(__file__).parent / "machine_init", tree / "init")
     (tree / "init").chmod(0o755)
     for name, content in modules.items():
         (tree / "modules" / f"{name}.ko").write_bytes(content)
@@ -102,7 +115,7 @@ def boot(
 ) -> None:
     """Until the machine powers off. Raises MachineError if it takes longer or qemu itself fails."""
     # KVM is not asked for: where it is offered it may still not work, and the same machine everywhere is worth more.
-    machine = f"-accel tcg,thread=multi -cpu max -smp {CPUS} -m {MEMORY_MIB} -nodefaults -display none -no-reboot"
+    machine = f"-accel tcg,thread=multi -cpu max -smp {CPUS} -nodefaults -display none -no-reboot"
     until_we_end = ("setpriv", "--pdeathsig", "KILL")
     words = [
         *until_we_end,
@@ -120,7 +133,7 @@ def boot(
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=limit_seconds, check=False)
     except subprocess.TimeoutExpired:
-        raise MachineError(f"no end after {limit_seconds:.0f} s\n{tails(exchange)}") from None
+        raise MachineError(f"no end after {limit_seconds:.0f} s\n{tails(exchange)}", printed(exchange)) from None
     if done.returncode:
         raise MachineError(f"qemu ended with {done.returncode}: {done.stderr.strip()}")
 
@@ -136,14 +149,19 @@ def share(tag: str, directory: Path, options: str) -> list[str]:
 def collect(exchange: Path, seconds: float) -> Result:
     """What the command left. Raises MachineError if it did not come to its end."""
     if not (exchange / "status").exists():
-        raise MachineError(f"the machine ended before the command did\n{tails(exchange)}")
+        raise MachineError(f"the machine ended before the command did\n{tails(exchange)}", printed(exchange))
     return Result(
         status=int((exchange / "status").read_text()),
-        stdout=(exchange / "stdout").read_text(errors="replace"),
+        stdout=printed(exchange),
         stderr=(exchange / "stderr").read_text(errors="replace"),
         console=(exchange / "console").read_text(errors="replace"),
         seconds=seconds,
     )
+
+
+def printed(exchange: Path) -> str:
+    path = exchange / "stdout"
+    return path.read_text(errors="replace") if path.exists() else ""
 
 
 def tails(exchange: Path) -> str:

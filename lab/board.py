@@ -1,0 +1,192 @@
+"""`python -m lab.board`: cases × kernels, one case at a time on each kernel, and the score board that comes of it.
+
+Every cell that is run is kept in docs/scoreboard.json as soon as it is there, and docs/scoreboard.md is written from
+that: a run that is broken off goes on where it was with `--missing`. Exit status: 0 all right, 1 a case is wrong, 2 one
+was not scored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+
+import msgspec
+
+from lab import kernel_packages, machine
+from lab.board_text import page, row
+from lab.catalogue import find, names
+from lab.kernel_packages import Kernel
+from lab.outcome import Machine, Outcome, merged, not_scored
+from lab.run import default_command
+from lab.series import now
+from lab.stage import ROOT
+
+HOST = "host"
+MACHINES = (HOST, *kernel_packages.PACKAGES)
+JSON = ROOT / "docs/scoreboard.json"
+PAGE = ROOT / "docs/scoreboard.md"
+PATIENCE = 4.0
+"""Under emulation a program takes so much longer to come up."""
+AT_ONCE = 8
+"""Cases for one start of a virtual machine: a kernel that dies takes no more of them with it."""
+SECONDS_EACH = 240.0
+BOOT_SECONDS = 120.0
+MEMORY_MIB = 4096
+Keep = Callable[[Outcome], None]
+
+
+class Board:
+    """What is known, on disk after each case."""
+
+    def __init__(self, path: Path | None) -> None:
+        """path: of the JSON; None: nothing is kept, only shown."""
+        self.path = path
+        self.lock = Lock()
+        self.now: list[Outcome] = []
+        self.outcomes = read(path) if path else []
+
+    def keep(self, outcome: Outcome) -> None:
+        with self.lock:
+            print(row(outcome), flush=True)
+            self.now.append(outcome)
+            self.outcomes = merged(self.outcomes, [outcome])
+            if self.path:
+                write(self.path, self.outcomes)
+
+
+def read(path: Path) -> list[Outcome]:
+    return msgspec.json.decode(path.read_bytes(), type=list[Outcome]) if path.exists() else []
+
+
+def write(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """JSON of a line each, and the page beside it."""
+    lines = ",\n".join(msgspec.json.encode(outcome).decode() for outcome in outcomes)
+    for file, text in ((path, f"[\n{lines}\n]\n"), (path.with_suffix(".md"), page(outcomes))):
+        new = file.with_name(f".{file.name}.new")
+        new.write_text(text)
+        new.replace(file)
+
+
+def commit() -> str:
+    """What is being tried; "+" if files were changed since."""
+    short = git("rev-parse", "--short=10", "HEAD").strip()
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
+    return f"{short}+" if changed.strip() else short
+
+
+def git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def on_host(wanted: Sequence[str], command: list[str], keep: Keep) -> None:
+    """In a network and a mount namespace of their own, as `make test` runs them."""
+    bed = 'mkdir -p /run/netns && mount -t tmpfs none /run/netns && ip link set lo up && exec "$@"'
+    words = ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", bed, "sh"]
+    words += series_command(HOST, wanted, command)
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        for outcome in outcomes_of(process.stdout):
+            keep(outcome)
+    if process.returncode:
+        raise SystemExit(f"the series on this kernel ended with {process.returncode}")
+
+
+def on_kernel(kernel: Kernel, wanted: Sequence[str], command: list[str], keep: Keep) -> None:
+    """Some cases for each boot. The one at which a machine ends is not scored, and the others go on in the next."""
+    left = list(wanted)
+    while left:
+        some = left[:AT_ONCE]
+        stdout, why = boot(kernel, some, command)
+        done = list(outcomes_of(stdout.splitlines()))
+        for outcome in done:
+            keep(outcome)
+        left = left[len(done) :]
+        if why and len(done) < len(some):
+            here = Machine(name=kernel.release, kernel=kernel.version, cpus=machine.CPUS)
+            keep(not_scored(find(left.pop(0))(), why, machine=here, commit=commit(), at=now()))
+
+
+def boot(kernel: Kernel, wanted: Sequence[str], command: list[str]) -> tuple[str, str]:
+    """What the series printed, and why it did not come to its end, if it did not."""
+    words = ["env", f"WHODUNNET_LAB_PATIENCE={PATIENCE:g}", *series_command(kernel.release, wanted, command)]
+    try:
+        limit = BOOT_SECONDS + SECONDS_EACH * len(wanted)
+        done = machine.run(kernel, words, ROOT, limit_seconds=limit, memory_mib=MEMORY_MIB)
+    except machine.MachineError as error:
+        return error.stdout, str(error)
+    return done.stdout, done.stderr if done.status else ""
+
+
+def series_command(name: str, wanted: Sequence[str], command: list[str]) -> list[str]:
+    words = [sys.executable, "-m", "lab.series", "--machine", name, "--commit", commit()]
+    return [*words, "--command", shlex.join(command), *wanted]
+
+
+def outcomes_of(lines: Iterator[str] | Sequence[str]) -> Iterator[Outcome]:
+    for line in lines:
+        if line.startswith("{"):
+            yield msgspec.json.decode(line, type=Outcome)
+
+
+def to_run(name: str, asked: Sequence[str], board: Board, which: str) -> list[str]:
+    """which: "all", or only those "missing" from the board (or not scored), or "wrong" on it."""
+    results = {outcome.case: outcome.result for outcome in board.outcomes if outcome.machine.name == name}
+    if which == "missing":
+        return [case for case in asked if results.get(case, "not-scored") == "not-scored"]
+    return [case for case in asked if which == "all" or results.get(case) == "wrong"]
+
+
+def run(machines: Sequence[str], asked: Sequence[str], options: argparse.Namespace, board: Board) -> None:
+    """This kernel first, alone; then the virtual machines, one after the other unless asked otherwise."""
+    if HOST in machines and (wanted := to_run(HOST, asked, board, options.which)):
+        on_host(wanted, options.command, board.keep)
+    kernels = [kernel_packages.kernel(name) for name in machines if name != HOST]
+    with ThreadPoolExecutor(max_workers=len(kernels) or 1 if options.together else 1) as pool:
+        turns = [
+            pool.submit(on_kernel, kernel, wanted, options.bundle, board.keep)
+            for kernel in kernels
+            if (wanted := to_run(kernel.release, asked, board, options.which))
+        ]
+        for turn in turns:
+            turn.result()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m lab.board", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="CASE", help="without any: all")
+    parser.add_argument("--machines", default=",".join(MACHINES), help=f"some of {','.join(MACHINES)}")
+    parser.add_argument("--quick", action="store_true", help="only those that `make test` has, shown and not kept")
+    parser.add_argument("--missing", dest="which", action="store_const", const="missing", default="all")
+    parser.add_argument("--wrong", dest="which", action="store_const", const="wrong", help="what was wrong, again")
+    parser.add_argument("--together", action="store_true", help="virtual machines side by side")
+    parser.add_argument("--command", type=shlex.split, default=default_command(), help="how to call whodunnet here")
+    parser.add_argument("--bundle", type=shlex.split, default=bundle(), help="and in virtual machines")
+    parser.add_argument("--page", action="store_true", help="only write the page anew, from what is known")
+    options = parser.parse_args()
+    if os.geteuid() != 0 and not options.page:
+        parser.error("network namespaces and virtual machines need root")
+    board = Board(None if options.quick else JSON)
+    if options.page:
+        write(JSON, board.outcomes)
+        return 0
+    asked = options.names or [name for name in names() if find(name).quick or not options.quick]
+    run([HOST] if options.quick else options.machines.split(","), asked, options, board)
+    results = {outcome.result for outcome in board.now}
+    return 2 if "not-scored" in results else int("wrong" in results)
+
+
+def bundle() -> list[str]:
+    """What `make bundle` built, else whodunnet of this tree."""
+    built = sorted(path for path in (ROOT / "dist").glob("whodunnet-*") if os.access(path, os.X_OK) and path.is_file())
+    return [str(built[-1])] if built else default_command()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

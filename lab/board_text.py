@@ -1,0 +1,151 @@
+"""The score board as a page, from its cells alone: the same cells give the same page."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from statistics import median
+
+from lab.outcome import Outcome
+
+MISSES = Path(__file__).with_name("misses.toml")
+WORDS = {"right": "right", "wrong": "**wrong**", "not-scored": "not scored"}
+HEAD = """\
+# Score board
+
+How often is a diagnosis right? Each row is a fault, or a healthy node that looks like one, made real with real
+programs (`lab/faults`), one at a time on a kernel; whodunnet was asked as a user would, and its answer held against
+what the case says beforehand. Written by `make lab` from [scoreboard.json](scoreboard.json), never by hand.
+
+"""
+MEANING = """
+A case is *right* only if whoever has to be named is, each in the right role, by the right rule and in the right shape,
+if nobody else is called culprit, and if there is no other finding of warning or above. *Recall*: who has to be named
+and is, of all who have to be. *Precision*: right culprits of all who were called so. *False findings*: those of warning
+or above on healthy and look-alike nodes. *Seconds from fault to name* run from the fault being there, as seen by other
+means, to the answer; *of asking* is what of it whodunnet took, its window included. *Not scored*: the case could not be
+made real there.
+"""
+
+
+def page(outcomes: Sequence[Outcome]) -> str:
+    """The whole page, Markdown."""
+    if not outcomes:
+        return HEAD + "No case was run yet.\n"
+    machines = sorted({outcome.machine.name for outcome in outcomes}, key=lambda name: (name != "host", version(name)))
+    parts = [HEAD, *totals(outcomes, machines), MEANING]
+    for kind, title in (("fault", "Faults"), ("look-alike", "Healthy nodes that look like one")):
+        parts += [f"\n## {title}\n\n", *table([o for o in outcomes if o.kind == kind], machines)]
+    return "".join([*parts, *misses(outcomes)])
+
+
+def version(name: str) -> list[int]:
+    return [int(part) for part in name.split(".") if part.isdigit()]
+
+
+def totals(outcomes: Sequence[Outcome], machines: Sequence[str]) -> Iterable[str]:
+    yield "| | " + " | ".join(machines) + " |\n" + "|---|" + "---|" * len(machines) + "\n"
+    columns = [total([o for o in outcomes if o.machine.name == name]) for name in machines]
+    for word in columns[0]:
+        yield f"| {word} | " + " | ".join(column[word] for column in columns) + " |\n"
+
+
+def total(cells: Sequence[Outcome]) -> dict[str, str]:
+    """The figures of one machine. cells: not empty."""
+    faults = [o for o in cells if o.kind == "fault" and o.result != "not-scored"]
+    others = [o for o in cells if o.kind != "fault" and o.result != "not-scored"]
+    named, to_name = sum(o.named for o in faults), sum(o.to_name for o in faults)
+    called, wrongly = sum(o.called for o in cells), sum(o.called_wrongly for o in cells)
+    times = [o.seconds_to_name for o in faults if o.result == "right" and o.seconds_to_name is not None]
+    asking = [o.diagnose_seconds for o in cells if o.diagnose_seconds is not None]
+    cpu = [o.cpu_seconds for o in cells if o.cpu_seconds is not None]
+    memory = [o.peak_rss_bytes for o in cells if o.peak_rss_bytes is not None]
+    return {
+        "kernel": ", ".join(sorted({o.machine.kernel for o in cells})),
+        "CPUs": ", ".join(sorted({str(o.machine.cpus) for o in cells})),
+        "date": spread(o.at.date().isoformat() for o in cells),
+        "commit": ", ".join(sorted({f"`{o.commit}`" for o in cells})),
+        "faults right": share(sum(o.result == "right" for o in faults), len(faults)),
+        "healthy and look-alike right": share(sum(o.result == "right" for o in others), len(others)),
+        "not scored": str(len(cells) - len(faults) - len(others)),
+        "recall": share(named, to_name),
+        "precision": share(called - wrongly, called),
+        "innocents blamed": str(sum(len(o.blamed) for o in cells)),
+        "false findings on healthy and look-alike": str(sum(len(o.extra) for o in others)),
+        "right rule": share(sum(o.rule_right is True for o in faults), len(faults)),
+        "right shape, where asked": share(
+            sum(o.shape_right is True for o in faults), sum(o.shape_right is not None for o in faults)
+        ),
+        "median seconds from fault to name": f"{median(times):.1f}" if times else "–",
+        "median seconds of asking": f"{median(asking):.1f}" if asking else "–",
+        "median seconds of CPU": f"{median(cpu):.2f}" if cpu else "–",
+        "most memory, MiB": f"{max(memory) / 2**20:.0f}" if memory else "–",
+    }
+
+
+def share(part: int, whole: int) -> str:
+    return f"{part} of {whole} ({100 * part / whole:.0f} %)" if whole else "–"
+
+
+def spread(dates: Iterable[str]) -> str:
+    ordered = sorted({*dates})
+    return ordered[0] if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}"
+
+
+def table(outcomes: Sequence[Outcome], machines: Sequence[str]) -> Iterable[str]:
+    yield "| case | " + " | ".join(machines) + " |\n" + "|---|" + "---|" * len(machines) + "\n"
+    cells = {(o.case, o.machine.name): o for o in outcomes}
+    for case in sorted({o.case for o in outcomes}):
+        columns = (cells.get((case, name)) for name in machines)
+        link = f"[{case}](../lab/faults/{case.replace('-', '_')}.py)"
+        yield f"| {link} | " + " | ".join(cell(o) if o else "" for o in columns) + " |\n"
+
+
+def cell(outcome: Outcome) -> str:
+    """right, 6.6 s; with who was named of how many, if not all; and how often, if not always."""
+    parts = [WORDS[outcome.result]]
+    if outcome.result == "wrong":
+        parts += [f"named {outcome.named} of {outcome.to_name}"] if outcome.to_name else []
+        parts += [f"{len(outcome.blamed)} blamed"] if outcome.blamed else []
+        parts += [f"{len(outcome.extra)} too many"] if outcome.extra else []
+    elif outcome.seconds_to_name is not None:
+        parts.append(f"{outcome.seconds_to_name:.1f} s")
+    if outcome.right_runs not in (0, outcome.runs):
+        parts.append(f"right in {outcome.right_runs} of {outcome.runs} runs")
+    return ", ".join(parts)
+
+
+def misses(outcomes: Sequence[Outcome]) -> Iterable[str]:
+    """What was wrong or could not be scored, with its explanation."""
+    odd = [outcome for outcome in outcomes if outcome.result != "right"]
+    if not odd:
+        return
+    yield "\n## What was not right, and why\n\n| case | on | what was said | why |\n|---|---|---|---|\n"
+    for outcome in odd:
+        what = "; ".join(outcome.complaints) or outcome.why
+        words = (outcome.case, outcome.machine.name, plain(what), explanation(outcome))
+        yield "| " + " | ".join(words) + " |\n"
+
+
+def plain(text: str) -> str:
+    """For a cell of a table."""
+    return " ".join(text.replace("|", "\\|").split())[:300]
+
+
+def explanation(outcome: Outcome) -> str:
+    """From lab/misses.toml; what has none is said to have none."""
+    return plain(explanations().get(outcome.case, {}).get(outcome.machine.name, "not explained yet"))
+
+
+@cache
+def explanations() -> dict[str, dict[str, str]]:
+    """By case and machine."""
+    return tomllib.loads(MISSES.read_text())
+
+
+def row(outcome: Outcome) -> str:
+    """One line for a terminal."""
+    what = "; ".join(outcome.complaints) or outcome.why
+    return f"{outcome.machine.name:5} {outcome.case:38} {cell(outcome).replace('**', '')} {plain(what)}".rstrip()

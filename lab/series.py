@@ -1,0 +1,73 @@
+"""`python -m lab.series NAME...`: case after case on this kernel, one line of JSON for each (lab.outcome.Outcome).
+
+Exit status: 0, whatever became of the cases; 128 + the signal that ended it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from lab.case import Case
+from lab.catalogue import find, names
+from lab.look import NotThereError
+from lab.outcome import Machine, Outcome, not_scored, scored
+from lab.run import ToolError, default_command, diagnose, made_real, terminated
+
+CANNOT = (NotThereError, ToolError, OSError, LookupError, subprocess.SubprocessError)
+"""What says that a case could not be made real here, or whodunnet not be asked."""
+
+
+def one(case: Case, command: list[str], machine: Machine, commit: str) -> Outcome:
+    """Make it real, ask whodunnet, hold its answer against what is expected."""
+    try:
+        with made_real(case):
+            begin = time.monotonic()
+            diagnosis = diagnose(case, command)
+            seconds = time.monotonic() - begin
+            case.stage.check_undisturbed()
+            return scored(case, diagnosis, seconds, machine=machine, commit=commit, at=now())
+    except CANNOT as error:
+        return not_scored(case, said(error), machine=machine, commit=commit, at=now())
+
+
+def said(error: Exception) -> str:
+    """With what a program that failed printed."""
+    printed = getattr(error, "stderr", None) or ""
+    return f"{error} {printed if isinstance(printed, str) else printed.decode(errors='replace')}".strip()
+
+
+def now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def series(wanted: Sequence[str], command: list[str], machine: Machine, commit: str) -> Iterator[Outcome]:
+    for name in wanted:
+        yield one(find(name)(), command, machine, commit)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m lab.series", description=__doc__)
+    parser.add_argument("names", nargs="+", choices=names(), metavar="NAME")
+    parser.add_argument("--command", type=shlex.split, default=default_command(), help="how to call whodunnet")
+    parser.add_argument("--machine", default="host", help="what this kernel is called on the score board")
+    parser.add_argument("--commit", default="unknown", help="what is being tried")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, terminated)
+    machine = Machine(name=options.machine, kernel=os.uname().release, cpus=os.cpu_count() or 0)
+    for outcome in series(options.names, options.command, machine, options.commit):
+        print(msgspec.json.encode(outcome).decode(), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
