@@ -58,8 +58,8 @@ class Overrun(ctnetlink.ConntrackSocket):
 
     left = 0
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, receive_bytes: int) -> None:
+        super().__init__(receive_bytes)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, NEW_ENTRIES)
 
@@ -82,7 +82,7 @@ def test_a_dump_that_loses_a_part_again_has_no_groups_and_says_why(
     namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ctnetlink, "ConntrackSocket", Overrun)
-    monkeypatch.setattr(Overrun, "left", ctnetlink.ATTEMPTS)
+    monkeypatch.setattr(Overrun, "left", len(ctnetlink.RECEIVE_BYTES))
     namespace(lambda: insert(flows(STEADY)))
     sample = namespace(here)
     assert (sample.count, sample.groups, Overrun.left) == (STEADY, (), 0)
@@ -99,6 +99,16 @@ def test_a_dump_that_keeps_softirqs_waiting_is_given_up_early(
     assert (sample.count, sample.groups) == (STEADY, ())
     assert sample.dump_failure is not None
     assert sample.dump_failure.reason.startswith("the conntrack dump was given up: 4 of its first 4 parts kept a CPU")
+
+
+def test_a_dump_whose_parts_are_slow_is_read_in_smaller_ones(
+    namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = property(lambda asked: len(asked._buffer) == ctnetlink.RECEIVE_BYTES[0])
+    monkeypatch.setattr(ctnetlink.ConntrackSocket, "is_slow", large)
+    namespace(lambda: insert(flows(STEADY)))
+    dump = namespace(lambda: ctnetlink.dump_flows({}))
+    assert (dump.overruns, dump.table.records) == (1, STEADY)
 
 
 def test_entries_that_stay_are_read_once_while_others_come_and_go(namespace: Namespace) -> None:

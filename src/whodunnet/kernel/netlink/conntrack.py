@@ -24,7 +24,6 @@ from whodunnet.kernel.netlink.socket import NetlinkSocket
 NETLINK_NETFILTER = 12
 IPCTNL_MSG_CT_GET = 1 << 8 | 1  # NFNL_SUBSYS_CTNETLINK
 IPCTNL_MSG_CT_GET_STATS_CPU = 1 << 8 | 4
-ATTEMPTS = 2
 SLOW_SECONDS = 1e-3
 SLOW_STAYS = 3
 SLOW_SHARE = 0.25
@@ -32,10 +31,11 @@ SLOW_SHARE = 0.25
 
 Who asks has made sure of it beforehand, but there may be entries of namespaces that nobody can find in the way.
 """
-RECEIVE_BYTES = 8192
+RECEIVE_BYTES = (8192, 4096)
 """The kernel makes datagrams as large as our buffer, up to 32 KiB (netlink_recvmsg), each with softirqs off.
 
-Measured on 6.18: a quarter of that costs an eighth more time in all, and less than half the longest stay.
+Measured on 6.18: a quarter of that costs an eighth more time in all, and less than half the longest stay. What has to
+be begun again is read in the smallest that the kernel makes (NLMSG_GOODSIZE), as a slow machine needs it.
 """
 
 _NFGENMSG = struct.Struct("=BBH")  # struct nfgenmsg: family, version, resource
@@ -69,12 +69,17 @@ class ConntrackSocket(NetlinkSocket):
     passed it leaves out when we were not running, which is no time with softirqs off.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, receive_bytes: int = RECEIVE_BYTES[0]) -> None:
         """Raises UnreadableError if the kernel gives no such socket."""
         super().__init__(NETLINK_NETFILTER)
         self.longest_cpu_seconds = 0.0
         self._stays = self._slow_stays = 0
-        self._buffer = memoryview(bytearray(RECEIVE_BYTES))
+        self._buffer = memoryview(bytearray(receive_bytes))
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it keeps softirqs waiting."""
+        return self._slow_stays > SLOW_STAYS and self._slow_stays > self._stays * SLOW_SHARE
 
     def flows(self, timeouts: Mapping[str, int]) -> FlowTable | None:
         """Every entry of every family, None if the kernel lost a part (ENOBUFS).
@@ -113,8 +118,8 @@ class ConntrackSocket(NetlinkSocket):
         self._slow_stays += seconds > SLOW_SECONDS
 
     def _stop_if_slow(self) -> None:
-        """Raises UnreadableError if this dump keeps softirqs waiting."""
-        if self._slow_stays > SLOW_STAYS and self._slow_stays > self._stays * SLOW_SHARE:
+        """Raises UnreadableError."""
+        if self.is_slow:
             raise UnreadableError(
                 f"the conntrack dump was given up: {self._slow_stays} of its first {self._stays} parts kept a CPU for "
                 f"more than {SLOW_SECONDS * 1000:g} ms each"
@@ -122,18 +127,23 @@ class ConntrackSocket(NetlinkSocket):
 
 
 def dump_flows(timeouts: Mapping[str, int]) -> FlowDump:
-    """Every entry of the namespace the calling thread is in; begun again once if the kernel lost a part.
+    """Every entry of the namespace the calling thread is in; begun again once if a part was lost, or parts were slow.
 
     timeouts: as Conntrack.timeouts. Raises UnreadableError, missing-capability without CAP_NET_ADMIN.
     """
     begin, longest = time.perf_counter(), 0.0
-    for overruns in range(ATTEMPTS):
-        with ConntrackSocket() as netlink:
-            table = netlink.flows(timeouts)
+    for attempt, receive_bytes in enumerate(RECEIVE_BYTES):
+        table = None
+        with ConntrackSocket(receive_bytes) as netlink:
+            try:
+                table = netlink.flows(timeouts)
+            except UnreadableError:
+                if not netlink.is_slow or receive_bytes == RECEIVE_BYTES[-1]:
+                    raise
             longest = max(longest, netlink.longest_cpu_seconds)
         if table is not None:
-            return FlowDump(table, overruns, time.perf_counter() - begin, longest)
-    raise UnreadableError(f"the kernel lost a part of the conntrack dump {ATTEMPTS} times (ENOBUFS)")
+            return FlowDump(table, attempt, time.perf_counter() - begin, longest)
+    raise UnreadableError(f"the kernel lost a part of the conntrack dump {len(RECEIVE_BYTES)} times (ENOBUFS)")
 
 
 def read_statistics() -> dict[str, int]:

@@ -29,7 +29,8 @@ def read_bytes(path: Path, limit: int = DEFAULT_LIMIT_BYTES, capability: str | N
 def read_head(path: Path, size: int, capability: str | None = None) -> bytes:
     """The first `size` bytes of a file, fewer if it is shorter. Raises UnreadableError."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # What a runtime keeps its state in may be a FIFO today, which would wait for whoever writes to it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             return _read(descriptor, size)
         finally:
