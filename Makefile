@@ -11,6 +11,7 @@ TEST_PACKAGES := $(BUILD_PACKAGES) iproute2 util-linux libcap2-bin procps contai
 BUNDLE_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) $(PYTHON))
 BUNDLE_PACKAGES := $(BUILD_PACKAGES) libfribidi0 libzstd-dev zstd
 BUNDLE_TEST_PACKAGES := busybox-static debootstrap iproute2 musl-tools util-linux
+MACHINE_PACKAGES := qemu-system-x86 busybox-static cpio kmod util-linux
 ENTER_BED := unshare --net --mount --propagation private sh -c \
 	'mkdir -p /run/netns && mount -t tmpfs none /run/netns && ip link set lo up && exec "$$@"' sh
 
@@ -24,10 +25,15 @@ test: $(VENV)/tested ## set up what is missing and pass every test
 	$(BIN)/pytest --numprocesses auto --dist loadfile tests/unit tests/docs
 	$(if $(filter 0,$(shell id -u)),$(ENTER_BED) ,)$(BIN)/pytest --durations 25 tests/netns tests/containers
 
-lab: $(VENV)/tested ## every fault and look-alike; `make test` has a few of each kind (root, more than an hour)
-	WHODUNNET_LAB=all $(ENTER_BED) $(BIN)/pytest tests/netns/test_faults.py
+lab: $(VENV)/tested bundle ## every fault and look-alike on every kernel: docs/scoreboard.md (root, hours; BOARD=options)
+	$(call install_packages,$(MACHINE_PACKAGES))
+	$(BIN)/python -m lab.board $(BOARD)
+
+lab-quick: $(VENV)/tested ## fifteen of them on this kernel, shown and not kept (root, six minutes)
+	$(BIN)/python -m lab.board --quick
 
 test-kernels: $(VENV)/tested bundle ## the same programs on other kernels, in virtual machines
+	$(call install_packages,$(MACHINE_PACKAGES))
 	$(BIN)/pytest tests/kernels
 
 test-bundle: $(VENV)/tested bundle ## the bundle and the wheel in foreign roots (root)
@@ -100,4 +106,4 @@ clean: ## remove what was built
 		src/whodunnet/kernel/netlink/_conntrack.*.so \
 		src/whodunnet/pages
 
-.PHONY: help diagnose test lab test-kernels test-bundle lint bench bundle wheel build docs clean
+.PHONY: help diagnose test lab lab-quick test-kernels test-bundle lint bench bundle wheel build docs clean

@@ -34,7 +34,6 @@ def crowd(address: str, port: int, size: int) -> None:
 
 class BusyServer(Case):
     kind = "look-alike"
-    quick = True
     window_seconds = 10
 
     def start(self) -> None:

@@ -24,7 +24,6 @@ NODE_PORT = 30080
 
 class ChurnBehindBalancer(TableCase):
     kind = "fault"
-    quick = True
     mode: ClassVar[Literal["tcp", "http"]] = "http"
 
     def start(self) -> None:

@@ -26,7 +26,6 @@ def ask(address: str) -> None:
 
 class CloseForgotten(Case):
     kind = "fault"
-    quick = True
     window_seconds = 15
     age_seconds = 45
 

@@ -16,7 +16,6 @@ from lab.servers import nginx
 
 class ConnectSlowLostSyns(ConnectCase):
     kind = "fault"
-    quick = True
     lost: ClassVar[str] = "tcp dport 80 tcp flags & (syn | ack) == syn"
 
     def start(self) -> None:

@@ -14,7 +14,6 @@ START_SECONDS = 5
 
 class ConnectStartingPod(ConnectCase):
     kind = "look-alike"
-    quick = True
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

@@ -16,7 +16,6 @@ SERVER = "203.0.113.80"
 
 class ConnectionCloseServer(TableCase):
     kind = "look-alike"
-    quick = True
 
     def start(self) -> None:
         (self.client_pod,) = self.furnish(LIMIT, "client")

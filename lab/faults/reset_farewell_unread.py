@@ -59,7 +59,6 @@ def ask_at_pace(address: str) -> None:
 
 class ResetFarewellUnread(ConnectCase):
     kind = "look-alike"
-    quick = True
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

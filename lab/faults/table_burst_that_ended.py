@@ -19,7 +19,6 @@ BURST = f"ab -q -n {REQUESTS} -c 8 http://{SERVER}/small && exec sleep 1h"
 
 class TableBurstThatEnded(TableCase):
     kind = "look-alike"
-    quick = True
 
     def start(self) -> None:
         (self.client_pod,) = self.furnish(LIMIT, "client")

@@ -41,7 +41,6 @@ def upload(address: str) -> None:
 
 class TcpMemorySpreadEvenly(Case):
     kind = "fault"
-    quick = True
     changes_global = True
 
     def start(self) -> None:

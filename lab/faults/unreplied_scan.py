@@ -20,7 +20,6 @@ def scan(per_second: int) -> None:
 
 class UnrepliedScan(TableCase):
     kind = "fault"
-    quick = True
 
     def start(self) -> None:
         self.node = Node(self.stage, "client")

@@ -1,0 +1,168 @@
+"""The score board: what becomes a cell, how cells are counted, and that the page is written from them alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from lab import board as boards
+from lab.board import JSON, PAGE, Board, read, to_run
+from lab.board_text import cell, explanations, misses, page, total
+from lab.case import Case, Expected, Named
+from lab.catalogue import find, names
+from lab.kernel_packages import Kernel
+from lab.look import Sight
+from lab.outcome import Machine, Outcome, merged, not_scored, scored
+from lab.who import Who
+
+HOST = Machine(name="host", kernel="6.18.1", cpus=2)
+OTHER = Machine(name="6.1", kernel="6.1.0-9-amd64", cpus=2)
+AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+LEAK, VICTIM = Who("leak", frozenset({7})), Who("shop", frozenset({8}))
+
+
+class Fault(Case):
+    """One leaks, another suffers."""
+
+    kind = "fault"
+    age_seconds = 3
+
+    def start(self) -> None: ...
+
+    def look(self) -> Sight:
+        return Sight(True, "")
+
+    def expected(self) -> Expected:
+        return Expected(rule="socket-leak", shapes=("unread",), culprits=(LEAK,), others=(Named(VICTIM, ("victim",)),))
+
+
+class Healthy(Fault):
+    kind = "look-alike"
+
+    def expected(self) -> Expected:
+        return Expected(rule=None, innocent=(LEAK,))
+
+
+def party(who: Who, role: str) -> dict[str, Any]:
+    (pid,) = who.pids
+    return {"role": role, "process": {"pid": pid, "comm": who.comm}}
+
+
+def diagnosis(*parties: dict[str, Any], shape: str = "unread") -> dict[str, Any]:
+    found = {
+        "id": "socket-leak", "rule": "socket-leak", "severity": "warning", "title": "It leaks", "shape": shape,
+        "evidence": [], "parties": list(parties),
+    }  # fmt: skip
+    said = [found] if parties else []
+    cleared = [{"rule": rule} for rule in ("socket-leak", "tcp-memory")]
+    return {"findings": said, "cleared": cleared, "cost": {"cpu_seconds": 0.5, "peak_rss_bytes": 2**20}}
+
+
+def outcome(case: Case, said: dict[str, Any], **other: Any) -> Outcome:
+    return scored(case, said, 6.0, **{"machine": HOST, "commit": "abc", "at": AT, **other})
+
+
+RIGHT = diagnosis(party(LEAK, "culprit"), party(VICTIM, "victim"))
+
+
+def test_a_right_diagnosis_names_everyone_in_time() -> None:
+    found = outcome(Fault(), RIGHT)
+    assert (found.result, found.named, found.to_name) == ("right", 2, 2)
+    assert (found.rule_right, found.shape_right, found.called, found.called_wrongly) == (True, True, 1, 0)
+    assert (found.seconds_to_name, found.diagnose_seconds) == (9.0, 6.0)
+    assert (found.cpu_seconds, found.peak_rss_bytes) == (0.5, 2**20)
+
+
+def test_a_victim_who_is_called_culprit_is_neither_named_nor_spared() -> None:
+    found = outcome(Fault(), diagnosis(party(VICTIM, "culprit")))
+    assert (found.result, found.named, found.called, found.called_wrongly) == ("wrong", 0, 1, 1)
+    assert any("shop" in complaint for complaint in found.blamed)
+
+
+def test_another_shape_is_wrong() -> None:
+    found = outcome(Fault(), diagnosis(party(LEAK, "culprit"), party(VICTIM, "victim"), shape="orphans"))
+    assert (found.result, found.rule_right, found.shape_right) == ("wrong", True, False)
+
+
+def test_a_finding_on_a_healthy_node_is_a_false_one() -> None:
+    quiet, loud = outcome(Healthy(), diagnosis()), outcome(Healthy(), diagnosis(party(LEAK, "culprit")))
+    assert (quiet.result, quiet.rule_right, quiet.seconds_to_name) == ("right", True, None)
+    assert (loud.result, loud.rule_right, len(loud.extra), loud.called_wrongly) == ("wrong", False, 1, 1)
+
+
+def test_figures_are_counted_over_what_was_scored() -> None:
+    cells = [
+        outcome(Fault(), RIGHT),
+        outcome(Fault(), diagnosis(party(VICTIM, "culprit"))),
+        outcome(Healthy(), diagnosis()),
+        not_scored(Fault(), "no nginx", machine=HOST, commit="abc", at=AT),
+    ]
+    figures = total(cells)
+    assert figures["faults right"] == "1 of 2 (50 %)"
+    assert figures["healthy and look-alike right"] == "1 of 1 (100 %)"
+    assert (figures["recall"], figures["precision"]) == ("2 of 4 (50 %)", "1 of 2 (50 %)")
+    assert (figures["not scored"], figures["innocents blamed"]) == ("1", "1")
+    assert figures["median seconds from fault to name"] == "9.0"
+
+
+def test_the_newest_run_counts_and_those_of_one_commit_are_added_up() -> None:
+    wrong, right = outcome(Fault(), diagnosis()), outcome(Fault(), RIGHT)
+    (both,) = merged([wrong], [right])
+    assert (both.result, both.runs, both.right_runs, "right in 1 of 2 runs" in cell(both)) == ("right", 2, 1, True)
+    (newer,) = merged([both], [msgspec.structs.replace(right, commit="def")])
+    assert (newer.runs, newer.right_runs) == (1, 1)
+    assert len(merged([wrong], [msgspec.structs.replace(right, machine=OTHER)])) == 2
+
+
+def test_what_is_kept_is_read_again_and_only_what_is_asked_for_is_run(tmp_path: Path) -> None:
+    board = Board(tmp_path / "board.json")
+    board.keep(outcome(Fault(), RIGHT))
+    board.keep(msgspec.structs.replace(outcome(Healthy(), diagnosis(party(LEAK, "culprit"))), case="healthy"))
+    board.keep(msgspec.structs.replace(not_scored(Fault(), "?", machine=HOST, commit="a", at=AT), case="odd"))
+    again = Board(tmp_path / "board.json")
+    assert again.outcomes == board.outcomes
+    asked = [Fault().name, "healthy", "odd", "new"]
+    assert to_run("host", asked, again, "missing") == ["odd", "new"]
+    assert to_run("host", asked, again, "wrong") == ["healthy"]
+    assert to_run("6.1", asked, again, "all") == asked
+
+
+def test_the_case_at_which_a_machine_ends_is_not_scored_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = names()[:3]
+    boots = []
+
+    def boot(_kernel: Kernel, wanted: list[str], _command: list[str]) -> tuple[str, str]:
+        boots.append(wanted)
+        lines = [msgspec.json.encode(msgspec.structs.replace(outcome(Fault(), RIGHT), case=w)).decode() for w in wanted]
+        return ("\n".join(lines[:1]), "it panicked") if len(boots) == 1 else ("\n".join(lines), "")
+
+    monkeypatch.setattr(boards, "boot", boot)
+    monkeypatch.setattr(Kernel, "version", "6.1.0-9-amd64")
+    kept: list[Outcome] = []
+    boards.on_kernel(Kernel("6.1", Path("/nowhere")), some, [], kept.append)
+    assert boots == [some, some[2:]]
+    assert [(o.case, o.result) for o in kept] == [(some[0], "right"), (some[1], "not-scored"), (some[2], "right")]
+    assert kept[1].why == "it panicked"
+
+
+def test_text_of_a_node_stays_in_its_cell() -> None:
+    odd = not_scored(Fault(), "a | b\nc", machine=HOST, commit="abc", at=AT)
+    assert "| a \\| b c |" in "".join(misses([odd]))
+
+
+def test_the_board_in_the_tree_is_what_its_cells_give() -> None:
+    assert PAGE.read_text() == page(read(JSON))
+
+
+def test_every_cell_is_of_a_case_that_is_there() -> None:
+    assert {o.case for o in read(JSON)} <= {*names()}
+    assert all(find(o.case).kind == o.kind for o in read(JSON))
+
+
+def test_what_is_wrong_is_explained_and_only_that() -> None:
+    wrong = {(o.case, o.machine.name) for o in read(JSON) if o.result != "right"}
+    assert wrong == {(case, name) for case, why in explanations().items() for name in why}
