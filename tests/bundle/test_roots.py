@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from uuid import uuid4
 import jsonschema
 import pytest
 
+from bench.conntrack import flows, insert
 from whodunnet.kernel.namespaces import inside
 from whodunnet.model.conntrack import Conntrack
 from whodunnet.recording.reader import load
@@ -19,10 +19,6 @@ from whodunnet.report.schema import schema_of
 
 from .foreign import NO_MOUNTS, READ_ONLY, Foreign
 from .leak import leaking
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from bench.conntrack import flows, insert
 
 TRACKED = 2000
 NOT_BEYOND = ("setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace")

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
+from bench.conntrack import OWNERS, TIME_WAIT, Entry, flows, insert, room_for
 from netns.command import nobody_with
 from netns.namespace import Namespace, set_sysctl, wait_until
 from netns.nat import CLIENT, IPTABLES, NFTABLES, ROUTER, SERVER, SERVICE, Net, listed, nft, run
@@ -30,10 +31,6 @@ from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import read_support
 from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.sockets import Endpoint
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from bench.conntrack import OWNERS, TIME_WAIT, Entry, flows, insert, room_for
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make network namespaces")]
 

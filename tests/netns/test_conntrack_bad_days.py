@@ -8,10 +8,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
+from bench.conntrack import Entry, flows, insert
 from netns.namespace import Namespace, set_sysctl, wait_until
 from whodunnet.collectors.conntrack import ConntrackCollector, read_here
 from whodunnet.kernel.netlink import conntrack as ctnetlink
@@ -19,10 +19,6 @@ from whodunnet.kernel.procfs.conntrack import read_size
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import read_support
 from whodunnet.model.conntrack import Conntrack
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from bench.conntrack import Entry, flows, insert
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make network namespaces")]
 

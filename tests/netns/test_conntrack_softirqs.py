@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,17 +12,14 @@ from typing import TypeVar
 
 import pytest
 
+from bench.conntrack import flows, insert, room_for
+from bench.softirqs import delays, longest_delays
 from netns.namespace import Namespace
 from whodunnet.collectors.conntrack import ConntrackCollector
 from whodunnet.kernel import namespaces
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import read_support
 from whodunnet.model.conntrack import Conntrack
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from bench.conntrack import flows, insert, room_for
-from bench.softirqs import delays, longest_delays
 
 pytestmark = [
     pytest.mark.root,

@@ -6,22 +6,17 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
+from bench.conntrack import flows, insert, room_for
 from netns.command import WHODUNNET, nobody_with
 from netns.namespace import Namespace, set_sysctl
 from netns.nat import run
 from netns.watched import OwnNet, by_nftables, process, watching
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from bench.conntrack import flows, insert, room_for
 from whodunnet.kernel.netlink.conntrack_events import ConntrackEvents, read_setting
 from whodunnet.kernel.roots import Roots
 from whodunnet.model.flow_event import FlowEvent

@@ -13,14 +13,12 @@ from tempfile import gettempdir
 
 import pytest
 
+from lab import host
+from lab.catalogue import find, names
+from lab.look import wait_until
+from lab.run import default_command, run
+
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-
-from lab import host  # noqa: E402
-from lab.catalogue import find, names  # noqa: E402
-from lab.look import wait_until  # noqa: E402
-from lab.run import default_command, run  # noqa: E402
-
 pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from bench.conntrack import flows, insert, room_for
+from bench.softirqs import packets
 from netns.namespace import Namespace
 from netns.stall_causes import (
     RECEIVER,
@@ -35,11 +37,6 @@ from whodunnet.model.finding import Answer, Finding, Party
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.workload import Process
 from whodunnet.rules.rule import judge
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from bench.conntrack import flows, insert, room_for
-from bench.softirqs import packets
 
 pytestmark = [
     pytest.mark.root,

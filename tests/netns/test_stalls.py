@@ -6,7 +6,6 @@ import os
 import select
 import shutil
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.conntrack import flows, insert, room_for
+from bench.softirqs import packets
 from netns.namespace import Namespace, wait_until
 from netns.stall_causes import (
     HOG_PRIORITY,
@@ -36,11 +37,6 @@ from whodunnet.kernel.procfs.kallsyms import read_symbols
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import Support
 from whodunnet.model.stalls import Holder, Stall, StallKind
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from bench.conntrack import flows, insert, room_for
-from bench.softirqs import packets
 
 pytestmark = [
     pytest.mark.root,
