@@ -17,6 +17,8 @@ QEMU = "qemu-system-x86_64"
 NEEDED_PROGRAMS = (QEMU, "busybox", "dpkg-deb", "setpriv")
 CPUS = 2
 MEMORY_MIB = 2048
+OPEN_FILES = 20_000
+"""The kernel gives its first process 1,024; every distribution's service manager gives more."""
 LIMIT_SECONDS = 300.0
 BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 COMMON_MODULES = ("tcp_diag", "udp_diag", "unix_diag", "veth")
@@ -26,6 +28,7 @@ COMMAND = """\
 mkdir -p /lib/modules/{version} && mount --bind {modules} /lib/modules/{version}
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONDONTWRITEBYTECODE=1
 cd {directory}
+ulimit -n {files}
 hostname testvm
 ip link set lo up
 {command} </dev/null >/run/exchange/stdout 2>/run/exchange/stderr
@@ -75,7 +78,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="whodunnet-vm-") as temporary:
         exchange, initramfs = Path(temporary, "exchange"), Path(temporary, "initramfs")
         exchange.mkdir()
-        words = {"directory": directory, "modules": kernel.module_directory}
+        words = {"directory": directory, "modules": kernel.module_directory, "files": OPEN_FILES}
         script = COMMAND.format(
             version=kernel.version, command=shlex.join(command), **{k: shlex.quote(str(v)) for k, v in words.items()}
         )
