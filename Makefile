@@ -11,6 +11,7 @@ TEST_PACKAGES := $(BUILD_PACKAGES) iproute2 util-linux libcap2-bin procps contai
 BUNDLE_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) $(PYTHON))
 BUNDLE_PACKAGES := $(BUILD_PACKAGES) libfribidi0 libzstd-dev zstd
 BUNDLE_TEST_PACKAGES := busybox-static debootstrap iproute2 musl-tools util-linux
+SECONDS ?= 600
 MACHINE_PACKAGES := qemu-system-x86 busybox-static cpio kmod util-linux
 ENTER_BED := unshare --net --mount --propagation private sh -c \
 	'mkdir -p /run/netns && mount -t tmpfs none /run/netns && ip link set lo up && exec "$$@"' sh
@@ -40,11 +41,15 @@ test-bundle: $(VENV)/tested bundle ## the bundle and the wheel in foreign roots 
 	$(call install_packages,$(BUNDLE_TEST_PACKAGES))
 	$(BIN)/pytest tests/bundle
 
+fuzz: $(VENV)/tested ## every decoder of kernel or file input under a coverage-guided fuzzer, SECONDS=600 in all
+	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement fuzz/requirements.lock
+	$(BIN)/python -m fuzz --seconds $(SECONDS)
+
 lint: $(VENV)/tested ## style, types, layers, formatted C
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy --strict -p lab -p bench -p tests.docs -p tests.kernels -p tests.bundle
+	$(BIN)/mypy --strict -p lab -p bench -p fuzz -p tests.docs -p tests.kernels -p tests.bundle
 	$(BIN)/lint-imports
 	clang-format --dry-run --Werror bpf/*.c bpf/*.h bpf/include/*.h tools/*.c tools/*.h
 
@@ -106,4 +111,4 @@ clean: ## remove what was built
 		src/whodunnet/kernel/netlink/_conntrack.*.so \
 		src/whodunnet/pages
 
-.PHONY: help diagnose test lab lab-quick test-kernels test-bundle lint bench bundle wheel build docs clean
+.PHONY: help diagnose test lab lab-quick test-kernels test-bundle lint fuzz bench bundle wheel build docs clean

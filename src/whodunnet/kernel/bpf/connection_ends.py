@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
+from whodunnet.errors import MalformedError
 from whodunnet.kernel.bpf.objects import BpfObject, closed_on_error
 from whodunnet.kernel.bpf.socket_walk import decode_address, state_name, ticks_per_second
 from whodunnet.kernel.support import Support
@@ -106,11 +107,14 @@ class ConnectionEnds:
 
 
 def decode_total(ffi: Any, key: Any, value: Any) -> EndTotal:
-    """One entry of the maps."""
-    ending = ENDINGS[key.ending]
+    """One entry of the maps. Raises MalformedError."""
+    try:
+        ending, role = ENDINGS[key.ending], END_ROLES[key.role]
+    except IndexError as error:
+        raise MalformedError("an end of connections has a number without a name: rebuild the package") from error
     end = End(
         netns=key.netns,
-        role=END_ROLES[key.role],
+        role=role,
         ending=ending,
         state=state_name(key.state),
         server=Endpoint(decode_address(ffi, key.server_address, key.family), key.server_port),

@@ -9,6 +9,7 @@ import socket
 import time
 from typing import Any, NamedTuple
 
+from whodunnet.errors import MalformedError
 from whodunnet.kernel.bpf.objects import BpfObject, closed_on_error
 from whodunnet.kernel.support import Support
 from whodunnet.model.sockets import (
@@ -296,21 +297,25 @@ def decode_address(ffi: Any, address: Any, family: int) -> str:
 
 
 def decode_group(ffi: Any, key: Any, value: Any, first_pass: bool) -> SocketGroup:
-    """One entry of the groups map."""
-    role, symptom, tcp = ROLES[key.role], SYMPTOMS[key.symptom], PROTOCOLS[key.protocol] == "tcp"
+    """One entry of the groups map. Raises MalformedError."""
+    try:
+        role, symptom = ROLES[key.role], SYMPTOMS[key.symptom]
+        protocol, holding = PROTOCOLS[key.protocol], HOLDINGS[key.holding]
+    except IndexError as error:
+        raise MalformedError("a group of sockets has a number without a name: rebuild the package") from error
     endpoint = None
     if key.port:
         initiated = role == "initiated" or (role == "unconnected" and symptom == "dead")
         endpoint = Endpoint(decode_address(ffi, key.address, key.family) if initiated else None, key.port)
-    compared = tcp and (symptom != "none" or HOLDINGS[key.holding] == "accept-queue")
+    compared = protocol == "tcp" and (symptom != "none" or holding == "accept-queue")
     return SocketGroup(
         owner_pid=key.pid or None,
         netns=key.netns,
-        protocol=PROTOCOLS[key.protocol],
+        protocol=protocol,
         family=key.family,
         state=state_name(key.state),
         role=role,
-        holding=HOLDINGS[key.holding],
+        holding=holding,
         symptom=symptom,
         endpoint=endpoint,
         cgroup_id=key.cgroup_id or None,
@@ -328,19 +333,24 @@ def decode_group(ffi: Any, key: Any, value: Any, first_pass: bool) -> SocketGrou
 
 
 def decode_stuck(ffi: Any, item: Any) -> StuckSocket:
-    """One socket of the sample."""
+    """One socket of the sample. Raises MalformedError."""
+    try:
+        symptom, holding, role = SYMPTOMS[item.symptom], HOLDINGS[item.holding], ROLES[item.role]
+        unchanged = UNCHANGED[item.unchanged]
+    except LookupError as error:
+        raise MalformedError("a stuck socket has a number without a name: rebuild the package") from error
     return StuckSocket(
         owner_pid=item.pid or None,
         netns=item.netns,
-        symptom=SYMPTOMS[item.symptom],
-        holding=HOLDINGS[item.holding],
-        role=ROLES[item.role],
+        symptom=symptom,
+        holding=holding,
+        role=role,
         local=Endpoint(decode_address(ffi, item.local_address, item.family), item.local_port),
         remote=Endpoint(decode_address(ffi, item.remote_address, item.family), item.remote_port),
         memory_bytes=item.memory_bytes,
         unread_bytes=item.unread_bytes,
         unsent_bytes=item.unsent_bytes,
-        unchanged=UNCHANGED[item.unchanged],
+        unchanged=unchanged,
     )
 
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from whodunnet.errors import MalformedError, UnreadableError
 from whodunnet.kernel.netlink.conntrack_groups import FlowTable
-from whodunnet.kernel.netlink.socket import NetlinkSocket
+from whodunnet.kernel.netlink.socket import MAX_ERRNO, NetlinkSocket
 
 NETLINK_NETFILTER = 12
 IPCTNL_MSG_CT_GET = 1 << 8 | 1  # NFNL_SUBSYS_CTNETLINK
@@ -174,6 +174,8 @@ def decode_statistics(message: bytes | memoryview) -> Iterator[tuple[str, int]]:
 
 def refused(number: int) -> UnreadableError:
     """The error for an errno with which the kernel ends a dump."""
+    if number > MAX_ERRNO:
+        return MalformedError(f"conntrack: the dump ends with {-number}, which is no error number")
     text = f"the conntrack table cannot be dumped: {os.strerror(number)}"
     if number in (errno.EPERM, errno.EACCES):
         return UnreadableError(text, "missing-capability", "CAP_NET_ADMIN")

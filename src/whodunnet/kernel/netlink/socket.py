@@ -18,6 +18,8 @@ NLM_F_REQUEST = 0x001
 NLM_F_DUMP_INTR = 0x010
 NLM_F_DUMP = 0x300
 
+MAX_ERRNO = 4095  # linux/err.h
+
 RECEIVE_BYTES = 256 * 1024
 RECEIVE_SECONDS = 5
 """The kernel answers a dump inside the receiving call; one that waits this long will not come."""
@@ -129,6 +131,8 @@ def _raise_if_refused(message: Message, request: int) -> None:
             raise MalformedError(f"netlink: error message of {len(message.body)} bytes")
         return
     (result,) = _ERROR.unpack_from(message.body)
+    if result < -MAX_ERRNO:
+        raise MalformedError(f"netlink: {result} is no error number")
     if result < 0:
         raise _refused(-result, f"netlink request {request}")
 

@@ -9,7 +9,7 @@ import struct
 
 from whodunnet.errors import MalformedError, UnreadableError
 from whodunnet.kernel.netlink.sock_diag import NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, InetSocket, TcpInfo, decode_tcp
-from whodunnet.kernel.netlink.socket import NLM_F_REQUEST, NLMSG_ERROR, split
+from whodunnet.kernel.netlink.socket import MAX_ERRNO, NLM_F_REQUEST, NLMSG_ERROR, split
 from whodunnet.model.sockets import Endpoint
 
 ANSWER_BYTES = 8192
@@ -24,7 +24,6 @@ _ANY_STATE = 0xFFFFFFFF
 _NO_COOKIE = 0xFFFFFFFF
 _FIN_CAME = frozenset({"close-wait", "last-ack", "closing", "fin-wait-2"})
 _ERROR = struct.Struct("=i")
-_MAX_ERRNO = 4095  # linux/err.h
 _ABSENT = (-errno.ENOENT, -errno.ESTALE)
 
 
@@ -87,7 +86,7 @@ def _raise_unless_absent(body: memoryview) -> None:
     if len(body) < _ERROR.size:
         raise MalformedError(f"sock_diag: error message of {len(body)} bytes")
     (result,) = _ERROR.unpack_from(body)
-    if not -_MAX_ERRNO <= result <= 0:
+    if not -MAX_ERRNO <= result <= 0:
         raise MalformedError(f"sock_diag: {result} is no error number")
     if result not in _ABSENT:
         raise UnreadableError(f"sock_diag: {os.strerror(-result)}")

@@ -14,6 +14,7 @@ MOUNTINFO_LIMIT_BYTES = 32 << 20
 INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO (linux/proc_ns.h)
 _ROOT_INODE = 1  # PROC_ROOT_INO (linux/proc_ns.h)
 _KERNEL_THREAD = 0x00200000  # PF_KTHREAD (linux/sched.h)
+_DEVICE_DIGITS = 7  # 20 bits of a minor number, 12 of a major one (linux/kdev_t.h)
 _FLAGS = 6  # of /proc/<pid>/stat, counted behind the name (do_task_stat, fs/proc/array.c)
 
 
@@ -61,7 +62,7 @@ def parse_procfs_devices(mountinfo: bytes) -> frozenset[int]:
         if after.split(b" ")[0] != b"proc" or len(fields) < 5:
             continue
         major, _, minor = fields[2].partition(b":")
-        if major.isdigit() and minor.isdigit() and len(fields[2]) <= 16:
+        if major.isdigit() and minor.isdigit() and max(len(major), len(minor)) <= _DEVICE_DIGITS:
             devices.add(os.makedev(int(major), int(minor)))
     return frozenset(devices)
 

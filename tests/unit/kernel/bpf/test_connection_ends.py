@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from whodunnet.errors import MalformedError
 from whodunnet.kernel.bpf.connection_ends import END_ROLES, ENDINGS, decode_total
 from whodunnet.model.connections import CONNECT_CLASSES, IDLE_CLASSES, IDLE_STEPS
 from whodunnet.model.sockets import Endpoint
@@ -61,6 +62,13 @@ def test_a_merged_entry_has_no_client_and_an_unknown_owner_is_none() -> None:
     key, value = entry(merged=1)
     found = decode_total(libbpf.ffi, key, value)
     assert (found.end.client, found.span_class, found.end.owner_pid) == (None, None, None)
+
+
+@pytest.mark.parametrize("field", ["role", "ending"])
+def test_an_entry_with_a_number_without_a_name_is_malformed(field: str) -> None:
+    key, value = entry(**{field: 77})
+    with pytest.raises(MalformedError, match="rebuild the package"):
+        decode_total(libbpf.ffi, key, value)
 
 
 @given(st.binary(min_size=16, max_size=16))

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from whodunnet.errors import MalformedError
 from whodunnet.kernel.bpf.socket_walk import (
     DROPPING_LIMIT,
     HOLDINGS,
@@ -17,6 +18,7 @@ from whodunnet.kernel.bpf.socket_walk import (
     SYMPTOMS,
     Hashed,
     decode_group,
+    decode_stuck,
     surplus_by_state,
     ticks_per_second,
     unheld_groups,
@@ -79,6 +81,21 @@ def test_a_state_that_does_not_exist_is_no_crash() -> None:
     ffi = pytest.importorskip("whodunnet.kernel.bpf._libbpf", reason="libbpf is not installed").ffi
     key, value = ffi.new("struct group_key *", {"state": 77}), ffi.new("struct group *", {"sockets": 1})
     assert decode_group(ffi, key, value, first_pass=False).sockets == 1
+
+
+@pytest.mark.parametrize("field", ["role", "symptom", "protocol", "holding"])
+def test_a_group_with_a_number_without_a_name_is_malformed(field: str) -> None:
+    ffi = pytest.importorskip("whodunnet.kernel.bpf._libbpf", reason="libbpf is not installed").ffi
+    key, value = ffi.new("struct group_key *", {field: 77}), ffi.new("struct group *")
+    with pytest.raises(MalformedError, match="rebuild the package"):
+        decode_group(ffi, key, value, first_pass=False)
+
+
+@pytest.mark.parametrize("field", ["role", "symptom", "holding", "unchanged"])
+def test_a_stuck_socket_with_a_number_without_a_name_is_malformed(field: str) -> None:
+    ffi = pytest.importorskip("whodunnet.kernel.bpf._libbpf", reason="libbpf is not installed").ffi
+    with pytest.raises(MalformedError, match="rebuild the package"):
+        decode_stuck(ffi, ffi.new("struct stuck *", {field: 77}))
 
 
 def test_ticks_a_second_are_those_the_kernel_was_built_with() -> None:

@@ -82,6 +82,12 @@ def test_refusals_become_errors(
     assert (caught.value.code, caught.value.missing_capability) == (code, capability)
 
 
+def test_a_dump_that_ends_with_what_is_no_error_number_is_malformed(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering([message(struct.pack("=i", -(2**31)) + bytes(16), kind=ERROR, sequence=1)], monkeypatch)
+    with pytest.raises(MalformedError, match="no error number"):
+        dump_flows(TIMEOUTS)
+
+
 def test_silence_is_no_overrun(monkeypatch: pytest.MonkeyPatch) -> None:
     answering([errno.EAGAIN, END], monkeypatch)
     with pytest.raises(UnreadableError, match="no answer"):

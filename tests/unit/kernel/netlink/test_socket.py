@@ -75,6 +75,15 @@ def test_refusals_become_errors(
     assert (caught.value.code, caught.value.missing_capability) == (code, capability)
 
 
+@pytest.mark.parametrize("kind", [netlink.NLMSG_ERROR, netlink.NLMSG_DONE])
+@pytest.mark.parametrize("number", [-4096, -(2**31)])
+def test_a_refusal_with_what_is_no_error_number_is_malformed(
+    number: int, kind: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering([done(number, kind=kind)], monkeypatch) as made, pytest.raises(MalformedError, match=str(number)):
+        list(made.dump(20, b""))
+
+
 def test_an_interrupted_dump_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     part = Message(20, netlink.NLM_F_DUMP_INTR, 1, memoryview(b"x"))
     with answering([part, part, done(0, netlink.NLM_F_DUMP_INTR)], monkeypatch) as made:

@@ -27,6 +27,11 @@ def test_the_head_of_a_file_is_cut_without_complaint(tmp_path: Path) -> None:
     assert read_head(tmp_path / "file", 3) == b"123"
 
 
+def test_a_pipe_that_nobody_writes_to_is_empty_and_waited_for_by_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert read_bytes(tmp_path / "pipe") == b""
+
+
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(UnreadableError, match="does not exist") as caught:
         read_bytes(tmp_path / "none")

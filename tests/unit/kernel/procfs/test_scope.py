@@ -61,6 +61,11 @@ def test_every_procfs_is_found_by_its_device() -> None:
     assert parse_procfs_devices(MOUNTINFO) == {os.makedev(0, 21), os.makedev(0, 40)}
 
 
+@pytest.mark.parametrize("number", [b"777777777770:21", b"0:99999999999999"])
+def test_what_is_no_number_of_a_device_is_none(number: bytes) -> None:
+    assert parse_procfs_devices(b"22 27 %b / /proc rw - proc proc rw\n" % number) == frozenset()
+
+
 @given(damaged(MOUNTINFO))
 def test_any_mountinfo_is_answered(data: bytes) -> None:
     assert all(device >= 0 for device in parse_procfs_devices(data))

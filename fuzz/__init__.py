@@ -1,0 +1,1 @@
+"""Every decoder of input that others write, under a coverage-guided fuzzer; see docs/fuzzing.md."""
