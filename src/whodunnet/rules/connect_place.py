@@ -14,8 +14,9 @@ from whodunnet.model.flow_owners import is_loopback
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import AcceptQueue, Endpoint, Sockets
 from whodunnet.model.tcp_memory import TcpMemory
-from whodunnet.model.workload import Workload, Workloads
+from whodunnet.model.workload import Process, Workload, Workloads
 from whodunnet.rules.connect_failures import Case
+from whodunnet.rules.identity import HALTED
 
 OVERFLOWS = "ListenOverflows"
 SEVERAL = (
@@ -69,7 +70,15 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         """Of who is behind it, when its queue is full; of several listeners nobody may be known to be the one."""
         if self.several and self.server is None:
             return "peer"
+        if self.halted:
+            return "reader"
         return "culprit" if self.stays_full else "holder"
+
+    @property
+    def halted(self) -> str | None:
+        """The state of a server that somebody has stopped or frozen: it accepts nothing, and has caused nothing."""
+        process = self.server.process if self.server is not None else None
+        return process.state if process is not None and process.state in HALTED else None
 
     @property
     def stays_full(self) -> bool:
@@ -98,11 +107,19 @@ def place_of(case: Case, recording: Recording, *, translated: bool = True) -> Pl
 
 
 def _server(place: Place, recording: Recording) -> Workload | None:
+    workloads = recording.last(Workloads) or Workloads()
     if not place.several:
-        return place.end.workload
+        mine = place.end.workload
+        process = mine.process if mine is not None else None
+        newest = workloads.by_pid.get(process.pid) if process is not None else None
+        return newest if newest is not None and _is_same(process, newest.process) else mine
     owner = next(iter(place.full_owners)) if len(place.full_owners) == 1 else None
-    workloads = recording.last(Workloads)
-    return workloads.by_pid.get(owner) if workloads is not None and owner is not None else None
+    return workloads.by_pid.get(owner) if owner is not None else None
+
+
+def _is_same(one: Process | None, other: Process | None) -> bool:
+    """Whether it is one process, at two times: a number may be given again."""
+    return one is not None and other is not None and (one.comm, one.started) == (other.comm, other.started)
 
 
 def _with(place: Place, sample: Sockets) -> Place:

@@ -67,7 +67,8 @@ def _told(case: Case, tries: Sequence[Tries], pairs: Pairs, recording: Recording
         lead=() if full is None or case.endpoint is None else (
             endpoint_party(
                 full.role, case.endpoint, full.server,
-                "does not accept: its accept queue is full, and the kernel drops the SYNs of new connects",
+                (f"is {full.halted}, and has caused nothing itself: it " if full.halted else "")
+                + "does not accept: its accept queue is full, and the kernel drops the SYNs of new connects",
             ),
         ),
         more=(*_readings(case, pairs), *(_of_place(place, pairs, shape) if place is not None else ())),
@@ -87,7 +88,7 @@ def _shape(case: Case, place: Place | None, elsewhere: int, entry: Entry) -> tup
     if 2 * nobody >= case.failed:
         return "nobody-there", "proven"
     if place is not None and place.overflowed(case.sum(lambda t: t.silent)):
-        return "queue-full", "proven" if place.role == "culprit" else "likely"
+        return "queue-full", "proven" if place.role in ("culprit", "reader") and place.stays_full else "likely"
     if nobody >= entry.limit("min_told"):
         return "nobody-there", "likely"
     if told >= entry.limit("min_told"):

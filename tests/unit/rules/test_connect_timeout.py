@@ -37,7 +37,7 @@ from .connects import (
     translated,
     unreachable,
 )
-from .endings import FAR_SERVER, SERVER, accepted, initiated, listening, moments_of
+from .endings import FAR_SERVER, SERVER, SERVER_PID, accepted, initiated, listening, moments_of
 from .nodes import finding, findings, parties, process
 from .tracking import ALIVE, DEAD, OTHER_NETNS, OTHER_POD, OWNERS, SERVICE, connecting, flow, table
 
@@ -176,6 +176,18 @@ def test_a_queue_that_stays_full_names_the_server() -> None:
     assert (found.shape, found.confidence) == ("queue-full", "proven")
     assert (named(found, "culprit"), named(found, "victim")) == (["batch"], ["web"])
     assert endpoints(found) == [SERVER]
+
+
+@pytest.mark.parametrize("state", ["frozen", "stopped"])
+def test_who_is_halted_has_not_caused_its_full_queue(state: str) -> None:
+    server = OWNERS.by_pid[SERVER_PID]
+    assert server.process
+    halted = replace(server, process=replace(server.process, state=state))
+    owners = replace(OWNERS, by_pid={**OWNERS.by_pid, SERVER_PID: halted})
+    found = finding(node(*silent(40), listeners=[queue(6, 5)], workloads=owners), RULE)
+    assert (found.shape, found.confidence) == ("queue-full", "proven")
+    assert (named(found, "culprit"), named(found, "reader")) == ([], ["batch"])
+    assert f"is {state}, and has caused nothing itself" in str(parties(found, "reader")[0].effect)
 
 
 STOPPED = 77
