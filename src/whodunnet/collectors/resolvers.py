@@ -89,9 +89,10 @@ class ResolversCollector:
                 unread.add(netns)
             else:
                 files.setdefault((netns, parsed), pid)
+        every = unless_unreadable(partial(namespaces.find, self._roots))
         return Resolvers(
             files=tuple(_file(netns, pid, parsed) for (netns, parsed), pid in files.items()),
-            netns_unread=len(unread - {netns for netns, _ in files}),
+            netns_unread=len(unread - {netns for netns, _ in files}) + (every.unidentified if every is not None else 0),
             left_out=left_out,
         )
 

@@ -115,6 +115,11 @@ def test_a_namespace_without_a_readable_file_is_counted(machine: Machine) -> Non
     assert ResolversCollector(machine.roots).collect().netns_unread == 1
 
 
+def test_namespaces_that_we_may_not_look_into_are_counted(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(namespaces, "find", lambda _: namespaces.Namespaces(ways={}, denied=3, unidentified=2))
+    assert ResolversCollector(machine.roots).collect().netns_unread == 2
+
+
 def test_more_files_of_one_namespace_than_the_bound_are_counted(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
