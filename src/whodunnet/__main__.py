@@ -1,5 +1,5 @@
 """python -m whodunnet."""
 
-from whodunnet.cli.main import run
+from whodunnet.cli.start import run
 
 run()

@@ -29,8 +29,9 @@ from whodunnet.attribution.notes import (
 )
 from whodunnet.attribution.places import on_machine, read_passwd_home, read_users_file
 from whodunnet.attribution.processes import ROOT, Processes
-from whodunnet.errors import UnreadableError
+from whodunnet.errors import MalformedError, UnreadableError
 from whodunnet.kernel.procfs.files import read_bytes
+from whodunnet.model.text import clean
 from whodunnet.model.workload import Pod
 
 CONFIG_LIMIT_BYTES: Final = 4 << 20
@@ -53,6 +54,7 @@ class _Settings(msgspec.Struct, frozen=True):
 
 
 class _Config(msgspec.Struct, frozen=True):
+    id: str | None = msgspec.field(default=None, name="ID")
     name: str | None = msgspec.field(default=None, name="Name")
     settings: _Settings | None = msgspec.field(default=None, name="Config")
     state: _State | None = msgspec.field(default=None, name="State")
@@ -75,7 +77,7 @@ class Docker:
         for root in self._data_roots:
             with suppress(UnreadableError):
                 path = root / "containers" / container / "config.v2.json"
-                return parse_config(read_bytes(path, CONFIG_LIMIT_BYTES), str(path), pod_uid)
+                return parse_config(read_bytes(path, CONFIG_LIMIT_BYTES), str(path), pod_uid, container)
         return None
 
     def find_rootless(self, container: str, uid: int) -> Notes | None:
@@ -85,7 +87,9 @@ class Docker:
             return None
         path = home / ".local/share/docker/containers" / container / "config.v2.json"
         with suppress(UnreadableError):
-            notes = parse_config(read_users_file(self._roots, path, uid, CONFIG_LIMIT_BYTES), str(path))
+            notes = parse_config(
+                read_users_file(self._roots, path, uid, CONFIG_LIMIT_BYTES), str(path), None, container
+            )
             return Notes(name=notes.name, image=notes.image, started=notes.started)
         return None
 
@@ -113,9 +117,14 @@ class Docker:
                 yield from options(self._processes.command(pid), _ROOT_OPTIONS)
 
 
-def parse_config(data: bytes, source: str, pod_uid: str | None = None) -> Notes:
-    """The names in a config.v2.json; those of Kubernetes only if they are of that pod. Raises MalformedError."""
+def parse_config(data: bytes, source: str, pod_uid: str | None = None, container: str | None = None) -> Notes:
+    """The names in a config.v2.json; those of Kubernetes only if they are of that pod.
+
+    Raises MalformedError, also where it says that it is not of that container.
+    """
     config = decode(data, _Config, source, "a container of Docker")
+    if container is not None and config.id not in (None, container):
+        raise MalformedError(f"{source}: should be of container {container} and is of {clean(config.id or '')}")
     settings, state = config.settings or _Settings(), config.state or _State()
     labels = settings.labels or {}
     pod = _pod(labels, pod_uid)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -23,6 +25,7 @@ VERBS = {
     "plot": "Draw who had how much over the time of a recording.",
     "record": "Keep what this node shows, to judge it later or elsewhere.",
     "replay": "Judge a recording.",
+    "lab": "Make a fault real on this machine, and see what whodunnet says about it.",
     "list": "List rules and collectors, what each needs, and whether it can run here.",
     "schema": "Print the JSON Schema of what the other commands print.",
     "stalls": "Show each time that received packets wait for a CPU, and who holds it meanwhile.",
@@ -32,6 +35,13 @@ VERBS = {
 EXIT_UNJUDGED = 2
 TRACEBACK = "WHODUNNET_TRACEBACK"
 """In the environment as 1: an error of whodunnet itself is raised as it is, for who mends it."""
+OF_NO_MEMORY = (
+    (ImportError, "failed to map"),
+    (ImportError, "annot allocate memory"),
+    (ImportError, "Out of memory"),
+    (SystemError, "without exception set"),
+    (SystemError, "without setting an exception"),
+)
 
 
 class ReaderGoneError(Exception):
@@ -84,7 +94,8 @@ def whodunnet() -> None:
 
 
 def run() -> None:
-    """Entry point: every failure is one sentence on standard error and exit status 2."""
+    """Every failure is one sentence on standard error and exit status 2. Raises MemoryError, which whodunnet.cli.start
+    answers: nothing is unwound then that could fail in its turn."""
     try:
         raise SystemExit(whodunnet(standalone_mode=False))
     except (click.Abort, KeyboardInterrupt):
@@ -105,11 +116,25 @@ def run() -> None:
     except WhodunnetError as error:
         _stop(f"cannot judge this node: {error}")
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise MemoryError from None
         _stop(f"{error.filename or 'output'}: {error.strerror}")
     except Exception as error:  # Python's own exit status would be 1, which means a finding
+        if _is_out_of_memory(error):
+            raise MemoryError from None
         if os.environ.get(TRACEBACK) == "1":
             raise
         _stop(_own_fault(error))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Also where it shows as a module that cannot be loaded, or as Python's own confusion: in their words."""
+    if isinstance(error, MemoryError):
+        return True
+    for kind, words in OF_NO_MEMORY:  # noqa: SIM110 - Python complains of a generator that it has no memory to run
+        if type(error) is kind and words in str(error):
+            return True
+    return False
 
 
 def _own_fault(error: Exception) -> str:
@@ -119,5 +144,6 @@ def _own_fault(error: Exception) -> str:
 
 
 def _stop(text: str) -> None:
-    click.echo(f"whodunnet: {text}", err=True)
+    with suppress(OSError):  # nobody can be told where standard error is full or gone
+        click.echo(f"whodunnet: {text}", err=True)
     raise SystemExit(EXIT_UNJUDGED)

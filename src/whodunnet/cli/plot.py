@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,7 +99,14 @@ def _write_picture(chart: Chart, path: Path) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
+    """All of it or nothing: where there is no room, the older file stays."""
+    place = path.resolve()
+    new = place.with_name(f".{place.name}.{os.getpid()}")
     try:
-        path.write_bytes(content)
+        try:
+            new.write_bytes(content)
+            new.replace(place)
+        finally:
+            new.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error

@@ -17,7 +17,7 @@ from whodunnet.attribution.notes import Notes
 from whodunnet.errors import MalformedError
 from whodunnet.model.workload import Pod
 
-from .machine import ID, Machine
+from .machine import ID, OTHER, Machine
 
 UID = "285d27fb-34ca-4985-8fb1-57abb1c51319"
 STATIC = "5c1d2e3f" * 4
@@ -52,6 +52,11 @@ def test_a_container_is_found_at_known_places(machine: Machine, root: str) -> No
     machine.write(f"{root}/containers/{ID}/config.v2.json", CONFIG)
     assert Docker(machine.processes).find(ID) == NOTES
     assert Docker(machine.processes).find("0" * 64) is None
+
+
+def test_what_says_that_it_is_another_container_is_not_believed(machine: Machine) -> None:
+    machine.write(f"var/lib/docker/containers/{OTHER}/config.v2.json", CONFIG)
+    assert Docker(machine.processes).find(OTHER) is None
 
 
 @pytest.mark.parametrize("name", ["data-root", "graph"])

@@ -29,5 +29,12 @@ def test_a_closed_pipe_ends_with_two_and_without_a_word(arguments: tuple[str, ..
     assert (done.returncode, done.stderr) == (2, "")
 
 
+@pytest.mark.parametrize("arguments", [("list",), ("explain", "nothing"), ("replay", str(RECORDING))])
+def test_where_nothing_can_be_written_at_all_it_ends_with_two(arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "whodunnet", *arguments]
+        assert subprocess.run(command, check=False, stdout=full, stderr=full).returncode == 2
+
+
 def test_every_known_line_of_the_kernel_log_has_plain_words() -> None:
     assert {kind for kind, _ in KNOWN} == set(SUBJECTS)

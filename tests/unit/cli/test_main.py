@@ -296,6 +296,7 @@ def test_a_rule_cannot_be_required_and_left_out(run: Run, options: tuple[str, st
         (UnreadableError("/proc/self/status does not exist"), "cannot judge this node: /proc/self/status does not"),
         (OSError(errno.ENOSPC, "No space left on device"), "output: No space left on device"),
         (OSError(errno.EACCES, "Permission denied", "/proc/1"), "/proc/1: Permission denied"),
+        (ImportError("no module"), "an error of whodunnet itself: ImportError: no module"),
     ],
 )
 def test_an_expected_failure_is_one_sentence(
@@ -304,6 +305,24 @@ def test_an_expected_failure_is_one_sentence(
     assert faked.rules == []
     monkeypatch.setattr(FakeWatch, "failure", failure)
     assert_one_sentence(run("diagnose", "--format", "json"), text)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory", "/usr"),
+        ImportError("/lib/x.so: failed to map segment from shared object"),
+        SystemError("error return without exception set"),
+    ],
+)
+def test_no_memory_is_known_by_all_its_names(
+    run: Run, faked: Faked, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    assert faked.rules == []
+    monkeypatch.setattr(FakeWatch, "failure", failure)
+    with pytest.raises(MemoryError):
+        run("diagnose", "--format", "json")
 
 
 def test_an_error_of_our_own_is_one_clean_sentence_and_no_finding(

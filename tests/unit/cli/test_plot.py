@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -113,6 +115,24 @@ def test_a_place_that_cannot_be_written_is_an_error_with_the_reason(database: Pa
     (tmp_path / "folder.html").mkdir()
     with pytest.raises(UsageError, match="cannot be written: Is a directory"):
         run(database, "-o", tmp_path / "folder.html")
+
+
+@pytest.mark.parametrize("name", ["chart.html", "chart.png"])
+def test_without_room_the_older_chart_stays_and_nothing_else(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).write_bytes(b"old")
+    write = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        write(path, content[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UsageError, match=f"{name} cannot be written: No space left on device"):
+        run(database, "-o", tmp_path / name)
+    assert (tmp_path / name).read_bytes() == b"old"
+    assert {path.name for path in tmp_path.iterdir()} == {database.name, name}
 
 
 def test_times_without_a_snapshot_are_an_error(database: Path) -> None:

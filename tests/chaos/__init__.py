@@ -1,0 +1,1 @@
+"""Diagnosing while everything around changes, runs out, or ends."""
