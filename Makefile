@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 BUILD_PACKAGES := clang libbpf-dev libelf-dev zlib1g-dev gcc python3-dev python3-venv
 TEST_PACKAGES := $(BUILD_PACKAGES) iproute2 util-linux libcap2-bin procps containerd runc containernetworking-plugins \
 	nftables iptables conntrack busybox-static nginx-light haproxy openssl clang-format systemd docker.io podman lxc \
-	apache2-bin gunicorn dnsmasq-base systemd-container uidmap slirp4netns bash zsh fish groff mandoc debootstrap \
+	apache2-bin gunicorn dnsmasq-base unbound curl wrk ethtool systemd-container uidmap slirp4netns bash zsh fish groff mandoc debootstrap \
 	$(if $(shell command -v node),,nodejs)
 # The interpreter that is bundled: Debian's own, where there is one.
 BUNDLE_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) $(PYTHON))
 BUNDLE_PACKAGES := $(BUILD_PACKAGES) libfribidi0 libzstd-dev zstd
 BUNDLE_TEST_PACKAGES := busybox-static debootstrap iproute2 musl-tools util-linux
 SECONDS ?= 600
+MINUTES ?= 60
 MACHINE_PACKAGES := qemu-system-x86 busybox-static cpio kmod util-linux
 ENTER_BED := unshare --net --mount --propagation private sh -c \
 	'mkdir -p /run/netns && mount -t tmpfs none /run/netns && ip link set lo up && exec "$$@"' sh
@@ -24,7 +25,7 @@ diagnose: $(VENV)/built ## set up what is missing and diagnose this very machine
 
 test: $(VENV)/tested ## set up what is missing and pass every test
 	$(BIN)/pytest --numprocesses auto --dist loadfile tests/unit tests/docs
-	$(if $(filter 0,$(shell id -u)),$(ENTER_BED) ,)$(BIN)/pytest --durations 25 tests/netns tests/containers
+	$(if $(filter 0,$(shell id -u)),$(ENTER_BED) ,)$(BIN)/pytest --durations 25 tests/netns tests/containers tests/chaos
 
 lab: $(VENV)/tested bundle ## every fault and look-alike on every kernel: docs/scoreboard.md (root, hours; BOARD=options)
 	$(call install_packages,$(MACHINE_PACKAGES))
@@ -32,6 +33,13 @@ lab: $(VENV)/tested bundle ## every fault and look-alike on every kernel: docs/s
 
 lab-quick: $(VENV)/tested ## fifteen of them on this kernel, shown and not kept (root, six minutes)
 	$(BIN)/python -m lab.board --quick
+
+support: $(VENV)/tested ## which collectors and programs work on which kernel, with which rights: docs/support-matrix.md (root)
+	$(call install_packages,$(MACHINE_PACKAGES))
+	$(BIN)/python -m lab.support
+
+quiet-hour: $(VENV)/tested ## diagnose in a loop while this machine builds, downloads and serves: docs/quiet-hour.md (root)
+	$(BIN)/python -m lab.quiet --minutes $(MINUTES)
 
 test-kernels: $(VENV)/tested bundle ## the same programs on other kernels, in virtual machines
 	$(call install_packages,$(MACHINE_PACKAGES))
@@ -49,7 +57,7 @@ lint: $(VENV)/tested ## style, types, layers, formatted C
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy --strict -p lab -p bench -p fuzz -p tests.docs -p tests.kernels -p tests.bundle
+	$(BIN)/mypy --strict -p lab -p bench -p fuzz -p tests.docs -p tests.kernels -p tests.bundle -p tests.chaos
 	$(BIN)/lint-imports
 	clang-format --dry-run --Werror bpf/*.c bpf/*.h bpf/include/*.h tools/*.c tools/*.h
 
@@ -111,4 +119,4 @@ clean: ## remove what was built
 		src/whodunnet/kernel/netlink/_conntrack.*.so \
 		src/whodunnet/pages
 
-.PHONY: help diagnose test lab lab-quick test-kernels test-bundle lint fuzz bench bundle wheel build docs clean
+.PHONY: help diagnose test lab lab-quick support quiet-hour test-kernels test-bundle lint fuzz bench bundle wheel build docs clean

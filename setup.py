@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: BPF objects by clang, the libbpf binding by the C compiler, rule pages."""
+"""What pyproject.toml cannot say: BPF objects by clang, the libbpf binding by the C compiler, rule pages, the lab."""
 
 import shutil
 import subprocess
@@ -11,8 +11,23 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 
 
+LAB_LEFT_OUT = (
+    "__pycache__",
+    "board*",
+    "kernel_packages*",
+    "machine*",
+    "misses*",
+    "outcome*",
+    "quiet*",
+    "series*",
+    "support*",
+)
+"""What the lab is run with on several kernels for its scoreboard, and nobody runs elsewhere."""
+
+
 class BuildWithObjects(build_py):
-    """Compiles bpf/*.bpf.c, and takes docs/rules/*.md as pages, into the package before its files are collected."""
+    """Compiles bpf/*.bpf.c, and takes docs/rules/*.md as pages, into the package before its files are collected; puts
+    lab/ beside them, where a checkout has it already."""
 
     def run(self) -> None:
         subprocess.run(["make", "--silent", "-C", str(ROOT / "bpf")], check=True)
@@ -20,6 +35,10 @@ class BuildWithObjects(build_py):
         shutil.rmtree(pages, ignore_errors=True)
         shutil.copytree(ROOT / "docs/rules", pages, ignore=shutil.ignore_patterns("README.md"))
         super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib, "whodunnet/lab_files/lab")
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(ROOT / "lab", target, ignore=shutil.ignore_patterns(*LAB_LEFT_OUT))
 
 
 MANUAL = "build/whodunnet.1"

@@ -9,6 +9,8 @@ from lab.stage import Pod, Stage, inside, ip
 
 Firewall = Literal["nftables", "iptables", "none"]
 BRIDGE = "cni0"
+BRIDGE_ADDRESS = "02:00:0a:4d:00:fe"
+"""One of its own, as CNI plugins give it: else it takes that of a pod, and loses it when the pod goes."""
 GATEWAY, GATEWAY6 = "10.77.0.254", "fd77::fe"
 PODS, PODS6 = "10.77.0.0/16", "fd77::/16"
 NODE, NODE6 = "10.78.0.1", "fd78::1"
@@ -85,7 +87,7 @@ class Node:
             ip("-n", self.outside.namespace, "route", "add", "local", network, "dev", "lo")
 
     def _bridge(self) -> None:
-        ip("-n", self.host.namespace, "link", "add", BRIDGE, "type", "bridge")
+        ip("-n", self.host.namespace, "link", "add", BRIDGE, "address", BRIDGE_ADDRESS, "type", "bridge")
         address(self.host, BRIDGE, f"{GATEWAY}/24", f"{GATEWAY6}/64")
 
     def _attach(self, pod: Pod, end: str) -> None:

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -23,6 +23,7 @@ from typing import Any
 from lab.case import Case
 from lab.catalogue import find, names
 from lab.look import NotThereError
+from lab.needs import MissingNeedsError, check
 from lab.score import Score, score
 
 
@@ -38,15 +39,16 @@ def default_command() -> list[str]:
     return [str(beside) if beside.exists() else shutil.which("whodunnet") or "whodunnet"]
 
 
-def command_line(case: Case, command: list[str]) -> list[str]:
-    """whodunnet, started where the case wants it, and asked for its rules alone."""
-    only = [word for rule in case.rules for word in ("--only", rule)]
+def command_line(case: Case, command: list[str], rules: Sequence[str] | None = None) -> list[str]:
+    """whodunnet, started where the case wants it, and asked for its rules alone, or for others; for none: for all."""
+    only = [word for rule in (case.rules if rules is None else rules) for word in ("--only", rule)]
     enter = ["nsenter", f"--net={case.enter}"] if case.enter else []
     return [*enter, *command, "diagnose", "--for", f"{case.window_seconds}s", *only, "--format", "json"]
 
 
-def diagnose(case: Case, command: list[str]) -> dict[str, Any]:
-    line = command_line(case, command)
+def diagnose(case: Case, command: list[str], rules: Sequence[str] | None = None) -> dict[str, Any]:
+    """What it says in JSON. rules: as in `command_line`. Raises ToolError."""
+    line = command_line(case, command, rules)
     done = subprocess.run(line, capture_output=True, text=True, timeout=case.window_seconds + 60)
     try:
         diagnosis: dict[str, Any] = json.loads(done.stdout)
@@ -116,6 +118,10 @@ def main() -> int:
     case = find(options.name)()
     if case.changes_global and not options.allow_global:
         parser.error(f"{case.name} changes the whole machine: --allow-global")
+    try:
+        check(case.name, type(case))
+    except MissingNeedsError as error:
+        parser.error(str(error))
     signal.signal(signal.SIGTERM, terminated)
     print(f"{case.name} ({case.kind})\n{case.story}\n")
     try:

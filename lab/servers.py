@@ -73,12 +73,32 @@ defaults
     timeout connect 5s
     timeout client 1h
     timeout server 1h
+    timeout http-keep-alive {keep_alive}
 frontend front
     bind :{port}
     default_backend back
 backend back
     http-reuse always
     server one {upstream}
+"""
+
+UNBOUND = """
+server:
+    interface: {address}
+    access-control: 0.0.0.0/0 allow
+    do-ip6: no
+    do-daemonize: no
+    chroot: ""
+    username: ""
+    directory: "{directory}"
+    pidfile: ""
+    use-syslog: no
+    module-config: "iterator"
+remote-control:
+    control-enable: no
+forward-zone:
+    name: "."
+    forward-addr: {upstream}
 """
 
 
@@ -128,11 +148,13 @@ def node_http(stage: Stage, pod: Pod, port: int) -> Player:
     return up(stage, pod, stage.run(pod, "node", "node", str(script), str(port)), port)
 
 
-def haproxy(stage: Stage, pod: Pod, port: int, upstream: str, mode: Literal["tcp", "http"] = "tcp") -> Player:
+def haproxy(
+    stage: Stage, pod: Pod, port: int, upstream: str, mode: Literal["tcp", "http"] = "tcp", keep_alive: str = "1h"
+) -> Player:
     """A proxy, one process in the foreground. "tcp": a connection onwards for each that comes in; "http": it asks on
-    connections that it has, as far as they suffice."""
+    connections that it has, as far as they suffice, and waits so long for a client's next request."""
     configuration = stage.directory / "haproxy.cfg"
-    configuration.write_text(HAPROXY.format(port=port, upstream=upstream, mode=mode))
+    configuration.write_text(HAPROXY.format(port=port, upstream=upstream, mode=mode, keep_alive=keep_alive))
     return up(stage, pod, stage.run(pod, "haproxy", "haproxy", "-db", "-f", str(configuration)), port)
 
 
@@ -141,6 +163,18 @@ def dnsmasq(stage: Stage, pod: Pod, *known: str) -> Player:
     options = ("--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--pid-file", "--user=root")
     known = known or ("--address=/shop.lab/10.1.2.3", "--local=/#/")
     return up(stage, pod, stage.run(pod, "dnsmasq", "dnsmasq", "--keep-in-foreground", *options, *known), 53)
+
+
+def unbound(stage: Stage, pod: Pod, upstream: str) -> Player:
+    """Forwards what it does not know, over UDP, from another port for each question, as it is shipped."""
+    configuration = stage.directory / "unbound.conf"
+    configuration.write_text(UNBOUND.format(address=pod.address, directory=stage.directory, upstream=upstream))
+    return up(stage, pod, stage.run(pod, "unbound", "unbound", "-d", "-c", str(configuration)), 53)
+
+
+def wrk(stage: Stage, pod: Pod, url: str, connections: int, *options: str) -> Player:
+    """A load test without end, as fast as the server answers, by one thread."""
+    return stage.run(pod, "wrk", "wrk", "--threads", "1", "--connections", str(connections), "-d", "24h", *options, url)
 
 
 def uvicorn(stage: Stage, pod: Pod, port: int, keep_alive_seconds: int, answer_after_seconds: float = 0.0) -> Player:

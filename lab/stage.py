@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import host
+from lab.interpreter import inherited, with_python
 from lab.look import NotThereError
 from lab.who import Who
 
@@ -109,13 +110,14 @@ class Stage:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
         with log.open("wb") as output:
             process = subprocess.Popen(
-                ["nsenter", f"--net={pod.netns}", "setpriv", "--pdeathsig", "KILL", *command],
+                ["nsenter", f"--net={pod.netns}", "setpriv", "--pdeathsig", "KILL", *with_python(command)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=environment,
                 cwd=self.directory,
                 start_new_session=True,
+                pass_fds=inherited(),
             )
         player = Player(comm, process, log)
         self.tell_guard(f"session {player.pid}")
@@ -191,8 +193,14 @@ class Stage:
     def tell_guard(self, thing: str) -> None:
         """Should we be killed, the guard takes this down; it lives in a session of its own."""
         if self._guard is None:
-            command = [sys.executable, "-m", "lab.guard"]
-            self._guard = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT, start_new_session=True)
+            self._guard = subprocess.Popen(
+                with_python([sys.executable, "-P", "-m", "lab.guard"]),
+                stdin=subprocess.PIPE,
+                cwd="/",
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                start_new_session=True,
+                pass_fds=inherited(),
+            )
         assert self._guard.stdin
         self._guard.stdin.write(f"{thing}\n".encode())
         self._guard.stdin.flush()

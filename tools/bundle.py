@@ -28,8 +28,8 @@ from bundle_elf import MissingLibraryError
 
 ROOT = Path(__file__).resolve().parent.parent
 MANUAL = "build/whodunnet.1"
-SOURCES = ("src", "bpf", "tools", "docs/rules", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE",
-           MANUAL)  # fmt: skip
+SOURCES = ("src", "bpf", "lab", "tools", "docs/rules", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md",
+           "LICENSE", MANUAL)  # fmt: skip
 BUILT = ("__pycache__", "*.egg-info", "*.so", "objects", "pages")
 EPOCH = 315532800
 """1980, the first year of zip archives."""

@@ -3,7 +3,7 @@
 bin/whodunnet    the C library's loader, so that the process has this name
 bin/python       the interpreter
 lib/             shared libraries by the name they are asked for
-lib/python3.X/   the standard library and site-packages, compiled
+lib/python3.X/   the standard library and site-packages, compiled; the lab in a zip of its own, as it is seldom run
 licences/        of the Debian packages the files came from; those of Python packages are in their metadata
 start.pyc        the entry point
 """
@@ -31,7 +31,7 @@ import os, sys
 del os.environ["PYTHONHOME"]
 sys.path.append(f"{sys.prefix}/lib/%s/site-packages")
 sys.argv[0] = "whodunnet"
-from whodunnet.cli.main import run
+from whodunnet.cli.start import run
 run()
 """
 STANDARD_LEFT_OUT = (
@@ -76,6 +76,7 @@ def collect(root: Path, wheel: Path, constraints: Path) -> Tree:
     tree = Tree(root)
     add_standard_library(tree)
     add_packages(tree, wheel, constraints)
+    zip_lab(tree.packages / "whodunnet")
     zip_pure([tree.standard, tree.packages], root / "lib" / f"{PYTHON.replace('.', '')}.zip")
     write_compiled(START % PYTHON, "start.py", root / "start.pyc")
     add_interpreter(tree)
@@ -141,6 +142,13 @@ def zip_pure(directories: Iterable[Path], target: Path) -> None:
                 for file in files:
                     archive.writestr(zipfile.ZipInfo(str(file.relative_to(directory))), file.read_bytes())
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def zip_lab(package: Path) -> None:
+    """`whodunnet lab` finds it there."""
+    files = package / "lab_files"
+    zip_pure([files], package / "lab.zip")
+    files.rmdir()
 
 
 def elf_files(root: Path) -> list[Path]:

@@ -45,30 +45,38 @@ def _lines(context: click.Context) -> Iterator[str]:
     yield f'.TH WHODUNNET 1 "{_date()}" "whodunnet {roff(__version__)}" "User Commands"'
     yield from (".SH NAME", f"whodunnet \\- {roff(NAME)}")
     yield from (".SH SYNOPSIS", ".B whodunnet", roff("[-h|--help] [-V|--version]"))
-    for verb in sorted(VERBS):
-        yield from (".br", f".B whodunnet {roff(verb)}", roff(" ".join(_command(context, verb)[1])))
+    for verb, command in _commands(context):
+        yield from (".br", f".B whodunnet {roff(verb)}", roff(" ".join(_usage(context, verb, command))))
     yield from (".SH DESCRIPTION", *_prose(whodunnet.help or ""))
     yield from (".SH OPTIONS", *_options(whodunnet, context))
     yield ".SH COMMANDS"
-    for verb in sorted(VERBS):
-        yield from _verb(context, verb)
+    for verb, command in _commands(context):
+        yield from _verb(context, verb, command)
     yield from (".SH EXIT STATUS", *_entries(EXIT_STATUS))
     yield from (".SH FILES", *_entries(FILES))
     yield from (".SH SEE ALSO", ",\n".join(f".BR {roff(name)} ({number}" for name, number in _references()))
 
 
-def _verb(context: click.Context, verb: str) -> Iterator[str]:
-    command, usage = _command(context, verb)
-    yield f'.SS "whodunnet {roff(verb)} {roff(" ".join(usage))}"'
+def _verb(context: click.Context, verb: str, command: click.Command) -> Iterator[str]:
+    yield f'.SS "whodunnet {roff(verb)} {roff(" ".join(_usage(context, verb, command)))}"'
     yield from _prose(command.help or "")
     yield from _options(command, click.Context(command, parent=context, info_name=verb))
 
 
-def _command(context: click.Context, verb: str) -> tuple[click.Command, list[str]]:
-    """A verb and the pieces of its usage line."""
-    command = whodunnet.get_command(context, verb)
-    assert command is not None
-    return command, command.collect_usage_pieces(click.Context(command, parent=context, info_name=verb))
+def _commands(context: click.Context) -> Iterator[tuple[str, click.Command]]:
+    """Each as it is called; of a verb that is a group, its commands."""
+    for verb in sorted(VERBS):
+        command = whodunnet.get_command(context, verb)
+        assert command is not None
+        inner = command.commands if isinstance(command, click.Group) else {}
+        yield from ((f"{verb} {name}", inner[name]) for name in inner if not inner[name].hidden)
+        if not inner:
+            yield verb, command
+
+
+def _usage(context: click.Context, verb: str, command: click.Command) -> list[str]:
+    """The pieces of its usage line."""
+    return command.collect_usage_pieces(click.Context(command, parent=context, info_name=verb))
 
 
 def _options(command: click.Command, context: click.Context) -> Iterator[str]:

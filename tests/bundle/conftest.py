@@ -15,7 +15,7 @@ from .foreign import Foreign
 from .roots import NoRootError, bare_root, debian_root, musl_root
 
 PROJECT = Path(__file__).parents[2]
-SOURCES = ("src", "bpf", "tools", "docs/rules", "pyproject.toml", "setup.py", "requirements-dev.lock")
+SOURCES = ("src", "bpf", "lab", "tools", "docs/rules", "pyproject.toml", "setup.py", "requirements-dev.lock")
 NEEDED_PROGRAMS = ("busybox", "chroot", "ip", "setpriv", "unshare")
 BUILT = ("__pycache__", "objects", "pages", "whodunnet.egg-info")
 

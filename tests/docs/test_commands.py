@@ -13,19 +13,23 @@ from whodunnet.cli.judging import FINDING, HEALTHY, UNJUDGED
 from whodunnet.cli.main import VERBS, whodunnet
 
 from .pages import code_of, headings, rows, section, text_of
+from .verbs import commands
 
 PAGE = "docs/commands.md"
-VERB = pytest.mark.parametrize("verb", sorted(VERBS))
+VERB = pytest.mark.parametrize("verb", commands())
 
 
 def command_of(verb: str) -> click.Command:
-    command: click.Command = import_module(f"whodunnet.cli.{verb}").command
-    return command
+    return commands()[verb]
+
+
+def heading_of(verb: str) -> list[str]:
+    words = ["whodunnet", *verb.split()]
+    return next(h.split() for h in headings(text_of(PAGE)) if h.split()[: len(words)] == words)
 
 
 def part_of(verb: str) -> str:
-    heading = next(h for h in headings(text_of(PAGE)) if h.split()[:2] == ["whodunnet", verb])
-    return section(text_of(PAGE), heading)
+    return section(text_of(PAGE), " ".join(heading_of(verb)))
 
 
 def options_of(command: click.Command) -> list[click.Option]:
@@ -51,13 +55,12 @@ def test_every_choice_and_default_is_documented(verb: str) -> None:
 
 @VERB
 def test_every_argument_and_exit_status_is_documented(verb: str) -> None:
-    heading = next(h for h in headings(text_of(PAGE)) if h.split()[:2] == ["whodunnet", verb])
     arguments = [
         p.make_metavar(click.Context(command_of(verb)))
         for p in command_of(verb).params
         if p.param_type_name == "argument"
     ]
-    assert heading.split()[2:] == arguments
+    assert heading_of(verb)[1 + len(verb.split()) :] == arguments
     assert "Exit status:" in part_of(verb)
 
 

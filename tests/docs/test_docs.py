@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
-import click
 import pytest
 
 from whodunnet import __version__
-from whodunnet.cli.main import VERBS
 from whodunnet.model.diagnosis import Outcome
 from whodunnet.model.finding import Confidence, PartyRole, Severity
 
@@ -28,6 +25,7 @@ from .pages import (
     rows,
     text_of,
 )
+from .verbs import called_by
 
 PAGES = pytest.mark.parametrize("page", every_page(), ids=name_of)
 ROOTS_OF_ANY_MACHINE = {"proc", "sys", "dev", "run", "var", "etc", "host", "tmp"}
@@ -69,11 +67,10 @@ def test_every_make_target_that_is_named_exists(page: Path) -> None:
 def test_every_command_line_that_is_shown_is_understood(page: Path) -> None:
     for code in code_of(page.read_text(encoding="utf-8")):
         for line in re.findall(r"(?:^|[$;&|] ?)whodunnet ([a-z][^#;&|>]*)", code):
-            verb, *words = line.split()
-            assert verb in VERBS, f"there is no command {verb}"
-            command: click.Command = import_module(f"whodunnet.cli.{verb}").command
+            command = called_by(line)
+            assert command, f"there is no command {line}"
             known = {option for parameter in command.params for option in parameter.opts} | {"-h", "--help"}
-            options = {word.partition("=")[0] for word in words if re.match(r"-[a-z-]", word)}  # -2h is a time
+            options = {word.partition("=")[0] for word in line.split() if re.match(r"-[a-z-]", word)}  # -2h is a time
             assert options <= known
 
 

@@ -6,16 +6,15 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import click
 import pytest
 
 from whodunnet import __version__
-from whodunnet.cli.main import VERBS
 
 from .pages import ROOT
+from .verbs import commands
 
 SECTIONS = ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "COMMANDS", "EXIT STATUS", "FILES", "SEE ALSO"]
 NEEDS_GROFF = pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
@@ -41,11 +40,6 @@ def output_of(*command: str) -> str:
     return done.stdout
 
 
-def command_of(verb: str) -> click.Command:
-    command: click.Command = import_module(f"whodunnet.cli.{verb}").command
-    return command
-
-
 @NEEDS_GROFF
 def test_groff_has_nothing_to_complain_about(page: Path) -> None:
     assert output_of("groff", "-man", "-ww", "-z", "-Tutf8", str(page)) == ""
@@ -66,17 +60,17 @@ def test_its_sections_come_in_the_usual_order(page: Path) -> None:
 @NEEDS_GROFF
 def test_it_names_its_version_and_every_command_with_all_its_options(shown: str) -> None:
     assert f"whodunnet {__version__}" in shown
-    for verb in VERBS:
+    for verb, command in commands().items():
         part = shown.split(f"\n   whodunnet {verb}", 1)[1].split("\n   whodunnet ", 1)[0]
-        for option in (p for p in command_of(verb).params if isinstance(p, click.Option)):
+        for option in (p for p in command.params if isinstance(p, click.Option)):
             assert re.search(rf"^ +{', '.join(option.opts)}\b", part, re.MULTILINE), f"{verb} {option.opts}"
 
 
 @NEEDS_GROFF
 def test_help_is_shown_as_it_was_written(shown: str) -> None:
     words = " ".join(shown.split())
-    for verb in VERBS:
-        text = " ".join((command_of(verb).help or "").replace("\b", "").split())
+    for command in commands().values():
+        text = " ".join((command.help or "").replace("\b", "").split())
         assert text in words
 
 

@@ -89,7 +89,9 @@ def _how(how: How) -> str:
     parts += [f"{how.merged:,} of them merged without port or destination"] if how.merged else []
     parts += [f"{how.other:,} left out for lack of room"] if how.other else []
     parts += [f"{how.malformed:,} malformed"] if how.malformed else []
-    parts += [f"begun again {count(how.overruns, 'time')}, for the kernel lost a part or was slow"] if how.overruns else []
+    parts += (
+        [f"begun again {count(how.overruns, 'time')}, for the kernel lost a part or was slow"] if how.overruns else []
+    )
     if how.interrupted:
         parts.append(f"the table changed meanwhile ({count(how.interrupted, 'answer')}): some may be missing or twice")
     return "; ".join(parts)
