@@ -1,7 +1,7 @@
 """Somebody set net.core.netdev_max_backlog to 64: bursts of nine hundred small packets find no room, and most are lost.
 
-A packet is received a little slower than it is sent, by a filter of a few hundred rules; the kernel's own 1,000 would
-hold a burst. The CPU that receives them rests most of the time. Neither sender nor receiver ever learns of it.
+A packet is received a little slower than it is sent, by a filter of a few thousand rules; the kernel's own 1,000
+would hold a burst. The CPU that receives them rests most of the time. Neither sender nor receiver ever learns of it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from lab.datagrams import counters, softnet_drops
 from lab.look import Sight
 from lab.slow_filter import filter_slowly, send_bursts, sent, take
 
-RULES = 600
+RULES = 2_400
 BACKLOG = 64
 PACKETS, EVERY_SECONDS = 900, 0.1
 LOST = 0.2

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from netns.namespace import wait_until
-from netns.test_queues import Played
+from netns.test_queues import SCRIPT, Played
 from whodunnet.collectors.counters import CountersCollector
 from whodunnet.kernel.roots import Roots
 from whodunnet.model.counters import GAUGES, Counters
@@ -38,7 +38,7 @@ def at_rest(pid: int) -> tuple[Counters, dict[str, int]]:
 
 
 def test_every_counter_is_that_of_nstat_in_the_same_namespace() -> None:
-    played = Played("receive", "5353", "2000", "sleeps")
+    played = Played(SCRIPT, "receive", "5353", "2000", "sleeps")
     try:
         played.do("send")
         sample, expected = at_rest(played.pid)
@@ -52,7 +52,7 @@ def test_every_counter_is_that_of_nstat_in_the_same_namespace() -> None:
 
 
 def test_a_namespace_forwards_or_not() -> None:
-    played = Played("receive", "5353", "2000", "sleeps", before="sysctl -qw net.ipv4.ip_forward=1")
+    played = Played(SCRIPT, "receive", "5353", "2000", "sleeps", before="sysctl -qw net.ipv4.ip_forward=1")
     try:
         assert CountersCollector(Roots()).collect().value(played.netns, "Ip.Forwarding") == 1
     finally:

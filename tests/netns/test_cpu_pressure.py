@@ -76,7 +76,7 @@ def window(seconds: int = 4) -> Recording:
 def test_who_takes_all_cpus_while_others_wait_is_named() -> None:
     with ExitStack() as kept:
         hog = kept.enter_context(program(HOG, -19))
-        kept.enter_context(program(SHORT, -10))
+        kept.enter_context(program(SHORT, -5))
         recording = window()
     (found,) = judge("cpu-pressure", recording)
     assert isinstance(found, Finding)

@@ -92,9 +92,15 @@ def second_source(place: Namespace) -> Iterator[Callable[[], list[str]]]:
     """conntrack -E: its lines so far."""
     with process(place, "conntrack", "-E", "-o", "id", "--buffer-size", "1048576") as made:
         listening = Path(f"/proc/{made.pid}/net/netlink")
-        wait_until(lambda: len(re.findall(r" 12 +\d+ +0*7 ", listening.read_text())) == 2, "both to listen")
+
+        def unread() -> list[int]:
+            """Bytes that wait for each of those that listen."""
+            return [int(waiting) for waiting in re.findall(r" 12 +\d+ +0*7 +(\d+) ", listening.read_text())]
+
+        wait_until(lambda: len(unread()) == 2, "both to listen")
 
         def lines() -> list[str]:
+            wait_until(lambda: not any(unread()), "both to have read everything")
             made.send_signal(signal.SIGINT)
             return made.communicate(timeout=10)[0].splitlines()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from msgspec.structs import replace
@@ -18,6 +18,10 @@ from whodunnet.report.flow_subject import netns_label
 from whodunnet.report.identity import endpoint_name, pod_name
 from whodunnet.report.owner import workload_label
 from whodunnet.report.pod_names import PodNames, find_command, may_be_pod
+
+BOOT_TIME_STEP = timedelta(seconds=1)
+"""When a process started is up to so much too early: it is counted from the boot, which is known to the second (btime
+in fs/proc/stat.c)."""
 
 
 class ConnectionSide(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +99,7 @@ def scripts_as_one(pairs: Iterable[Pair], since: datetime) -> Iterator[Pair]:
 
     Those of them that were gone before anybody looked are one already (Names), with the same key.
     """
+    since -= BOOT_TIME_STEP
     for pair in pairs:
         client = pair.client
         process = client.workload.process if client.workload is not None else None
