@@ -208,7 +208,7 @@ def test_a_receiver_that_does_not_read_is_no_loss(lines: Lines, look: Look) -> N
 def test_a_moment_of_loss_is_no_finding(lines: Lines, look: Look) -> None:
     look.take()
     for _ in range(3):
-        lines.send(ONE, 150, 10_000, 0.03)
+        lines.send(ONE, 300, 10_000, 0.015)
     time.sleep(1.0)
     lines.filter(ONE, NOTHING)
     time.sleep(0.3)
