@@ -18,6 +18,8 @@ LOGGED: Final = {4: "neighbour-table-full", 6: "neighbour-table-full-ipv6"}
 """Our names of the kernel's line that a table overflowed."""
 UNANSWERED: Final = frozenset({"given-up", "timed-out", "broken"})
 """Endings of connects that nobody answered."""
+ABOUT: Final = 0.95
+"""A table that is full keeps changing by some entries."""
 Series = Sequence[tuple[Moment, Neighbours]]
 
 
@@ -94,9 +96,7 @@ def _table(recording: Recording, series: Series, family: Family) -> Table | None
     now = newest.table(family)
     if now is None:
         return None
-    # Of several that are as full the newest: who asked for its entries did so within the window.
-    read_then = (s for _, s in reversed(series) if family in s.places_of)
-    best = max(read_then, key=lambda s: _entries(s, family), default=None)
+    best = _fullest(series, family)
     places = [place for place in best.places if place.family == family] if best is not None else []
     mine = [place for place in newest.places if place.family == family]
     read = sum(place.counted for place in places)
@@ -108,6 +108,13 @@ def _table(recording: Recording, series: Series, family: Family) -> Table | None
         exempt=sum(place.exempt for place in mine), crowds=_crowds(places),
         of=max(read, held),
     )  # fmt: skip
+
+
+def _fullest(series: Series, family: Family) -> Neighbours | None:
+    """Of several that are about as full the newest: who asked for its entries did so within the window."""
+    read_then = [sample for _, sample in series if family in sample.places_of]
+    most = max((_entries(sample, family) for sample in read_then), default=0)
+    return next((sample for sample in reversed(read_then) if _entries(sample, family) >= ABOUT * most), None)
 
 
 def _entries(sample: Neighbours, family: Family) -> int:

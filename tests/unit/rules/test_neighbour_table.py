@@ -49,6 +49,13 @@ def test_of_readings_that_are_as_full_the_newest_is_looked_at() -> None:
         assert pids(finding(node("neighbours", readings, sockets=asking(900)), RULE), "culprit") == named
 
 
+@pytest.mark.parametrize(("entries", "named"), [(1001, [7]), (1052, [7]), (1053, [])])
+def test_a_reading_with_hardly_fewer_entries_is_as_full(entries: int, named: list[int]) -> None:
+    before = replace(SCAN, asked=tuple(f"10.9.9.{n}" for n in range(64)))
+    readings = [neighbours(table(entries, 3), before), neighbours(table(1000, 40), SCAN)]
+    assert pids(finding(node("neighbours", readings, sockets=asking(900)), RULE), "culprit") == named
+
+
 def test_who_tries_other_addresses_is_not_named_however_many() -> None:
     found = finding(scanned(3, 40, sockets=asking(900, network="192.168")), RULE)
     assert parties(found, "culprit") == []
