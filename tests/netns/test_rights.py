@@ -129,6 +129,13 @@ def test_the_culprit_has_a_name(leak: Leak, rights: tuple[str, ...]) -> None:
     assert culprit["sockets"] == LEAKED
 
 
+def test_all_programs_load_with_rights_for_bpf_only() -> None:
+    """Also those that look into a module's types, which takes more (libbpf: BTF of modules by id, CAP_SYS_ADMIN)."""
+    document = diagnose("--for", "1s", rights=nobody_with("bpf", "perfmon")).document
+    refused = {one["rule"]: one["reason"] for one in document["not_checked"] if "BPF" in one["reason"]}
+    assert refused == {}
+
+
 def test_the_culprit_has_its_namespace_with_rights_for_bpf_only(leak: Leak) -> None:
     (culprit,) = leak.culprits(diagnose("--for", "0s", rights=nobody_with("bpf", "perfmon")).document)
     assert culprit["netns"] == leak.namespace.number
