@@ -143,8 +143,8 @@ static __always_inline void see(struct seen *seen, void *ctx, __u64 now, __u8 se
 	copy_name(seen->thread, task);
 }
 
-/* No more than so many records of one CPU in a second; the others are only counted. */
-static __always_inline bool is_allowed(struct softirq_cpu *cpu, __u64 now)
+/* No more than so many records of one CPU in a second. */
+static __always_inline bool has_room(struct softirq_cpu *cpu, __u64 now, __u32 limit)
 {
 	__u32 second = now >> SECOND_SHIFT;
 
@@ -152,10 +152,16 @@ static __always_inline bool is_allowed(struct softirq_cpu *cpu, __u64 now)
 		cpu->second = second;
 		cpu->sent = 0;
 	}
-	if (cpu->sent < watch.records_per_second) {
-		cpu->sent++;
+	if (cpu->sent >= limit)
+		return false;
+	cpu->sent++;
+	return true;
+}
+
+static __always_inline bool is_allowed(struct softirq_cpu *cpu, __u64 now)
+{
+	if (has_room(cpu, now, watch.records_per_second))
 		return true;
-	}
 	cpu->suppressed++;
 	return false;
 }
@@ -178,23 +184,28 @@ static __always_inline void begin_samples(struct stall *stall, __u64 since)
 
 	if (stall->taken && stall->samples[last].at_ns < since && !watch.sample_always)
 		stall->taken = 0;
-	stall->since_ns = since;
 }
 
-/* The recorder of this CPU with a stall that is over in its head; NULL: none is to be sent. */
-static __always_inline struct stall *finish(struct softirq_cpu *cpu, __u32 kind, __u64 since, __u64 until)
+/* The recorder of this CPU, with samples of what came since; NULL: there is none. */
+static __always_inline struct stall *this_recorder(__u64 since)
 {
 	__u32 number = bpf_get_smp_processor_id();
 	struct stall *stall = bpf_map_lookup_elem(&recorders, &number);
 
-	if (!stall || !is_allowed(cpu, until))
-		return NULL;
-	begin_samples(stall, since);
+	if (stall)
+		begin_samples(stall, since);
+	return stall;
+}
+
+/* A stall that is over, in the head of its record. */
+static __always_inline void fill(struct stall *stall, __u32 kind, __u64 since, __u64 until)
+{
+	stall->since_ns = since;
 	stall->until_ns = until;
-	stall->cpu = number;
+	stall->cpu = bpf_get_smp_processor_id();
 	stall->kind = kind;
 	stall->late_tid = 0;
-	return stall;
+	stall->packets = 0;
 }
 
 /* The vector that is being served + 1, 0: none. */
@@ -211,13 +222,23 @@ static __noinline int end_stall(void *ctx, __u32 kind, __u64 since, __u64 until)
 
 	if (!state || !cpu)
 		return 0;
-	stall = finish(cpu, kind, since, until);
-	if (!stall)
+	if (kind == STALL_LATE || kind == STALL_LONG)
+		cpu->told_ns = until;
+	stall = this_recorder(since);
+	if (!stall || !is_allowed(cpu, until))
 		return 0;
+	fill(stall, kind, since, until);
 	see(&stall->end, ctx, until, serving_now(state), kind != STALL_SILENT);
 	if (kind == STALL_THREAD)
 		stall->late_tid = stall->end.tid;
 	return send(cpu, stall);
+}
+
+/* The last sample is the end of it. */
+static __always_inline void send_sampled(struct softirq_cpu *cpu, struct stall *stall)
+{
+	stall->end = stall->samples[(stall->taken - 1) % STALL_SAMPLES];
+	send(cpu, stall);
 }
 
 /* NET_RX has run for long and has ended since: it ran until a sample last met it, or longer. That sample is the end. */
@@ -234,11 +255,13 @@ static __noinline int end_long(struct softirq_state *state)
 		cpu->longest_served_ns = until - since;
 	if (until - since < watch.threshold_ns)
 		return 0;
-	stall = finish(cpu, STALL_LONG, since, until);
-	if (!stall || !stall->taken)
+	cpu->told_ns = until;
+	stall = this_recorder(since);
+	if (!stall || !stall->taken || !is_allowed(cpu, until))
 		return 0;
-	stall->end = stall->samples[(stall->taken - 1) % STALL_SAMPLES];
-	return send(cpu, stall);
+	fill(stall, STALL_LONG, since, until);
+	send_sampled(cpu, stall);
+	return 0;
 }
 
 SEC("tp_btf/softirq_raise")
@@ -379,18 +402,77 @@ static __always_inline __u64 waits_since(const struct softirq_state *state, __u8
 	return serving == NET_RX + 1 && state->begun_ns ? state->begun_ns : state->raised_ns;
 }
 
+/*
+ * The packet was taken up since a sample last found it waiting. If another stall ended meanwhile, that one tells of it. Half
+ * of the room for records is left to those.
+ */
+static __noinline int end_wait(struct softirq_cpu *cpu)
+{
+	__u64 since = cpu->backlog_since_ns, until = cpu->backlog_seen_ns;
+	struct stall *stall;
+
+	if (until < since)
+		return 0;
+	if (until - since > cpu->longest_queued_ns)
+		cpu->longest_queued_ns = until - since;
+	if (until - since < watch.threshold_ns || cpu->told_ns > since)
+		return 0;
+	stall = this_recorder(since);
+	if (!stall || !stall->taken || !has_room(cpu, until, watch.records_per_second / 2))
+		return 0;
+	fill(stall, STALL_QUEUED, since, until);
+	stall->packets = cpu->backlog_left - cpu->backlog_first;
+	send_sampled(cpu, stall);
+	return 0;
+}
+
+/* Nothing waits here any more. */
+static __always_inline void end_backlog(struct softirq_cpu *cpu)
+{
+	if (cpu->backlog_since_ns)
+		end_wait(cpu);
+	cpu->backlog_since_ns = 0;
+}
+
+/*
+ * NET_RX gives way after two ticks and is raised again (net_rx_action in net/core/dev.c): no run of it is long, and who
+ * came last waits for several. So the last packet of the backlog is followed until it has left, as the kernel numbers them
+ * (softnet_data.input_queue_tail). What began and ended within one run is told by that. run: since when it goes on.
+ */
+static __noinline int follow_backlog(struct softirq_cpu *cpu, __u64 run, __u64 now)
+{
+	void *queue = run_queue(bpf_get_current_task_btf());
+	struct softnet_data *backlog = queue + watch.softnet_data;
+	__u32 waiting, last, left;
+
+	if (!queue || !cpu)
+		return 0;
+	waiting = BPF_CORE_READ(backlog, input_pkt_queue.qlen) + BPF_CORE_READ(backlog, process_queue.qlen);
+	last = BPF_CORE_READ(backlog, input_queue_tail); /* later: whoever came between has left rather than waits */
+	left = last - waiting;
+	if (cpu->backlog_since_ns && (__s32)(cpu->backlog_last - left) > 0) {
+		cpu->backlog_seen_ns = now;
+		cpu->backlog_left = left;
+		return 0;
+	}
+	if (cpu->backlog_since_ns && cpu->backlog_since_ns < run)
+		end_wait(cpu);
+	cpu->backlog_since_ns = waiting ? now : 0;
+	cpu->backlog_seen_ns = now;
+	cpu->backlog_last = last;
+	cpu->backlog_first = cpu->backlog_left = left;
+	return 0;
+}
+
 static __noinline int keep_sample(void *ctx, struct softirq_state *state, __u64 since, __u64 now, __u8 serving)
 {
-	__u32 number = bpf_get_smp_processor_id();
-	struct stall *stall = bpf_map_lookup_elem(&recorders, &number);
+	struct stall *stall = this_recorder(since);
 
 	if (!stall)
 		return 0;
-	if (stall->since_ns != since)
-		begin_samples(stall, since);
 	see(&stall->samples[stall->taken % STALL_SAMPLES], ctx, now, serving, false);
 	stall->taken++;
-	if (serving == NET_RX + 1 && since == state->begun_ns)
+	if (serving == NET_RX + 1 && state->begun_ns && now - state->begun_ns >= watch.sample_after_ns)
 		state->served_ns = now;
 	return 0;
 }
@@ -422,6 +504,8 @@ int sample(void *ctx)
 	if (state->served_ns && serving != NET_RX + 1)
 		end_long(state);
 	since = waits_since(state, serving);
+	if (!since)
+		end_backlog(cpu);
 	if (!tid && !since) {
 		cpu->sampled_tid = 0;
 		return 0;
@@ -430,6 +514,10 @@ int sample(void *ctx)
 	switches = task->nvcsw + task->nivcsw;
 	if (tid && !since && was_silent(cpu, tid, switches, now))
 		end_stall(ctx, STALL_SILENT, cpu->sampled_ns, now); /* what runs now had interrupts off */
+	if (since && watch.softnet_data)
+		follow_backlog(cpu, since, now);
+	if (since && cpu->backlog_since_ns && cpu->backlog_since_ns < since)
+		since = cpu->backlog_since_ns;
 	if (watch.sample_always || (since && now - since >= watch.sample_after_ns))
 		keep_sample(ctx, state, since, now, serving);
 	cpu->sampled_tid = tid;
@@ -444,6 +532,8 @@ SEC("raw_tp")
 int find_place(void *ctx)
 {
 	find_namespace(watch.pid_level_above, &watch.pid_level, &watch.pid_namespace);
+	if (!run_queue(bpf_get_current_task_btf()) || !bpf_core_field_exists(struct softnet_data, input_queue_tail))
+		watch.softnet_data = 0;
 	watch.sees_softirqs = serves_softirq(bpf_get_current_task_btf(), watch.preempt_count) >= 0;
 	return 0;
 }

@@ -16,6 +16,7 @@ enum stall_kind {
 	STALL_LONG, /* NET_RX itself ran for long, counted from its raise */
 	STALL_THREAD, /* a NAPI thread was woken, and polled late */
 	STALL_SILENT, /* no sample came while one task kept the CPU: interrupts were off, or the machine was paused */
+	STALL_QUEUED, /* a packet waited in the backlog while those before it were taken up, in several runs of NET_RX */
 };
 
 /* One task at one moment. */
@@ -48,6 +49,8 @@ struct stall {
 	unsigned int
 		taken; /* samples, of which the last STALL_SAMPLES were kept, in a circle; some may be older than it */
 	unsigned int late_tid; /* the NAPI thread that waited */
+	unsigned int packets; /* STALL_QUEUED: that left the backlog meanwhile */
+	unsigned int padding;
 	struct seen end; /* who was current when it was over */
 	struct seen samples[STALL_SAMPLES];
 };
@@ -75,12 +78,18 @@ struct softirq_cpu {
 	unsigned int sampled_tid; /* in the first pid namespace */
 	unsigned int second; /* of the limit of records */
 	unsigned int sent; /* in that second */
-	unsigned int padding;
+	unsigned int backlog_last; /* number of the packet that is followed */
 	unsigned long long samples; /* all that came */
 	unsigned long long longest_served_ns; /* NET_RX from raise until it was last met, or to its exit */
 	unsigned long long lost; /* records that found no room */
 	unsigned long long suppressed; /* records beyond the limit */
-	unsigned long long padding2[7];
+	unsigned long long backlog_since_ns; /* a sample found it to be the last of the backlog, 0: none is followed */
+	unsigned long long backlog_seen_ns; /* a sample found it there still */
+	unsigned long long longest_queued_ns; /* between the two */
+	unsigned long long told_ns; /* the last stall of another kind ended */
+	unsigned int backlog_first; /* how many had left the backlog when that packet was its last */
+	unsigned int backlog_left; /* and when it was seen there last */
+	unsigned long long padding2[2];
 
 	unsigned long long delays[DELAY_CLASSES]; /* of NET_RX; below a tick one in COUNTED, as so many */
 	unsigned long long thread_delays[DELAY_CLASSES]; /* of NAPI threads that waited for this CPU before a poll */
@@ -99,6 +108,7 @@ struct stall_watch {
 	unsigned long long tick_ns;
 	unsigned long long silent_ns; /* so long without a sample is worth a record */
 	long long preempt_count; /* where it is, from the run queue of its CPU; 0: not known */
+	long long softnet_data; /* likewise */
 	unsigned int records_per_second; /* of each CPU */
 	unsigned int pid_level_above; /* how far the pid namespace of our procfs is above ours */
 	unsigned int sample_always; /* NAPI threads are watched, of which nothing says when they begin to wait */

@@ -100,6 +100,14 @@ struct task_struct___rt {
 	int softirq_disable_cnt;
 } __attribute__((preserve_access_index));
 
+/* The run queue of the CPU that this task is on; NULL: without CONFIG_FAIR_GROUP_SCHED nothing points to it. */
+static __always_inline void *run_queue(struct task_struct *task)
+{
+	if (!bpf_core_field_exists(task->se.cfs_rq))
+		return NULL;
+	return BPF_CORE_READ(task, se.cfs_rq, rq);
+}
+
 #define SOFTIRQ_OFFSET 0x100 /* include/linux/preempt.h; sections without softirqs count above it */
 
 /*
@@ -114,11 +122,13 @@ static __always_inline int serves_softirq(struct task_struct *task, long distanc
 		count = BPF_CORE_READ((struct task_struct___rt *)task, softirq_disable_cnt);
 	} else {
 #if defined(__TARGET_ARCH_x86)
-		if (!distance || !bpf_core_field_exists(task->se.cfs_rq))
+		void *queue = run_queue(task);
+
+		if (!distance || !queue)
 			return -1;
 		if (bpf_core_field_exists(((struct pcpu_hot *)NULL)->preempt_count))
 			distance += bpf_core_field_offset(struct pcpu_hot, preempt_count);
-		bpf_probe_read_kernel(&count, sizeof(count), (void *)BPF_CORE_READ(task, se.cfs_rq, rq) + distance);
+		bpf_probe_read_kernel(&count, sizeof(count), queue + distance);
 #elif defined(__TARGET_ARCH_arm64)
 		count = task->thread_info.preempt_count;
 #else

@@ -239,6 +239,16 @@ struct tcp_sock {
 	__u8 tcp_usec_ts : 1;
 };
 
+struct sk_buff_head {
+	__u32 qlen;
+};
+
+struct softnet_data {
+	struct sk_buff_head process_queue;
+	struct sk_buff_head input_pkt_queue;
+	unsigned int input_queue_tail;
+};
+
 struct sk_buff {
 	unsigned int len;
 	char cb[48];

@@ -15,10 +15,12 @@ import pytest
 
 from bench.conntrack import flows, insert, room_for
 from bench.softirqs import packets
+from lab.host import changed
 from netns.namespace import Namespace, wait_until
 from netns.stall_causes import (
     HOG_PRIORITY,
     HOG_SECONDS,
+    MANY_PACKETS,
     RECEIVER,
     SELECTIVE_DUMP,
     SENDER,
@@ -45,6 +47,8 @@ pytestmark = [
         not {RECEIVER, SENDER} <= os.sched_getaffinity(0), reason="needs two CPUs, one to receive and one to send"
     ),
 ]
+POLLED_AT_ONCE, POLLED_IN_A_RUN = Path("/proc/sys/net/core/dev_weight"), Path("/proc/sys/net/core/netdev_budget")
+IN_A_RUN = 4
 THRESHOLD_SECONDS = Settings().threshold_seconds
 ENTRIES = 200_000
 SEEN_SHARE = 0.5
@@ -140,6 +144,21 @@ def test_a_long_softirq_is_named_by_its_functions(recorder: StallRecorder, names
     for stall in seen_well(stalls):
         assert {holder.softirq for holder in stall.holders} == {"NET_RX"}
         assert any("nft_do_chain" in functions(holder) for holder in stall.holders)
+
+
+@pytest.mark.skipif(shutil.which("nft") is None, reason="nft is not installed")
+def test_a_packet_waits_for_those_before_it_although_no_run_is_long(
+    recorder: StallRecorder, namespace: Namespace, names: Names
+) -> None:
+    namespace(filter_slowly)
+    with changed(POLLED_AT_ONCE, str(IN_A_RUN)), changed(POLLED_IN_A_RUN, str(IN_A_RUN)):
+        stalls = stalls_of(recorder, lambda: namespace(receive_many), "queued", names)
+    (cpu,) = (one for one in recorder.read_delays() if one.cpu == RECEIVER)
+    assert cpu.longest_queued_seconds >= max(one.wait_seconds for one in stalls) >= THRESHOLD_SECONDS
+    assert all(IN_A_RUN < one.packets <= MANY_PACKETS for one in stalls)
+    assert seen_well(stalls)
+    for stall in seen_well(stalls):  # between two runs ksoftirqd waits for its turn, and others have theirs
+        assert any("nft_do_chain" in functions(one) for one in stall.holders if one.softirq == "NET_RX")
 
 
 @pytest.mark.skipif(shutil.which("nft") is None, reason="nft is not installed")

@@ -83,6 +83,7 @@ class StallsCollector:
             started_seconds=self._started_seconds,
             threshold_seconds=self._settings.threshold_seconds,
             hertz=recorder.hertz,
+            backlogs_followed=recorder.backlogs_followed,
             threads_watched=recorder.threads_watched,
             lost=recorder.lost,
             suppressed=recorder.suppressed,

@@ -55,13 +55,14 @@ class StallWindow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def longest_seconds(self) -> float:
-        """The longest time that packets waited for NET_RX or a NAPI thread, as far as it was seen.
+        """The longest time that packets waited for NET_RX, a NAPI thread or those before them, as far as it was seen.
 
         Of readings that are not here (a recording that was thinned, or judged in part) only the classes are known.
         """
-        waits = [s.stall.wait_seconds for s in self.stalls if s.stall.kind in ("late", "thread")]
+        waits = [s.stall.wait_seconds for s in self.stalls if s.stall.kind in ("late", "thread", "queued")]
         classes = [span.since for cpu in self.cpus for span in (*cpu.delays, *cpu.thread_delays)]
-        return max([*waits, *classes, *(cpu.longest_seconds for cpu in self.cpus)], default=0.0)
+        longest = [max(cpu.longest_seconds, cpu.longest_queued_seconds) for cpu in self.cpus]
+        return max([*waits, *classes, *longest], default=0.0)
 
     @property
     def unlisted(self) -> int:
@@ -170,6 +171,7 @@ def _sum(growths: list[CpuDelays]) -> CpuDelays:
         thread_delays=_spans_sum(span for cpu in growths for span in cpu.thread_delays),
         longest_seconds=max(cpu.longest_seconds for cpu in growths),
         longest_run_seconds=max(cpu.longest_run_seconds for cpu in growths),
+        longest_queued_seconds=max(cpu.longest_queued_seconds for cpu in growths),
         samples=sum(cpu.samples for cpu in growths),
         stolen_seconds=sum(stolen) if stolen else None,
     )

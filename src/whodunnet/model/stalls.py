@@ -14,6 +14,7 @@ StallKind = Literal[
     "late",  # the softirq NET_RX was raised, and begun late
     "long",  # NET_RX itself ran for long: what came meanwhile waited for it
     "thread",  # a NAPI thread was runnable, and got the CPU late
+    "queued",  # a packet waited in the backlog while those before it were taken up, in several runs of NET_RX
     "silent",  # no sample came while one task kept the CPU: interrupts were off, or the whole machine was paused
 ]
 Mode = Literal["user", "kernel"]
@@ -79,9 +80,11 @@ class Stall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     """One time that packets waited.
 
     ended_boot_seconds: on the boot clock. wait_seconds: of "late" from the first raise, of "long" until it was last
-        met, of "silent" since the sample before: the upper bound of how long interrupts were off.
+        met, of "queued" from the first sample that met the packet to the last, of "silent" since the sample before: the
+        upper bound of how long interrupts were off.
     end: who was current when it was over, and where: of "late" in whose context the softirq came to run at last, which
         is the culprit unless it is a ksoftirqd or idle; of "thread" the NAPI thread itself.
+    packets: of "queued", how many left the backlog meanwhile.
     samples: taken meanwhile. With far fewer than expected_samples the CPU did not run, had its interrupts off, or was
         idle. samples_cut: those of the beginning found no room, so whoever held the CPU did so for longer.
     """
@@ -95,6 +98,7 @@ class Stall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     samples: Count = 0
     samples_cut: bool = False
     expected_samples: Count = 0
+    packets: Count = 0
 
 
 class DelaySpan(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
@@ -106,12 +110,13 @@ class DelaySpan(msgspec.Struct, frozen=True, order=True, array_like=True, gc=Fal
 
 
 class CpuDelays(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Of one CPU since the recorder was started; numbers only grow, but longest_seconds, which is of the last reading.
+    """Of one CPU since the recorder was started; numbers only grow, but the longest, which are of the last reading.
 
     delays: of NET_RX from raise to entry; below one tick of the kernel every eighth is measured, and counts eight.
     thread_delays: of NAPI threads, which waited that long for this CPU.
     longest_run_seconds: of one run of NET_RX with its wait, of those that a sample met, until the last one did;
         without samples, of those that a tick of the kernel fell into.
+    longest_queued_seconds: of packets in the backlog that were followed, between two samples that met them waiting.
     samples: of the flight recorder, which the idle task gives none to.
     stolen_seconds: taken by the hypervisor, in steps of 10 ms; None where the kernel does not say.
     """
@@ -121,6 +126,7 @@ class CpuDelays(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     thread_delays: Annotated[tuple[DelaySpan, ...], Meta(max_length=DELAY_CLASSES)] = ()
     longest_seconds: Seconds = 0.0
     longest_run_seconds: Seconds = 0.0
+    longest_queued_seconds: Seconds = 0.0
     samples: Count = 0
     stolen_seconds: Seconds | None = None
 
@@ -139,6 +145,7 @@ class Stalls(msgspec.Struct, frozen=True, tag="stalls", kw_only=True, omit_defau
 
     threshold_seconds: shorter ones are only counted in the delays. hertz: of the flight recorder, 0: there is none,
     for sampling_reason. symbols_reason: why functions have no names. threads_watched: NAPI threads.
+    backlogs_followed: whether it is seen how long packets wait for those before them.
     lost: stalls that found no room in the buffer; suppressed: beyond the limit for one CPU and second; left_out:
     beyond what one sample holds, of this one alone.
     """
@@ -149,6 +156,7 @@ class Stalls(msgspec.Struct, frozen=True, tag="stalls", kw_only=True, omit_defau
     started_seconds: Seconds = 0.0
     threshold_seconds: Seconds
     hertz: Count = 0
+    backlogs_followed: bool = False
     threads_watched: Count = 0
     lost: Count = 0
     suppressed: Count = 0

@@ -104,6 +104,8 @@ def _sensitivity(window: StallWindow, judged: Sequence[Judged], entry: Entry) ->
         text += f"; who is on a CPU is not sampled ({clean(window.last.sampling_reason or 'switched off')})"
     elif window.last.sampling_reason is not None:
         text += f"; some CPUs are not sampled ({clean(window.last.sampling_reason)})"
+    if window.last.hertz and not window.last.backlogs_followed:
+        text += "; not seen how long packets waited for those before them"
     return text
 
 

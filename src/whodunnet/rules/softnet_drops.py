@@ -145,7 +145,7 @@ def _meanwhile(recording: Recording, bad: Sequence[Part], entry: Entry) -> list[
     window = stall_window(recording)
     if window is None or window.readings < 2:
         return []
-    stalls = [seen.stall for seen in window.stalls if seen.stall.kind != "silent"]
+    stalls = [seen.stall for seen in window.stalls if seen.stall.kind not in ("silent", "queued")]
     ends = [(stall.cpu, stall.ended_boot_seconds, stall.wait_seconds) for stall in stalls]
     held = dropped = 0
     for part in bad:

@@ -229,7 +229,10 @@ def _severity(case: Case, window: StallWindow, entry: Entry) -> Severity:
     for one in case.stalls:
         on_cpu[one.stall.cpu] += round(one.stall.wait_seconds * 1e6)
     share = max(on_cpu.values()) / 1e6 / max(window.seconds, 1e-6)
-    grave = max(case.waits) >= entry.limit("critical_wait") or share >= entry.limit("critical_share")
+    behind = all(
+        one.stall.kind == "queued" for one in case.stalls
+    )  # where a queue stands there is always one that waits
+    grave = max(case.waits) >= entry.limit("critical_wait") or (share >= entry.limit("critical_share") and not behind)
     return "critical" if grave and case.shape not in ("steal", "many-holders", "irqs-disabled") else "warning"
 
 

@@ -72,6 +72,8 @@ def _what_waited(case: Case) -> str:
         return f"Times without a sample{few}, while one task kept the CPU,"
     if kinds == {"long"}:
         return "Times that NET_RX ran on without a pause,"
+    if kinds == {"queued"}:
+        return "Times that a packet waited for those before it in the backlog, in several runs of NET_RX,"
     return "Times that received packets waited"
 
 

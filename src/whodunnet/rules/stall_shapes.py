@@ -55,6 +55,8 @@ ROUND_SECONDS: Final = 0.035
 """The kernel ends a round of NET_RX after two ticks, 20 ms at most, and its poll; a tick may have gone before."""
 BUSY_RATE: Final = 10_000
 """Packets in a second that one CPU gives to the protocols: with fewer its rounds are long by what is done for each."""
+PACKET_SECONDS: Final = 0.00005
+"""A packet that takes longer, of a queue that was taken up meanwhile, is long by what is done for it."""
 IDLE: Final = "idle"
 
 
@@ -98,6 +100,8 @@ def judge_stall(seen: SeenStall, hertz: int, stolen: bool) -> Judged:
         return Judged(seen=seen, shape="steal") if stolen else _unsampled(seen)
     if stall.kind == "long":
         return _long(seen, hertz)
+    if stall.kind == "queued":
+        return _queued(seen)
     return _waited(seen, hertz)
 
 
@@ -121,7 +125,7 @@ def _unsampled(seen: SeenStall) -> Judged:
     own = [h for h in seen.stall.holders if h.softirq is None and h.task.duty is None and h.mode == "kernel"]
     n, of = _sum(own), _sum(seen.stall.holders)
     # A thread may have waited for another CPU than this one.
-    elsewhere = seen.stall.kind in ("long", "thread")
+    elsewhere = seen.stall.kind in ("long", "thread", "queued")
     if elsewhere or not own or n <= HELD_SHARE * of or len({h.task for h in own}) > 1:
         return Judged(seen=seen, shape="paused")
     waited = _waits(own)
@@ -151,6 +155,19 @@ def _long(seen: SeenStall, hertz: int) -> Judged:
     if hertz and n < SAMPLES_NAMED:
         return Judged(seen=seen, shape="paused")  # a machine that paused while it ran looks like this
     shape: Shape = "overload" if stall.wait_seconds < ROUND_SECONDS and _may_be_busy(seen) else "softirq-hog"
+    return Judged(seen=seen, shape=shape, softirq=PACKETS, holders=served, samples=n, of=of)
+
+
+def _queued(seen: SeenStall) -> Judged:
+    """A packet waited for those before it, which NET_RX took up in several runs; ksoftirqd had its turn between."""
+    stall = seen.stall
+    served = tuple(h for h in stall.holders if _whose(h) == PACKETS)
+    n, of = _sum(served), _sum(stall.holders)
+    if of < SAMPLES_NAMED:
+        return Judged(seen=seen, shape="paused", of=of)
+    if n < SAMPLES_NAMED or n <= HELD_SHARE * of:
+        return Judged(seen=seen, shape="many-holders", of=of)
+    shape: Shape = "overload" if stall.wait_seconds < PACKET_SECONDS * stall.packets else "softirq-hog"
     return Judged(seen=seen, shape=shape, softirq=PACKETS, holders=served, samples=n, of=of)
 
 

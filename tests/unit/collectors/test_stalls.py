@@ -36,6 +36,7 @@ class Recorder:
     refuses: ClassVar[str | None] = None
     lost = suppressed = threads_watched = 0
     hertz = 250
+    backlogs_followed = True
     sampling_reason = None
     attached_at = 0.0
     closed = 0

@@ -26,18 +26,18 @@ holder = st.builds(
 stall = st.builds(
     Stall, ended_boot_seconds=seconds, cpu=number, kind=st.sampled_from(get_args(StallKind)), wait_seconds=seconds,
     end=holder, holders=st.lists(holder, max_size=2).map(tuple), samples=number, samples_cut=st.booleans(),
-    expected_samples=number,
+    expected_samples=number, packets=number,
 )  # fmt: skip
 spans = st.lists(st.builds(DelaySpan, seconds, st.none() | seconds, number), max_size=2).map(tuple)
 cpu = st.builds(
     CpuDelays, cpu=number, delays=spans, thread_delays=spans, longest_seconds=seconds, longest_run_seconds=seconds,
-    samples=number, stolen_seconds=st.none() | seconds,
+    longest_queued_seconds=seconds, samples=number, stolen_seconds=st.none() | seconds,
 )  # fmt: skip
 stalls = st.builds(
     Stalls, stalls=st.lists(stall, max_size=2).map(tuple), cpus=st.lists(cpu, max_size=2).map(tuple),
     watched_seconds=seconds, started_seconds=st.just(1.0), threshold_seconds=seconds, hertz=number,
-    threads_watched=number, lost=number, suppressed=number, left_out=number, sampling_reason=st.none() | text,
-    symbols_reason=st.none() | text,
+    threads_watched=number, backlogs_followed=st.booleans(), lost=number, suppressed=number, left_out=number,
+    sampling_reason=st.none() | text, symbols_reason=st.none() | text,
 )  # fmt: skip
 
 

@@ -76,6 +76,7 @@ def sample(*stalls: Stall, seconds: float, **other: Any) -> Stalls:
     fields: dict[str, Any] = {
         "cpus": (CpuDelays(cpu=1, delays=delay_spans([900] * 4), longest_seconds=0.0018, stolen_seconds=0.0),),
         "watched_seconds": seconds, "started_seconds": FROM_BOOT, "threshold_seconds": 0.01, "hertz": HERTZ,
+        "backlogs_followed": True,
     }  # fmt: skip
     return Stalls(stalls=stalls, **{**fields, **other})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from whodunnet.model.stalls import Task
+from whodunnet.model.stalls import CpuDelays, Task
 from whodunnet.rules.stall_shapes import Shape
 
 from .stalled import (
@@ -74,6 +74,42 @@ def test_a_round_of_net_rx_has_a_limit_of_its_own(wait: float, received: int, sh
     one = stall(held(MONITOR, samples, softirq="NET_RX"), wait=wait, kind="long", end=ended(MONITOR))
     assert [f.shape for f in found(one, one, received=(received, 9))] == [shape]
     assert blamed(one, one, received=(received, 9)) == []
+
+
+@pytest.mark.parametrize(("packets", "shape"), [(321, "overload"), (320, "softirq-hog")])
+def test_a_packet_that_waits_for_those_before_it_waits_although_no_run_is_long(packets: int, shape: Shape) -> None:
+    one = stall(
+        held(MONITOR, 2, softirq="NET_RX"), held(KSOFTIRQD, 1, softirq="NET_RX"), held(KSOFTIRQD, 1),
+        wait=0.016, kind="queued", end=ended(KSOFTIRQD), packets=packets,
+    )  # fmt: skip
+    (finding,) = found(one, one)
+    assert (finding.shape, blamed(one, one)) == (shape, [])
+    assert "ran for" not in finding.title
+    assert "waited for those before it in the backlog" in finding.evidence[0].statement
+    assert finding.evidence[1].value == 0.016
+
+
+def test_a_packet_that_waits_behind_others_while_tasks_have_the_cpu_names_nobody() -> None:
+    behind = stall(held(MONITOR, 3), held(KSOFTIRQD, 3, softirq="NET_RX"), wait=0.024, kind="queued")
+    assert [(f.shape, blamed(behind, behind)) for f in found(behind, behind)] == [("many-holders", [])]
+    paused = stall(held(MONITOR, 3), held(KSOFTIRQD, 1, softirq="NET_RX"), wait=0.2, kind="queued", expected_samples=50)
+    assert found(paused, paused, virtual=False) == []
+    met_once = stall(held(KSOFTIRQD, 1, softirq="NET_RX"), wait=0.012, kind="queued", expected_samples=1)
+    assert found(met_once, met_once) == []
+
+
+def test_a_queue_that_stands_is_grave_by_the_longest_wait_alone() -> None:
+    waits = [stall(held(KSOFTIRQD, n, softirq="NET_RX"), wait=n / 250, kind="queued", packets=9) for n in (24, 25)]
+    assert [found(one, *waits[:1] * 20)[0].severity for one in waits] == ["warning", "critical"]
+
+
+def test_the_clearing_tells_the_longest_wait_behind_others_and_whether_that_is_seen() -> None:
+    cpu = CpuDelays(cpu=1, longest_seconds=0.0018, longest_queued_seconds=0.007)
+    answer = cleared(watched(cpus=(cpu,)))
+    assert answer.evidence[0].value == 0.007
+    assert "those before them" not in answer.sensitivity
+    blind = cleared(watched(backlogs_followed=False)).sensitivity
+    assert blind.endswith("not seen how long packets waited for those before them")
 
 
 def test_a_net_rx_that_was_met_once_in_each_run_may_have_been_paused() -> None:

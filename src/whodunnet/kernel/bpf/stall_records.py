@@ -12,7 +12,7 @@ from whodunnet.kernel.system_calls import system_call_name
 from whodunnet.model.stalls import HOLDERS_MAX, STACKS_MAX, Duty, Holder, Mode, Stack, Stall, StallKind, Task
 from whodunnet.model.text import clean
 
-STALL_KINDS: tuple[StallKind, ...] = ("late", "long", "thread", "silent")
+STALL_KINDS: tuple[StallKind, ...] = ("late", "long", "thread", "silent", "queued")
 SOFTIRQS = (
     "HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU",
 )  # fmt: skip
@@ -48,7 +48,10 @@ class Seen(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One stall, on the monotonic clock. cut: there was no room for samples of its beginning."""
+    """One stall, on the monotonic clock. cut: there was no room for samples of its beginning.
+
+    packets: of "queued", how many were taken up meanwhile.
+    """
 
     kind: StallKind
     cpu: int
@@ -57,6 +60,7 @@ class Record(NamedTuple):
     end: Seen
     samples: tuple[Seen, ...]
     cut: bool
+    packets: int = 0
 
 
 def decode_record(ffi: Any, data: bytes) -> Record:
@@ -79,6 +83,7 @@ def decode_record(ffi: Any, data: bytes) -> Record:
         end=decode_seen(ffi, stall.end),
         samples=tuple(sorted(samples, key=attrgetter("at_ns"))),
         cut=len(samples) == len(stall.samples),
+        packets=stall.packets,
     )
 
 
@@ -133,6 +138,7 @@ def summed(record: Record, names: Names, hertz: int, boot_offset_seconds: float)
         holders=holders[:HOLDERS_MAX],
         samples=len(record.samples),
         samples_cut=record.cut,
+        packets=record.packets,
         expected_samples=int(wait * hertz),
     )
 

@@ -77,6 +77,11 @@ class StallRecorder:
         return self._settings.hertz if self._sampled else 0
 
     @property
+    def backlogs_followed(self) -> bool:
+        """Whether samples see how long packets wait for those before them."""
+        return bool(self._sampled and self._watch.softnet_data)
+
+    @property
     def threads_watched(self) -> int:
         return len(self._threads)
 
@@ -117,6 +122,7 @@ class StallRecorder:
         watch.silent_ns = max(watch.threshold_ns, settings.silent_periods * 1_000_000_000 // (settings.hertz or 1))
         watch.records_per_second = settings.records_per_second
         watch.preempt_count = self._bpf.per_cpu_distance("runqueues", "__preempt_count", "pcpu_hot")
+        watch.softnet_data = self._bpf.per_cpu_distance("runqueues", "softnet_data")
         watch.pid_level_above = support.pid_namespace_depth
         self._bpf.run("find_place")
         for program in PROGRAMS:
@@ -152,6 +158,7 @@ class StallRecorder:
             return str(error)
         # What it had to do when it went offline was done by another CPU.
         self._bpf.put("states", "unsigned int", cpu, "struct softirq_state")
+        self._table[cpu].backlog_since_ns = 0
         self._sampled.add(cpu)
         return None
 
@@ -176,13 +183,14 @@ class StallRecorder:
 
     def _delays(self, number: int) -> CpuDelays:
         cpu = self._table[number]
-        longest, longest_run = cpu.longest_ns, cpu.longest_served_ns
-        cpu.longest_ns = cpu.longest_served_ns = 0
+        longest, longest_run, longest_queued = cpu.longest_ns, cpu.longest_served_ns, cpu.longest_queued_ns
+        cpu.longest_ns = cpu.longest_served_ns = cpu.longest_queued_ns = 0
         return CpuDelays(
             cpu=number,
             delays=delay_spans(cpu.delays),
             thread_delays=delay_spans(cpu.thread_delays),
             longest_seconds=longest / 1e9,
             longest_run_seconds=longest_run / 1e9,
+            longest_queued_seconds=longest_queued / 1e9,
             samples=int(cpu.samples),
         )
