@@ -10,28 +10,33 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
+from types import FrameType
 
 import msgspec
 
 from lab import kernel_packages, machine
 from lab.board_text import page, row
+from lab.case import Case
 from lab.catalogue import find, names
 from lab.kernel_packages import Kernel
-from lab.outcome import Machine, Outcome, merged, not_scored
+from lab.outcome import Machine, Outcome, merged, no_answer, not_scored
 from lab.run import default_command
-from lab.series import now
+from lab.series import ASKING, now
 from lab.stage import ROOT
 
 HOST = "host"
 MACHINES = (HOST, *kernel_packages.PACKAGES)
 JSON = ROOT / "docs/scoreboard.json"
 PAGE = ROOT / "docs/scoreboard.md"
+TRIED = ("src", "bpf", "tools", "lab", ":!lab/*.toml")
 PATIENCE = 4.0
 """Under emulation a program takes so much longer to come up."""
 AT_ONCE = 8
@@ -40,6 +45,8 @@ SECONDS_EACH = 240.0
 BOOT_SECONDS = 120.0
 MEMORY_MIB = 4096
 Keep = Callable[[Outcome], None]
+ENDING = Event()
+"""Somebody wants us to end: what a virtual machine says from now on is no result."""
 
 
 class Board:
@@ -74,11 +81,11 @@ def write(path: Path, outcomes: Sequence[Outcome]) -> None:
         new.replace(file)
 
 
+@cache
 def commit() -> str:
-    """What is being tried; "+" if files were changed since."""
-    short = git("rev-parse", "--short=10", "HEAD").strip()
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
-    return f"{short}+" if changed.strip() else short
+    """The last one that changed what is being tried, as it was when we began; "+" if files were changed since."""
+    short = git("log", "-1", "--format=%h", "--abbrev=10", "--", *TRIED).strip()
+    return f"{short}+" if git("status", "--porcelain", "--", *TRIED).strip() else short
 
 
 def git(*words: str) -> str:
@@ -92,25 +99,35 @@ def on_host(wanted: Sequence[str], command: list[str], keep: Keep) -> None:
     words += series_command(HOST, wanted, command)
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        for outcome in outcomes_of(process.stdout):
-            keep(outcome)
+        try:
+            for outcome in outcomes_of(process.stdout):
+                keep(outcome)
+        except BaseException:
+            process.terminate()  # it takes its case down, and we wait for that
+            raise
     if process.returncode:
         raise SystemExit(f"the series on this kernel ended with {process.returncode}")
 
 
 def on_kernel(kernel: Kernel, wanted: Sequence[str], command: list[str], keep: Keep) -> None:
-    """Some cases for each boot. The one at which a machine ends is not scored, and the others go on in the next."""
+    """Some cases for each boot. Of the one at which a machine ends it is told, and the others go on in the next."""
     left = list(wanted)
-    while left:
+    while left and not ENDING.is_set():
         some = left[:AT_ONCE]
         stdout, why = boot(kernel, some, command)
         done = list(outcomes_of(stdout.splitlines()))
         for outcome in done:
             keep(outcome)
         left = left[len(done) :]
-        if why and len(done) < len(some):
-            here = Machine(name=kernel.release, kernel=kernel.version, cpus=machine.CPUS)
-            keep(not_scored(find(left.pop(0))(), why, machine=here, commit=commit(), at=now()))
+        if why and len(done) < len(some) and not ENDING.is_set():
+            keep(ended(find(left.pop(0))(), stdout, why, kernel))
+
+
+def ended(case: Case, stdout: str, why: str, kernel: Kernel) -> Outcome:
+    """Of the case at which a machine ended: while whodunnet looked, or before it was asked."""
+    here = Machine(name=kernel.release, kernel=kernel.version, cpus=machine.CPUS)
+    became = no_answer if f"{ASKING}{case.name}" in stdout.splitlines() else not_scored
+    return became(case, why, machine=here, commit=commit(), at=now())
 
 
 def boot(kernel: Kernel, wanted: Sequence[str], command: list[str]) -> tuple[str, str]:
@@ -145,9 +162,9 @@ def to_run(name: str, asked: Sequence[str], board: Board, which: str) -> list[st
 
 def run(machines: Sequence[str], asked: Sequence[str], options: argparse.Namespace, board: Board) -> None:
     """This kernel first, alone; then the virtual machines, one after the other unless asked otherwise."""
+    kernels = [kernel_packages.kernel(name) for name in machines if name != HOST]
     if HOST in machines and (wanted := to_run(HOST, asked, board, options.which)):
         on_host(wanted, options.command, board.keep)
-    kernels = [kernel_packages.kernel(name) for name in machines if name != HOST]
     with ThreadPoolExecutor(max_workers=len(kernels) or 1 if options.together else 1) as pool:
         turns = [
             pool.submit(on_kernel, kernel, wanted, options.bundle, board.keep)
@@ -177,9 +194,24 @@ def main() -> int:
         write(JSON, board.outcomes)
         return 0
     asked = options.names or [name for name in names() if find(name).quick or not options.quick]
-    run([HOST] if options.quick else options.machines.split(","), asked, options, board)
+    machines = [HOST] if options.quick else options.machines.split(",")
+    if unknown := {*machines} - {*MACHINES} | {*options.names} - {*names()}:
+        parser.error(f"no machine or case is called {', '.join(sorted(unknown))}: see whodunnet lab list")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    try:
+        run(machines, asked, options, board)
+    except (kernel_packages.NoKernelError, OSError, subprocess.SubprocessError) as error:
+        parser.error(str(error))
     results = {outcome.result for outcome in board.now}
     return 2 if "not-scored" in results else int("wrong" in results)
+
+
+def end(number: int, _frame: FrameType | None) -> None:
+    """What is known is on disk. Machines end at once, a case of this kernel is taken down first."""
+    ENDING.set()
+    machine.end_all()
+    raise SystemExit(128 + number)
 
 
 def bundle() -> list[str]:

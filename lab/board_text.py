@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import median
 
+from lab.catalogue import names
 from lab.outcome import Outcome
 
 MISSES = Path(__file__).with_name("misses.toml")
@@ -16,17 +18,24 @@ HEAD = """\
 # Score board
 
 How often is a diagnosis right? Each row is a fault, or a healthy node that looks like one, made real with real
-programs (`lab/faults`), one at a time on a kernel; whodunnet was asked as a user would, and its answer held against
-what the case says beforehand. Written by `make lab` from [scoreboard.json](scoreboard.json), never by hand.
+programs (`lab/faults`), one at a time on a kernel; whodunnet was asked, and its answer held against what the case says
+beforehand. Written by `make lab` from [scoreboard.json](scoreboard.json), never by hand.
 
 """
 MEANING = """
-A case is *right* only if whoever has to be named is, each in the right role, by the right rule and in the right shape,
-if nobody else is called culprit, and if there is no other finding of warning or above. *Recall*: who has to be named
-and is, of all who have to be. *Precision*: right culprits of all who were called so. *False findings*: those of warning
-or above on healthy and look-alike nodes. *Seconds from fault to name* run from the fault being there, as seen by other
-means, to the answer; *of asking* is what of it whodunnet took, its window included. *Not scored*: the case could not be
-made real there.
+A case is *right* only if whoever has to be named is, each in the right role, a culprit by the right rule and in the
+right shape; if nobody else is called culprit by any rule; and if the rules it is about (`rules` in its file) have no
+other finding of warning or above. Findings of other rules are counted *beside*: a fault may have more consequences
+than its case speaks of, and this machine faults of its own, so they are shown and not judged. No answer, or none that
+can be read, is wrong. If a case was run several times with one commit, the worst is what counts.
+
+*Recall*: who has to be named and is, of all who have to be; where nobody is to be named, the fault itself counts for
+one. *Precision*: right culprits of all who were called so, without those who may be and need not. *False findings*:
+those of warning or above on healthy and look-alike nodes, of the rules asked. *Seconds from fault to name* run from
+the fault being there, as seen by other means, to the answer, of diagnoses that are right; in it are the age that the
+case wants and the window, which are chosen beforehand. *Of asking* is what of it whodunnet took, its window included.
+*Not scored*: the case could not be made real there. Look-alikes of stalls allow a stall of which nobody is named
+where pings were late all the same: a virtual CPU was then not run.
 """
 
 
@@ -34,11 +43,11 @@ def page(outcomes: Sequence[Outcome]) -> str:
     """The whole page, Markdown."""
     if not outcomes:
         return HEAD + "No case was run yet.\n"
-    machines = sorted({outcome.machine.name for outcome in outcomes}, key=lambda name: (name != "host", version(name)))
+    machines = machines_of(outcomes)
     parts = [HEAD, *totals(outcomes, machines), MEANING]
     for kind, title in (("fault", "Faults"), ("look-alike", "Healthy nodes that look like one")):
         parts += [f"\n## {title}\n\n", *table([o for o in outcomes if o.kind == kind], machines)]
-    return "".join([*parts, *misses(outcomes)])
+    return "".join([*parts, *misses(outcomes), *besides(outcomes)])
 
 
 def version(name: str) -> list[int]:
@@ -52,29 +61,55 @@ def totals(outcomes: Sequence[Outcome], machines: Sequence[str]) -> Iterable[str
         yield f"| {word} | " + " | ".join(column[word] for column in columns) + " |\n"
 
 
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """For the README: what the totals say, in a sentence for each machine."""
+    parts = []
+    for name in machines_of(outcomes):
+        cells = [outcome for outcome in outcomes if outcome.machine.name == name]
+        sums, where = total(cells), "" if name == "host" else "an emulated "
+        parts.append(
+            f"On {where}{sums['kernel']} {sums['cases run']} cases ran: of the faults {sums['faults right']} are "
+            f"right, of the healthy nodes and look-alikes {sums['healthy and look-alike right']}, innocents blamed "
+            f"{sums['innocents blamed']}, {sums['median seconds from fault to name']} s from fault to name."
+        )
+    return " ".join(parts)
+
+
+def machines_of(outcomes: Sequence[Outcome]) -> list[str]:
+    """The host first, then kernels by age."""
+    return sorted({outcome.machine.name for outcome in outcomes}, key=lambda name: (name != "host", version(name)))
+
+
 def total(cells: Sequence[Outcome]) -> dict[str, str]:
     """The figures of one machine. cells: not empty."""
     faults = [o for o in cells if o.kind == "fault" and o.result != "not-scored"]
     others = [o for o in cells if o.kind != "fault" and o.result != "not-scored"]
-    named, to_name = sum(o.named for o in faults), sum(o.to_name for o in faults)
-    called, wrongly = sum(o.called for o in cells), sum(o.called_wrongly for o in cells)
+    silent = [o for o in faults if not o.to_name and o.rule_right is not None]
+    named = sum(o.named for o in faults) + sum(o.rule_right is True for o in silent)
+    wrongly = sum(o.called_wrongly for o in cells)
+    called = sum(o.called - o.called_tolerated for o in cells)
+    asked_all = [o for o in cells if o.beside is not None]
     times = [o.seconds_to_name for o in faults if o.result == "right" and o.seconds_to_name is not None]
     asking = [o.diagnose_seconds for o in cells if o.diagnose_seconds is not None]
     cpu = [o.cpu_seconds for o in cells if o.cpu_seconds is not None]
     memory = [o.peak_rss_bytes for o in cells if o.peak_rss_bytes is not None]
     return {
+        "machine": "this one" if cells[0].machine.name == "host" else "emulated (qemu without KVM), preempt=none",
         "kernel": ", ".join(sorted({o.machine.kernel for o in cells})),
         "CPUs": ", ".join(sorted({str(o.machine.cpus) for o in cells})),
         "date": spread(o.at.date().isoformat() for o in cells),
         "commit": ", ".join(sorted({f"`{o.commit}`" for o in cells})),
+        "cases run": f"{len(cells)} of {len(names())}",
+        "rules asked": asked(len(asked_all), len(cells)),
         "faults right": share(sum(o.result == "right" for o in faults), len(faults)),
         "healthy and look-alike right": share(sum(o.result == "right" for o in others), len(others)),
         "not scored": str(len(cells) - len(faults) - len(others)),
-        "recall": share(named, to_name),
+        "recall": share(named, sum(o.to_name for o in faults) + len(silent)),
         "precision": share(called - wrongly, called),
         "innocents blamed": str(sum(len(o.blamed) for o in cells)),
         "false findings on healthy and look-alike": str(sum(len(o.extra) for o in others)),
-        "right rule": share(sum(o.rule_right is True for o in faults), len(faults)),
+        "findings beside, of other rules": beside(asked_all),
+        "right rule": share(sum(o.rule_right is True for o in faults), sum(o.rule_right is not None for o in faults)),
         "right shape, where asked": share(
             sum(o.shape_right is True for o in faults), sum(o.shape_right is not None for o in faults)
         ),
@@ -83,6 +118,20 @@ def total(cells: Sequence[Outcome]) -> dict[str, str]:
         "median seconds of CPU": f"{median(cpu):.2f}" if cpu else "–",
         "most memory, MiB": f"{max(memory) / 2**20:.0f}" if memory else "–",
     }
+
+
+def asked(all_rules: int, cells: int) -> str:
+    """Of which rules an answer was wanted."""
+    if all_rules == cells:
+        return "all"
+    return f"all in {all_rules}, else those the case is about" if all_rules else "those the case is about"
+
+
+def beside(cells: Sequence[Outcome]) -> str:
+    """By rule, in how many cases."""
+    counts = Counter(rule for o in cells for rule in o.beside or ())
+    found = ", ".join(f"{rule} {n}" for rule, n in counts.most_common())
+    return f"{found}, of {len(cells)}" if found else "none" if cells else "–"
 
 
 def share(part: int, whole: int) -> str:
@@ -118,7 +167,7 @@ def cell(outcome: Outcome) -> str:
 
 
 def misses(outcomes: Sequence[Outcome]) -> Iterable[str]:
-    """What was wrong or could not be scored, with its explanation."""
+    """What was wrong at any time or could not be scored, with its explanation."""
     odd = [outcome for outcome in outcomes if outcome.result != "right"]
     if not odd:
         return
@@ -127,6 +176,16 @@ def misses(outcomes: Sequence[Outcome]) -> Iterable[str]:
         what = "; ".join(outcome.complaints) or outcome.why
         words = (outcome.case, outcome.machine.name, plain(what), explanation(outcome))
         yield "| " + " | ".join(words) + " |\n"
+
+
+def besides(outcomes: Sequence[Outcome]) -> Iterable[str]:
+    """Findings of rules that a case does not speak of."""
+    found = [outcome for outcome in outcomes if outcome.beside]
+    if not found:
+        return
+    yield "\n## Findings beside, of other rules\n\n| case | on | rules |\n|---|---|---|\n"
+    for outcome in found:
+        yield f"| {outcome.case} | {outcome.machine.name} | {', '.join(outcome.beside or ())} |\n"
 
 
 def plain(text: str) -> str:

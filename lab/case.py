@@ -45,7 +45,7 @@ class Expected:
     also: further rules which may have a finding here. A rule in `also` alone (rule None) may speak or be silent.
     cleared: rules that have to say it is not so: not even a finding of severity info.
     inapplicable: rules which may say that what they look for cannot exist here; the others have to have looked.
-    severities: any of these is right for the finding of `rule`; empty: not judged.
+    severities: any of these is right for the finding of `rule`; empty: warning and critical.
     shapes: any of these is right; empty: not judged.
     culprits: all of them, and nobody else; with `ordered`, the earlier in an earlier or the same finding.
     tolerated: may be called culprit, need not.
@@ -79,7 +79,7 @@ class Expected:
 class Case(ABC):
     """One module in lab/faults holds one case; the module's name is the case's, its docstring the story.
 
-    rules: that are asked, and have to answer.
+    rules: whose answers are judged, and who have to answer. Whom the others call culprit is judged as well.
     window_seconds: the shortest window in which the case can be judged.
     quick: part of `make test`, as one of few. All the others run in `make lab` only.
     age_seconds: how long the case has to have been there (ready) before the window begins.

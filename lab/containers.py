@@ -23,6 +23,8 @@ class PodCgroup:
         container = hashlib.sha256(self.uid.encode()).hexdigest()
         self.places = [point / "kubepods" / "besteffort" / f"pod{self.uid}" / container for point in hierarchies()]
         for place in self.places:
+            for above in (place.parents[2], place.parents[1]):
+                stage.tell_guard(f"empty {above}")
             stage.tell_guard(f"directory {place.parent}")
             stage.undo.callback(remove, place)
             place.mkdir(parents=True)

@@ -21,12 +21,10 @@ from lab.keep import keep
 from lab.listing import as_json, as_text
 from lab.look import NotThereError
 from lab.needs import MissingNeedsError, check, how_to_get
-from lab.run import ToolError, command_line, default_command, diagnose, made_real, terminated
-from lab.score import Score, score
+from lab.run import ALL_RULES, ToolError, command_line, default_command, diagnose, made_real, terminated
+from lab.score import Score, answers_of, score
 
 RIGHT, WRONG, NOT_SCORED = 0, 1, 2
-ANSWERS = ("findings", "cleared", "not_checked", "not_applicable")
-ALL_RULES = ()
 
 
 class RefusedError(Exception):
@@ -132,11 +130,6 @@ def show(text: str) -> None:
 def waiting(case: Case, seen: str) -> str:
     older = f"\nIt gets {case.age_seconds} s old before whodunnet looks.\n" if case.age_seconds else "\n"
     return f"Made real, and seen by other means than whodunnet's: {seen}{older}"
-
-
-def answers_of(diagnosis: dict[str, Any], rules: tuple[str, ...]) -> dict[str, Any]:
-    """The part that the case can be held against: what else is wrong with this machine is none of its business."""
-    return {**diagnosis, **{kind: [a for a in diagnosis.get(kind, ()) if a["rule"] in rules] for kind in ANSWERS}}
 
 
 def render(diagnosis: dict[str, Any], command: list[str]) -> None:

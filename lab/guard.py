@@ -8,10 +8,11 @@ from __future__ import annotations
 import shutil
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 from lab import host
 from lab.look import NotThereError
-from lab.stage import NAMESPACES, drop_namespace, end_session
+from lab.stage import drop_namespace, end_session
 
 
 def take_down(thing: str) -> None:
@@ -20,8 +21,10 @@ def take_down(thing: str) -> None:
         end_session(int(name))
     elif kind == "freezer":
         host.Freezer(name).remove()
-    elif kind == "namespace" and (NAMESPACES / name).exists():
+    elif kind == "namespace":
         drop_namespace(name)
+    elif kind == "empty":
+        Path(name).rmdir()  # unless somebody else is in it
     elif kind == "directory":
         shutil.rmtree(name, ignore_errors=True)
 

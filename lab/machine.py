@@ -16,6 +16,8 @@ from lab.kernel_packages import Kernel
 QEMU = "qemu-system-x86_64"
 NEEDED_PROGRAMS = (QEMU, "busybox", "dpkg-deb", "setpriv")
 CPUS = 2
+RUNNING: set[subprocess.Popen[str]] = set()
+"""The machines of all threads."""
 MEMORY_MIB = 2048
 OPEN_FILES = 20_000
 """The kernel gives its first process 1,024; every distribution's service manager gives more."""
@@ -133,12 +135,23 @@ def boot(
     ]
     words += ["-serial", f"file:{exchange / 'console'}", "-no-user-config", *devices]
     words += share("root", Path("/"), ",readonly=on,multidevs=remap") + share("exchange", exchange, "")
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=limit_seconds, check=False)
-    except subprocess.TimeoutExpired:
-        raise MachineError(f"no end after {limit_seconds:.0f} s\n{tails(exchange)}", printed(exchange)) from None
-    if done.returncode:
-        raise MachineError(f"qemu ended with {done.returncode}: {done.stderr.strip()}")
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True) as qemu:
+        RUNNING.add(qemu)
+        try:
+            _, said = qemu.communicate(timeout=limit_seconds)
+        except subprocess.TimeoutExpired:
+            raise MachineError(f"no end after {limit_seconds:.0f} s\n{tails(exchange)}", printed(exchange)) from None
+        finally:
+            qemu.kill()
+            RUNNING.discard(qemu)
+    if qemu.returncode:
+        raise MachineError(f"qemu ended with {qemu.returncode}: {said.strip()}", printed(exchange))
+
+
+def end_all() -> None:
+    """Whoever waits for one sees it end."""
+    for qemu in [*RUNNING]:
+        qemu.kill()
 
 
 def share(tag: str, directory: Path, options: str) -> list[str]:

@@ -38,8 +38,9 @@ class Parent:
         stage.tell_guard(f"directory {self.place}")
         self.place.mkdir()
         stage.undo.callback(self.remove)
-        if (self.place / "cgroup.subtree_control").exists():
-            (top / "cgroup.subtree_control").write_text("+memory")
+        if (control := top / "cgroup.subtree_control").exists():
+            if "memory" not in control.read_text().split():
+                raise NotThereError("no cgroups with the memory controller, which is not switched on for a case")
             (self.place / "cgroup.subtree_control").write_text("+memory")
 
     def remove(self) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
 from lab.case import Case, Expected, Kind
-from lab.score import Score, culprits, in_role, is_meant, naming, score, shape_and_endpoint
+from lab.score import Json, Score, answers_of, blamed, culprits, in_role, is_meant, naming, score, shape_and_endpoint
 
 Result = Literal["right", "wrong", "not-scored"]
 TEXT_MOST = 600
@@ -28,12 +29,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One case on one machine.
 
     named, to_name: how many of those who have to be named are, each in the right role. called: how many parties were
-    called culprit, called_wrongly: of these those who are none. rule_right: whether the rule that is meant answered as
-    it should; shape_right: and with the right shape; None where the case does not ask for any.
+    called culprit by any rule, called_wrongly: of these those who are none, called_tolerated: who may be, but need not.
+    rule_right: whether the rule that is meant answered as it should, None where it may be silent;
+    shape_right: and with the right shape; None where the case does not ask for any.
+    beside: rules the case says nothing of that had a finding of warning or above, whom they name is in `blamed`; None:
+    those were not asked.
     extra, blamed, missing, wrong: complaints, as in lab.score.Score. why: it could not be scored.
     seconds_to_name: from the fault being there, as seen by other means, to the answer of whodunnet.
     diagnose_seconds: from calling whodunnet to its answer. cpu_seconds, peak_rss_bytes: what it says that it cost.
-    runs, right_runs: with this commit.
+    runs, right_runs: with this commit; the worst of them is what is told.
     """
 
     case: str
@@ -46,6 +50,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     to_name: int = 0
     called: int = 0
     called_wrongly: int = 0
+    called_tolerated: int = 0
     rule_right: bool | None = None
     shape_right: bool | None = None
     extra: tuple[str, ...] = ()
@@ -53,6 +58,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     missing: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
     why: str = ""
+    beside: tuple[str, ...] | None = None
     seconds_to_name: float | None = None
     diagnose_seconds: float | None = None
     cpu_seconds: float | None = None
@@ -66,21 +72,25 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def scored(case: Case, diagnosis: Mapping[str, Any], seconds: float, **place: Any) -> Outcome:
-    """place: machine, commit, at. seconds: that whodunnet took."""
+    """place: machine, commit, at. diagnosis: of all rules. seconds: that whodunnet took."""
     expected = case.expected()
-    found = score(expected, diagnosis, case.rules)
+    judged, rest = answers_of(diagnosis, case.rules), others(diagnosis, case.rules)
+    found = score(expected, judged, case.rules)
+    found = replace(found, blamed=(*found.blamed, *blamed(expected, {"findings": rest})))
     called = [party for finding in diagnosis["findings"] for party in culprits(finding)]
     return Outcome(
         case=case.name,
         kind=case.kind,
         result="right" if found.right else "wrong",
         right_runs=int(found.right),
-        named=len(expected.culprits) + len(expected.others) - len(unnamed(expected, diagnosis)),
+        named=len(expected.culprits) + len(expected.others) - len(unnamed(expected, judged)),
         to_name=len(expected.culprits) + len(expected.others),
         called=len(called),
         called_wrongly=len(called) - sum(is_allowed(party, expected) for party in called),
-        rule_right=rule_right(expected, found, diagnosis),
-        shape_right=shape_right(expected, diagnosis),
+        called_tolerated=sum(any(is_meant(who, party) for who in expected.tolerated) for party in called),
+        rule_right=rule_right(expected, found, judged),
+        shape_right=shape_right(expected, judged),
+        beside=tuple(sorted({finding["rule"] for finding in rest if finding["severity"] != "info"})),
         seconds_to_name=round(case.age_seconds + seconds, 1) if expected.rule else None,
         diagnose_seconds=round(seconds, 1),
         cpu_seconds=diagnosis["cost"]["cpu_seconds"],
@@ -92,6 +102,19 @@ def scored(case: Case, diagnosis: Mapping[str, Any], seconds: float, **place: An
 def not_scored(case: Case, why: str, **place: Any) -> Outcome:
     """place: machine, commit, at."""
     return Outcome(case=case.name, kind=case.kind, result="not-scored", why=why[-TEXT_MOST:], **place)
+
+
+def no_answer(case: Case, why: str, **place: Any) -> Outcome:
+    """The case was there, and whodunnet said nothing that can be read: a fault counts as one that was not named."""
+    miss, fault = (f"no answer: {why[-TEXT_MOST:]}",), case.kind == "fault"
+    return Outcome(
+        case=case.name, kind=case.kind, result="wrong", missing=miss, rule_right=False if fault else None, **place
+    )
+
+
+def others(diagnosis: Json, rules: Sequence[str]) -> list[Json]:
+    """Findings of rules that the case says nothing of."""
+    return [finding for finding in diagnosis["findings"] if finding["rule"] not in rules]
 
 
 def is_allowed(party: Mapping[str, Any], expected: Expected) -> bool:
@@ -108,27 +131,35 @@ def unnamed(expected: Expected, diagnosis: Mapping[str, Any]) -> list[str]:
     return culprits + [str(named.who) for named in expected.others if not in_role(named, diagnosis)]
 
 
-def rule_right(expected: Expected, found: Score, diagnosis: Mapping[str, Any]) -> bool:
-    """The rule that is meant found something; or, on a healthy node, none did."""
+def rule_right(expected: Expected, found: Score, diagnosis: Mapping[str, Any]) -> bool | None:
+    """The rule that is meant found something; or, on a healthy node, none did. None: it may be silent or not."""
     if expected.rule is None:
-        return not found.extra
+        return None if expected.also else not found.extra
     return any(finding["rule"] == expected.rule for finding in diagnosis["findings"])
 
 
 def shape_right(expected: Expected, diagnosis: Mapping[str, Any]) -> bool | None:
     if expected.rule is None or not expected.shapes:
         return None
-    findings = [finding for finding in diagnosis["findings"] if finding["rule"] == expected.rule]
+    rules = {expected.rule} if expected.rule != "tcp-memory" else {*expected.also}  # that one has no shape of its own
+    findings = [finding for finding in diagnosis["findings"] if finding["rule"] in rules]
     return bool(findings) and not any("shape" in text for text in shape_and_endpoint(None, expected, findings))
 
 
 def merged(old: Sequence[Outcome], new: Sequence[Outcome]) -> list[Outcome]:
-    """The newest of each case on each machine, in order; runs with one commit are counted together."""
+    """The newest of each case on each machine, in order; of runs with one commit the worst, and how many were right.
+
+    What could not be scored takes no score away.
+    """
     cells = {(outcome.case, outcome.machine.name): outcome for outcome in old}
     for outcome in new:
         before = cells.get(key := (outcome.case, outcome.machine.name))
-        if before is not None and before.commit == outcome.commit:
-            runs, right = before.runs + outcome.runs, before.right_runs + outcome.right_runs
-            outcome = msgspec.structs.replace(outcome, runs=runs, right_runs=right)
+        if before is not None and before.result != "not-scored":
+            if outcome.result == "not-scored":
+                continue
+            if before.commit == outcome.commit:
+                runs, right = before.runs + outcome.runs, before.right_runs + outcome.right_runs
+                worst = before if before.result == "wrong" else outcome
+                outcome = msgspec.structs.replace(worst, runs=runs, right_runs=right)
         cells[key] = outcome
     return [cells[key] for key in sorted(cells)]

@@ -23,8 +23,8 @@ import msgspec
 from lab.look import NotThereError, wait_until
 from lab.quiet_load import PARTS, start, tallies
 from lab.quiet_page import LOUD, Found, Quiet, page
-from lab.run import ToolError, default_command, terminated, undisturbed
-from lab.stage import ROOT, Stage
+from lab.run import ToolError, default_command, terminated
+from lab.stage import ROOT, Stage, undisturbed
 from lab.support_commit import commit
 from whodunnet import __version__
 

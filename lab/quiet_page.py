@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import exp, factorial
+
 import msgspec
 
 from lab.quiet_load import Tally
@@ -15,7 +17,7 @@ A node with {cpus} CPUs and Linux {kernel} did its ordinary work for {minutes:.0
 `whodunnet diagnose --for {window}` looked all the time, with every rule: {diagnoses} diagnoses, one after the
 other. Of {done:,} pieces of work {failed:,} failed. Each finding of warning or above counts as a false one.
 
-**False findings: {loud}, which is {rate:.1f} in an hour.**
+**False findings: {loud}, which is {rate:.1f} in an hour; with 95 % certainty fewer than {most:.1f}.**
 
 """
 WORK_HEAD = """
@@ -101,8 +103,19 @@ def page(quiet: Quiet) -> str:
         failed=sum(tally.failed for tally in quiet.work.values()),
         loud=quiet.loud,
         rate=quiet.an_hour,
+        most=likely_most(quiet.loud) / quiet.seconds * 3600,
     )
     return head + findings(quiet) + did(quiet) + COST_HEAD + cost(quiet)
+
+
+def likely_most(seen: int) -> float:
+    """How many there are on average, at most, if so many were seen: with 95 % certainty (Poisson, one-sided)."""
+    low, high = 0.0, 2.0 * seen + 10
+    while high - low > 1e-6:
+        mean = (low + high) / 2
+        so_few = sum(exp(-mean) * mean**n / factorial(n) for n in range(seen + 1))
+        low, high = (mean, high) if so_few > 0.05 else (low, mean)
+    return high
 
 
 def findings(quiet: Quiet) -> str:

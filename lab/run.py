@@ -25,6 +25,10 @@ from lab.catalogue import find, names
 from lab.look import NotThereError
 from lab.needs import MissingNeedsError, check
 from lab.score import Score, score
+from lab.stage import undisturbed
+
+ALL_RULES = ()
+"""What a user asks."""
 
 
 class ToolError(Exception):
@@ -71,16 +75,6 @@ def made_real(case: Case, say: Callable[[str], None] = lambda _: None) -> Iterat
     finally:
         with undisturbed():
             case.stop()
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Cleaning up is not interrupted; a second Ctrl-C waits."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def run(case: Case, command: list[str], say: Callable[[str], None] = lambda _: None) -> tuple[dict[str, Any], Score]:

@@ -13,6 +13,8 @@ from lab.who import Who
 Json = Mapping[str, Any]
 MAY_NAME_NOBODY = frozenset({"tcp-memory", "service-hang"})
 """Rules whose finding is worth having although it says nothing of who did it: another rule does."""
+ANSWERS = ("findings", "cleared", "not_checked", "not_applicable")
+LOUD = ("warning", "critical")
 TIME_OUT = "Idle time after which "
 """How a statement about the time begins after which a server closes what is idle."""
 
@@ -45,6 +47,11 @@ def score(expected: Expected, diagnosis: Json, rules: Sequence[str] = SOCKET_RUL
         extra=tuple(extra(expected, diagnosis)),
         wrong=tuple(wrong(expected, diagnosis)),
     )
+
+
+def answers_of(diagnosis: Json, rules: Sequence[str]) -> Json:
+    """The part that a case can be held against."""
+    return {**diagnosis, **{kind: [a for a in diagnosis.get(kind, ()) if a["rule"] in rules] for kind in ANSWERS}}
 
 
 def missing(expected: Expected, diagnosis: Json, rules: Sequence[str]) -> Iterator[str]:
@@ -107,8 +114,9 @@ def wrong(expected: Expected, diagnosis: Json) -> Iterator[str]:
     if asked_for and not expected.culprits:
         yield from shape_and_endpoint(None, expected, asked_for)
     severities = [finding["severity"] for finding in asked_for]
-    if expected.severities and severities and not set(severities) & set(expected.severities):
-        yield f"severity of {expected.rule} is {severities}, not {' or '.join(expected.severities)}"
+    wanted = expected.severities or LOUD
+    if severities and not set(severities) & set(wanted):
+        yield f"severity of {expected.rule} is {severities}, not {' or '.join(wanted)}"
     if asked_for:
         yield from unsaid(expected, asked_for)
     if asked_for and expected.seconds:

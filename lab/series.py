@@ -20,24 +20,36 @@ import msgspec
 from lab.case import Case
 from lab.catalogue import find, names
 from lab.look import NotThereError
-from lab.outcome import Machine, Outcome, not_scored, scored
-from lab.run import ToolError, default_command, diagnose, made_real, terminated
+from lab.outcome import Machine, Outcome, no_answer, not_scored, scored
+from lab.run import ALL_RULES, ToolError, default_command, diagnose, made_real, terminated
 
-CANNOT = (NotThereError, ToolError, OSError, LookupError, subprocess.SubprocessError)
-"""What says that a case could not be made real here, or whodunnet not be asked."""
+CANNOT = (NotThereError, OSError, LookupError, ImportError, subprocess.SubprocessError)
+"""What says that a case could not be made real here."""
+UNANSWERED = (ToolError, subprocess.TimeoutExpired)
+ASKING = "asking "
+"""The line before whodunnet is started: if nothing comes after it, that is its fault."""
 
 
 def one(case: Case, command: list[str], machine: Machine, commit: str) -> Outcome:
-    """Make it real, ask whodunnet, hold its answer against what is expected."""
+    """Make it real, ask whodunnet as a user would, hold its answer against what is expected."""
     try:
         with made_real(case):
-            begin = time.monotonic()
-            diagnosis = diagnose(case, command)
-            seconds = time.monotonic() - begin
-            case.stage.check_undisturbed()
-            return scored(case, diagnosis, seconds, machine=machine, commit=commit, at=now())
+            return asked(case, command, machine, commit)
     except CANNOT as error:
         return not_scored(case, said(error), machine=machine, commit=commit, at=now())
+
+
+def asked(case: Case, command: list[str], machine: Machine, commit: str) -> Outcome:
+    """The case is there from here on: if there is no answer, that is whodunnet's own fault. Raises NotThereError."""
+    print(f"{ASKING}{case.name}", flush=True)
+    begin = time.monotonic()
+    try:
+        diagnosis = diagnose(case, command, ALL_RULES)
+    except UNANSWERED as error:
+        return no_answer(case, said(error), machine=machine, commit=commit, at=now())
+    seconds = time.monotonic() - begin
+    case.stage.check_undisturbed()
+    return scored(case, diagnosis, seconds, machine=machine, commit=commit, at=now())
 
 
 def said(error: Exception) -> str:

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,8 +95,9 @@ class Stage:
 
     def namespace(self, name: str) -> None:
         self.tell_guard(f"namespace {name}")
-        ip("netns", "add", name)
-        self.undo.callback(drop_namespace, name)
+        with undisturbed():  # a program may have been started although the call for it was broken off
+            ip("netns", "add", name)
+            self.undo.callback(drop_namespace, name)
         ip("-n", name, "link", "set", "lo", "up")
 
     def slow(self, pod: Pod, rate: str) -> None:
@@ -214,8 +215,20 @@ def inside(pod: Pod, *command: str) -> None:
     subprocess.run(["nsenter", f"--net={pod.netns}", *command], check=True, capture_output=True, text=True)
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """A signal that would end us waits until this is done."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def drop_namespace(namespace: str) -> None:
-    """Sockets without a process would keep the namespace in the kernel for minutes: they go first."""
+    """Sockets without a process would keep it in the kernel for minutes: they go first. It need not be there."""
+    if not (NAMESPACES / namespace).exists():
+        return
     command = ["nsenter", f"--net={NAMESPACES / namespace}", "ss", "-tanK", "state", "all"]
     subprocess.run(command, check=False, capture_output=True)
     ip("netns", "del", namespace)

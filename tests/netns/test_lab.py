@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +105,18 @@ def test_a_signal_while_it_diagnoses_leaves_nothing(number: signal.Signals, runn
     assert (status, err) == (2, "whodunnet: interrupted; what the lab had made is gone again\n")
     assert "To be named" not in out
     assert left_of(run.process.pid) == []
+
+
+def test_a_signal_while_it_makes_the_fault_leaves_nothing(running: list[Running]) -> None:
+    chance = random.Random(7)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) * 3:
+        run = Running(QUICK)
+        running.append(run)
+        run.read_until(f"{QUICK} (fault)")
+        time.sleep(chance.uniform(0, 0.7))  # making it takes about as long
+        status, _, err = run.end(number)
+        assert (status, err) == (2, "whodunnet: interrupted; what the lab had made is gone again\n")
+        assert left_of(run.process.pid) == []
 
 
 def test_a_killed_run_is_cleaned_up_after(running: list[Running]) -> None:

@@ -11,12 +11,13 @@ import pytest
 
 from lab import board as boards
 from lab.board import JSON, PAGE, Board, read, to_run
-from lab.board_text import cell, explanations, misses, page, total
+from lab.board_text import cell, explanations, misses, page, summary, total
 from lab.case import Case, Expected, Named
 from lab.catalogue import find, names
 from lab.kernel_packages import Kernel
 from lab.look import Sight
-from lab.outcome import Machine, Outcome, merged, not_scored, scored
+from lab.outcome import Machine, Outcome, merged, no_answer, not_scored, scored
+from lab.stage import ROOT
 from lab.who import Who
 
 HOST = Machine(name="host", kernel="6.18.1", cpus=2)
@@ -109,13 +110,61 @@ def test_figures_are_counted_over_what_was_scored() -> None:
     assert figures["median seconds from fault to name"] == "9.0"
 
 
-def test_the_newest_run_counts_and_those_of_one_commit_are_added_up() -> None:
+def test_the_newest_run_counts_and_of_those_of_one_commit_the_worst() -> None:
     wrong, right = outcome(Fault(), diagnosis()), outcome(Fault(), RIGHT)
-    (both,) = merged([wrong], [right])
-    assert (both.result, both.runs, both.right_runs, "right in 1 of 2 runs" in cell(both)) == ("right", 2, 1, True)
+    for first, second in ((wrong, right), (right, wrong)):
+        (both,) = merged([first], [second])
+        assert (both.result, both.missing, both.runs, both.right_runs) == ("wrong", wrong.missing, 2, 1)
+        assert "right in 1 of 2 runs" in cell(both)
     (newer,) = merged([both], [msgspec.structs.replace(right, commit="def")])
     assert (newer.runs, newer.right_runs) == (1, 1)
     assert len(merged([wrong], [msgspec.structs.replace(right, machine=OTHER)])) == 2
+
+
+def test_what_could_not_be_scored_takes_no_score_away() -> None:
+    wrong, odd = outcome(Fault(), diagnosis()), not_scored(Fault(), "?", machine=HOST, commit="def", at=AT)
+    assert merged([wrong], [odd]) == [wrong]
+    assert merged([odd], [wrong]) == [wrong]
+
+
+def test_no_answer_is_a_miss() -> None:
+    silent = no_answer(Fault(), "exit 139, no JSON", machine=HOST, commit="abc", at=AT)
+    assert (silent.result, silent.named, silent.to_name) == ("wrong", 0, 0)
+    assert total([silent])["recall"] == "0 of 1 (0 %)"
+
+
+def test_whom_another_rule_blames_is_blamed_and_what_else_it_finds_is_beside() -> None:
+    other = {**RIGHT["findings"][0], "id": "resets", "rule": "resets", "parties": [party(VICTIM, "victim")]}
+    both = outcome(Fault(), {**RIGHT, "findings": [*RIGHT["findings"], other]})
+    assert (both.result, both.beside) == ("right", ("resets",))
+    blames = {**other, "parties": [party(VICTIM, "culprit")]}
+    wrong = outcome(Fault(), {**RIGHT, "findings": [*RIGHT["findings"], blames]})
+    assert (wrong.result, wrong.called, wrong.called_wrongly, len(wrong.blamed)) == ("wrong", 2, 1, 1)
+    assert total([both, wrong])["findings beside, of other rules"] == "resets 2, of 2"
+    assert total([both, msgspec.structs.replace(both, beside=None)])["rules asked"].startswith("all in 1, ")
+
+
+def test_a_finding_of_severity_info_is_no_name_at_three_in_the_morning() -> None:
+    quiet = {**RIGHT, "findings": [{**RIGHT["findings"][0], "severity": "info"}]}
+    assert outcome(Fault(), quiet).wrong == ("severity of socket-leak is ['info'], not warning or critical",)
+
+
+def test_a_fault_that_names_nobody_counts_for_one_of_the_recall() -> None:
+    class Nobody(Fault):
+        def expected(self) -> Expected:
+            return Expected(rule="socket-leak")
+
+    missed = outcome(Nobody(), diagnosis())
+    assert total([missed])["recall"] == "0 of 1 (0 %)"
+    assert total([missed, outcome(Nobody(), RIGHT)])["cases run"] == f"2 of {len(names())}"
+
+
+def test_a_case_that_may_be_silent_has_no_right_rule() -> None:
+    class Undecidable(Fault):
+        def expected(self) -> Expected:
+            return Expected(rule=None, also=("socket-leak",))
+
+    assert outcome(Undecidable(), diagnosis()).rule_right is None
 
 
 def test_what_is_kept_is_read_again_and_only_what_is_asked_for_is_run(tmp_path: Path) -> None:
@@ -131,22 +180,28 @@ def test_what_is_kept_is_read_again_and_only_what_is_asked_for_is_run(tmp_path: 
     assert to_run("6.1", asked, again, "all") == asked
 
 
-def test_the_case_at_which_a_machine_ends_is_not_scored_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("asking", [False, True])
+def test_at_which_case_a_machine_ended_is_told_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, asking: bool
+) -> None:
     some = names()[:3]
     boots = []
 
     def boot(_kernel: Kernel, wanted: list[str], _command: list[str]) -> tuple[str, str]:
         boots.append(wanted)
         lines = [msgspec.json.encode(msgspec.structs.replace(outcome(Fault(), RIGHT), case=w)).decode() for w in wanted]
-        return ("\n".join(lines[:1]), "it panicked") if len(boots) == 1 else ("\n".join(lines), "")
+        last = f"asking {some[1]}" if asking else ""
+        return ("\n".join([*lines[:1], last]), "it panicked") if len(boots) == 1 else ("\n".join(lines), "")
 
     monkeypatch.setattr(boards, "boot", boot)
     monkeypatch.setattr(Kernel, "version", "6.1.0-9-amd64")
     kept: list[Outcome] = []
     boards.on_kernel(Kernel("6.1", Path("/nowhere")), some, [], kept.append)
     assert boots == [some, some[2:]]
-    assert [(o.case, o.result) for o in kept] == [(some[0], "right"), (some[1], "not-scored"), (some[2], "right")]
-    assert kept[1].why == "it panicked"
+    assert [o.result for o in kept] == ["right", "wrong" if asking else "not-scored", "right"]
+    assert (kept[1].case, kept[1].missing, kept[1].why) == (
+        (some[1], ("no answer: it panicked",), "") if asking else (some[1], (), "it panicked")
+    )
 
 
 def test_text_of_a_node_stays_in_its_cell() -> None:
@@ -156,6 +211,11 @@ def test_text_of_a_node_stays_in_its_cell() -> None:
 
 def test_the_board_in_the_tree_is_what_its_cells_give() -> None:
     assert PAGE.read_text() == page(read(JSON))
+
+
+def test_the_readme_says_what_the_board_says() -> None:
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert summary(read(JSON)) in readme
 
 
 def test_every_cell_is_of_a_case_that_is_there() -> None:

@@ -30,7 +30,7 @@ def test_only_warnings_and_above_are_false_findings() -> None:
     found = result(*loud, Found("clock", "info", "not-kept", 10))
     assert (found.loud, found.an_hour) == (3, 6.0)
     text = page(found)
-    assert "**False findings: 3, which is 6.0 in an hour.**" in text
+    assert "**False findings: 3, which is 6.0 in an hour; with 95 % certainty fewer than 15.5.**" in text
     assert "| [clock](rules/clock.md) | info | not-kept | 10 |" in text
     assert "| [socket-leak](rules/socket-leak.md) | critical | - | 1 |" in text
 
