@@ -34,7 +34,7 @@ def read_entries(roots: Roots, task: str = "self") -> tuple[list[Entry], int]:
     Raises UnreadableError: missing-file also in a kernel without CONFIG_NF_CONNTRACK_PROCFS.
     """
     path = roots.proc / task / "net/nf_conntrack"
-    return parse_entries(read_bytes(path, LIMIT_BYTES, "CAP_DAC_OVERRIDE"), str(path))
+    return parse_entries(read_bytes(path, LIMIT_BYTES, "CAP_DAC_READ_SEARCH"), str(path))
 
 
 def parse_entries(data: bytes, source: str) -> tuple[list[Entry], int]:
