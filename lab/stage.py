@@ -17,11 +17,12 @@ from typing import Any
 
 from lab import host
 from lab.interpreter import inherited, with_python
-from lab.look import NotThereError
+from lab.look import NotThereError, wait_until
 from lab.who import Who
 
 ROOT = Path(__file__).parent.parent
 NAMESPACES = Path("/run/netns")
+NAMED_SECONDS = 3
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,12 @@ class Player:
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    def check_name(self) -> None:
+        def name() -> str:
+            return Path(f"/proc/{self.pid}/comm").read_text().strip()
+
+        wait_until(lambda: name() == self.comm, NAMED_SECONDS, lambda: f"{self.comm} goes by {name()}")
 
     def who(self, state: str | None = None) -> Who:
         return Who(self.comm, frozenset(session(self.pid)), state)
@@ -169,10 +176,9 @@ class Stage:
                 raise NotThereError(f"{player.comm} ended with {player.process.returncode}\n{self.logs()}")
 
     def check_names(self) -> None:
-        """What a diagnosis is asked for has to be what the kernel calls them."""
+        """What a diagnosis is asked for has to be what the kernel calls them, also where one has just been started."""
         for player in self.players:
-            if player.comm != (comm := Path(f"/proc/{player.pid}/comm").read_text().strip()):
-                raise NotThereError(f"{player.comm} goes by {comm}")
+            player.check_name()
 
     def logs(self) -> str:
         """The last lines each program printed."""
