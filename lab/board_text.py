@@ -26,8 +26,9 @@ MEANING = """
 A case is *right* only if whoever has to be named is, each in the right role, a culprit by the right rule and in the
 right shape; if nobody else is called culprit by any rule; and if the rules it is about (`rules` in its file) have no
 other finding of warning or above. Findings of other rules are counted *beside*: a fault may have more consequences
-than its case speaks of, and this machine faults of its own, so they are shown and not judged. No answer, or none that
-can be read, is wrong. If a case was run several times with one commit, the worst is what counts.
+than its case speaks of, and this machine faults of its own, so they are shown and not judged. *As info only*: said,
+but with a severity for which `diagnose` ends with status 0. No answer, or none that can be read, is wrong. If a case
+was run several times with one commit, the worst is what counts.
 
 *Recall*: who has to be named and is, of all who have to be; where nobody is to be named, the fault itself counts for
 one. *Precision*: right culprits of all who were called so, without those who may be and need not. *False findings*:
@@ -102,6 +103,7 @@ def total(cells: Sequence[Outcome]) -> dict[str, str]:
         "cases run": f"{len(cells)} of {len(names())}",
         "rules asked": asked(len(asked_all), len(cells)),
         "faults right": share(sum(o.result == "right" for o in faults), len(faults)),
+        "of these as info only": str(sum(o.info_only for o in faults)),
         "healthy and look-alike right": share(sum(o.result == "right" for o in others), len(others)),
         "not scored": str(len(cells) - len(faults) - len(others)),
         "recall": share(named, sum(o.to_name for o in faults) + len(silent)),
@@ -161,6 +163,7 @@ def cell(outcome: Outcome) -> str:
         parts += [f"{len(outcome.extra)} too many"] if outcome.extra else []
     elif outcome.seconds_to_name is not None:
         parts.append(f"{outcome.seconds_to_name:.1f} s")
+        parts += ["info"] if outcome.info_only else []
     if outcome.right_runs not in (0, outcome.runs):
         parts.append(f"right in {outcome.right_runs} of {outcome.runs} runs")
     return ", ".join(parts)

@@ -45,7 +45,7 @@ class Expected:
     also: further rules which may have a finding here. A rule in `also` alone (rule None) may speak or be silent.
     cleared: rules that have to say it is not so: not even a finding of severity info.
     inapplicable: rules which may say that what they look for cannot exist here; the others have to have looked.
-    severities: any of these is right for the finding of `rule`; empty: warning and critical.
+    severities: any of these is right for the finding of `rule`; empty: not judged.
     shapes: any of these is right; empty: not judged.
     culprits: all of them, and nobody else; with `ordered`, the earlier in an earlier or the same finding.
     tolerated: may be called culprit, need not.

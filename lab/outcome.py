@@ -32,6 +32,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     called culprit by any rule, called_wrongly: of these those who are none, called_tolerated: who may be, but need not.
     rule_right: whether the rule that is meant answered as it should, None where it may be silent;
     shape_right: and with the right shape; None where the case does not ask for any.
+    info_only: the finding that is wanted has no severity of warning or above, so `diagnose` ends with status 0.
     beside: rules the case says nothing of that had a finding of warning or above, whom they name is in `blamed`; None:
     those were not asked.
     extra, blamed, missing, wrong: complaints, as in lab.score.Score. why: it could not be scored.
@@ -58,6 +59,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     missing: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
     why: str = ""
+    info_only: bool = False
     beside: tuple[str, ...] | None = None
     seconds_to_name: float | None = None
     diagnose_seconds: float | None = None
@@ -90,6 +92,7 @@ def scored(case: Case, diagnosis: Mapping[str, Any], seconds: float, **place: An
         called_tolerated=sum(any(is_meant(who, party) for who in expected.tolerated) for party in called),
         rule_right=rule_right(expected, found, judged),
         shape_right=shape_right(expected, judged),
+        info_only=found.right and is_info_only(expected, judged),
         beside=tuple(sorted({finding["rule"] for finding in rest if finding["severity"] != "info"})),
         seconds_to_name=round(case.age_seconds + seconds, 1) if expected.rule else None,
         diagnose_seconds=round(seconds, 1),
@@ -136,6 +139,11 @@ def rule_right(expected: Expected, found: Score, diagnosis: Mapping[str, Any]) -
     if expected.rule is None:
         return None if expected.also else not found.extra
     return any(finding["rule"] == expected.rule for finding in diagnosis["findings"])
+
+
+def is_info_only(expected: Expected, diagnosis: Json) -> bool:
+    severities = {finding["severity"] for finding in diagnosis["findings"] if finding["rule"] == expected.rule}
+    return severities == {"info"}
 
 
 def shape_right(expected: Expected, diagnosis: Mapping[str, Any]) -> bool | None:

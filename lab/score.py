@@ -14,7 +14,6 @@ Json = Mapping[str, Any]
 MAY_NAME_NOBODY = frozenset({"tcp-memory", "service-hang"})
 """Rules whose finding is worth having although it says nothing of who did it: another rule does."""
 ANSWERS = ("findings", "cleared", "not_checked", "not_applicable")
-LOUD = ("warning", "critical")
 TIME_OUT = "Idle time after which "
 """How a statement about the time begins after which a server closes what is idle."""
 
@@ -114,9 +113,8 @@ def wrong(expected: Expected, diagnosis: Json) -> Iterator[str]:
     if asked_for and not expected.culprits:
         yield from shape_and_endpoint(None, expected, asked_for)
     severities = [finding["severity"] for finding in asked_for]
-    wanted = expected.severities or LOUD
-    if severities and not set(severities) & set(wanted):
-        yield f"severity of {expected.rule} is {severities}, not {' or '.join(wanted)}"
+    if expected.severities and severities and not set(severities) & set(expected.severities):
+        yield f"severity of {expected.rule} is {severities}, not {' or '.join(expected.severities)}"
     if asked_for:
         yield from unsaid(expected, asked_for)
     if asked_for and expected.seconds:

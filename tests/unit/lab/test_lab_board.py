@@ -144,9 +144,11 @@ def test_whom_another_rule_blames_is_blamed_and_what_else_it_finds_is_beside() -
     assert total([both, msgspec.structs.replace(both, beside=None)])["rules asked"].startswith("all in 1, ")
 
 
-def test_a_finding_of_severity_info_is_no_name_at_three_in_the_morning() -> None:
+def test_a_name_that_is_only_information_is_counted_apart() -> None:
     quiet = {**RIGHT, "findings": [{**RIGHT["findings"][0], "severity": "info"}]}
-    assert outcome(Fault(), quiet).wrong == ("severity of socket-leak is ['info'], not warning or critical",)
+    found = outcome(Fault(), quiet)
+    assert (found.result, found.info_only, outcome(Fault(), RIGHT).info_only) == ("right", True, False)
+    assert (total([found])["of these as info only"], cell(found)) == ("1", "right, 9.0 s, info")
 
 
 def test_a_fault_that_names_nobody_counts_for_one_of_the_recall() -> None:
