@@ -11,6 +11,7 @@ import msgspec
 
 from lab.case import Case, Expected, Kind
 from lab.score import Json, Score, answers_of, blamed, culprits, in_role, is_meant, naming, score, shape_and_endpoint
+from lab.stage import ROOT
 
 Result = Literal["right", "wrong", "not-scored"]
 TEXT_MOST = 600
@@ -104,12 +105,17 @@ def scored(case: Case, diagnosis: Mapping[str, Any], seconds: float, **place: An
 
 def not_scored(case: Case, why: str, **place: Any) -> Outcome:
     """place: machine, commit, at."""
-    return Outcome(case=case.name, kind=case.kind, result="not-scored", why=why[-TEXT_MOST:], **place)
+    return Outcome(case=case.name, kind=case.kind, result="not-scored", why=without_root(why)[-TEXT_MOST:], **place)
+
+
+def without_root(text: str) -> str:
+    """Where this checkout is on this machine is nobody's business."""
+    return text.replace(f"{ROOT}/", "")
 
 
 def no_answer(case: Case, why: str, **place: Any) -> Outcome:
     """The case was there, and whodunnet said nothing that can be read: a fault counts as one that was not named."""
-    miss, fault = (f"no answer: {why[-TEXT_MOST:]}",), case.kind == "fault"
+    miss, fault = (f"no answer: {without_root(why)[-TEXT_MOST:]}",), case.kind == "fault"
     return Outcome(
         case=case.name, kind=case.kind, result="wrong", missing=miss, rule_right=False if fault else None, **place
     )

@@ -127,6 +127,11 @@ def test_what_could_not_be_scored_takes_no_score_away() -> None:
     assert merged([odd], [wrong]) == [wrong]
 
 
+def test_where_the_checkout_is_does_not_get_out() -> None:
+    odd = not_scored(Fault(), f'File "{ROOT}/lab/run.py"', machine=HOST, commit="abc", at=AT)
+    assert odd.why == 'File "lab/run.py"'
+
+
 def test_no_answer_is_a_miss() -> None:
     silent = no_answer(Fault(), "exit 139, no JSON", machine=HOST, commit="abc", at=AT)
     assert (silent.result, silent.named, silent.to_name) == ("wrong", 0, 0)
