@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from statistics import median
 
-from lab.catalogue import names
+from lab.catalogue import find, names
 from lab.outcome import Outcome
 
 MISSES = Path(__file__).with_name("misses.toml")
@@ -85,6 +85,7 @@ def total(cells: Sequence[Outcome]) -> dict[str, str]:
     """The figures of one machine. cells: not empty."""
     faults = [o for o in cells if o.kind == "fault" and o.result != "not-scored"]
     others = [o for o in cells if o.kind != "fault" and o.result != "not-scored"]
+    unread = [o for o in (*faults, *others) if o.case in names() and find(o.case).rules_unread]
     silent = [o for o in faults if not o.to_name and o.rule_right is not None]
     named = sum(o.named for o in faults) + sum(o.rule_right is True for o in silent)
     wrongly = sum(o.called_wrongly for o in cells)
@@ -105,6 +106,9 @@ def total(cells: Sequence[Outcome]) -> dict[str, str]:
         "faults right": share(sum(o.result == "right" for o in faults), len(faults)),
         "of these as info only": str(sum(o.info_only for o in faults)),
         "healthy and look-alike right": share(sum(o.result == "right" for o in others), len(others)),
+        "right of those written without a look at the rules": share(
+            sum(o.result == "right" for o in unread), len(unread)
+        ),
         "not scored": str(len(cells) - len(faults) - len(others)),
         "recall": share(named, sum(o.to_name for o in faults) + len(silent)),
         "precision": share(called - wrongly, called),

@@ -19,6 +19,7 @@ PORT, BACKLOG = 8080, 8
 
 class AcceptPodPaused(ConnectCase):
     kind = "fault"
+    rules_unread = True
     rules = QUEUE_RULES
     age_seconds = 6
 

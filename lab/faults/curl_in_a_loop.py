@@ -15,6 +15,7 @@ LOOP = 'while "$0" "$@"; do :; done'
 
 class CurlInALoop(Case):
     kind = "look-alike"
+    rules_unread = True
     rules = QUEUE_RULES
 
     def start(self) -> None:

@@ -34,6 +34,7 @@ def ask_one_name(address: str, per_second: int) -> None:
 
 class DnsAnsweredFromCache(TableCase):
     kind = "look-alike"
+    rules_unread = True
 
     def start(self) -> None:
         self.node = Node(self.stage, "crawler", "resolver")

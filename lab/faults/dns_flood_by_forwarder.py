@@ -42,6 +42,7 @@ def question(host: bytes) -> bytes:
 
 class DnsFloodByForwarder(TableCase):
     kind = "fault"
+    rules_unread = True
 
     def start(self) -> None:
         self.node = Node(self.stage, "crawler", "resolver")

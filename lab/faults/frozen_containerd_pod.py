@@ -17,6 +17,7 @@ from lab.servers import nginx
 
 class FrozenContainerdPod(Case):
     kind = "look-alike"
+    rules_unread = True
 
     def start(self) -> None:
         self.node = Node(self.stage, "server")

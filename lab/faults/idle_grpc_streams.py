@@ -55,6 +55,7 @@ def watch_all(address: str) -> None:
 
 class IdleGrpcStreams(Case):
     kind = "look-alike"
+    rules_unread = True
     window_seconds = 20
 
     def start(self) -> None:

@@ -47,6 +47,7 @@ def post_orders(url: str) -> None:
 
 class KeepaliveAiohttpBlocked(PairCase):
     kind = "fault"
+    rules_unread = True
     server_waits = (5.0, 5.0)
     window_seconds = 15
 

@@ -15,6 +15,7 @@ from lab.stage import Player
 
 class KeepaliveHaproxy(PairCase):
     kind = "fault"
+    rules_unread = True
     server_waits = (3.0, 3.0)
     idle = (3.2, 4.5)
 

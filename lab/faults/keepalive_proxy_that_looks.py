@@ -18,6 +18,7 @@ IDLE = (1.2, 1.5)
 
 class KeepaliveProxyThatLooks(WatchedCase):
     kind = "look-alike"
+    rules_unread = True
     server_waits = (1.0, 1.0)
 
     def start(self) -> None:

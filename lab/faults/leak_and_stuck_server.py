@@ -18,6 +18,7 @@ PORT = 8080
 
 class LeakAndStuckServer(ConnectCase):
     kind = "fault"
+    rules_unread = True
     rules = QUEUE_RULES
     age_seconds = 6
 

@@ -18,6 +18,7 @@ PORT = 8080
 
 class LeakBesideBusyProxy(Case):
     kind = "fault"
+    rules_unread = True
     window_seconds = 10
     age_seconds = 12
 

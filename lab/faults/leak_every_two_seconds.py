@@ -28,6 +28,7 @@ def probe(address: str) -> None:
 
 class LeakEveryTwoSeconds(Case):
     kind = "fault"
+    rules_unread = True
     window_seconds = 20
 
     def start(self) -> None:

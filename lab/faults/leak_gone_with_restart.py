@@ -37,6 +37,7 @@ def supervise(address: str) -> None:
 
 class LeakGoneWithRestart(Case):
     kind = "look-alike"
+    rules_unread = True
     age_seconds = 3
 
     def start(self) -> None:

@@ -34,6 +34,7 @@ def check_health(address: str, path: str) -> None:
 
 class LeakInContainerdPod(Case):
     kind = "fault"
+    rules_unread = True
     host_network: ClassVar[bool] = False
 
     def start(self) -> None:

@@ -14,6 +14,7 @@ from lab.stage import ip
 
 class LeakInNamespaceWithoutName(Case):
     kind = "fault"
+    rules_unread = True
 
     def start(self) -> None:
         self.probed_pod, self.own_pod, self.server_pod = self.stage.pods("probed", "prober", "server")

@@ -66,6 +66,7 @@ def processes_in(namespace: Path) -> int:
 
 class LeakInNamespaceWithoutProcess(Case):
     kind = "fault"
+    rules_unread = True
 
     def start(self) -> None:
         self.probed_pod, self.own_pod, self.server_pod = self.stage.pods("probed", "prober", "server")

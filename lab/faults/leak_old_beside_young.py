@@ -29,6 +29,7 @@ def check_health(address: str, after_seconds: float, every_seconds: float, times
 
 class LeakOldBesideYoung(Case):
     kind = "fault"
+    rules_unread = True
     age_seconds = 3
     window_seconds = 10
     ready_within_seconds = 60

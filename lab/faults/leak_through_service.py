@@ -18,6 +18,7 @@ ENOUGH = 30
 
 class LeakThroughService(Case):
     kind = "fault"
+    rules_unread = True
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

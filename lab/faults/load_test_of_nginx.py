@@ -15,6 +15,7 @@ CONNECTIONS = 200
 
 class LoadTestOfNginx(Case):
     kind = "look-alike"
+    rules_unread = True
     rules = QUEUE_RULES
     window_seconds = 10
 

@@ -16,6 +16,7 @@ PORT = 15001
 
 class SlowReaderBehindSidecar(Case):
     kind = "look-alike"
+    rules_unread = True
     window_seconds = 10
     ready_within_seconds = 90
 

@@ -16,6 +16,7 @@ PORT = 9000
 
 class SlowUploadThroughProxy(Case):
     kind = "look-alike"
+    rules_unread = True
     window_seconds = 10
     age_seconds = 15
 

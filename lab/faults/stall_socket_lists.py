@@ -17,6 +17,7 @@ LOOP = "while ss --tcp --all --numeric > /dev/null; do :; done"
 
 class StallSocketLists(StallCase):
     kind = "look-alike"
+    rules_unread = True
 
     def start(self) -> None:
         probe, shop = self.stage.pods("probe", "shop")

@@ -17,6 +17,7 @@ SERVER = "203.0.113.80"
 
 class TableFullByLoadTest(TableCase):
     kind = "fault"
+    rules_unread = True
 
     def start(self) -> None:
         client, shop = self.furnish(LIMIT, "client", "shop")

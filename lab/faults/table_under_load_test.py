@@ -14,6 +14,7 @@ SERVER = "203.0.113.80"
 
 class TableUnderLoadTest(TableCase):
     kind = "look-alike"
+    rules_unread = True
 
     def start(self) -> None:
         (self.client_pod,) = self.furnish(LIMIT, "client")

@@ -20,6 +20,7 @@ def scan(per_second: int) -> None:
 
 class UnrepliedScanIpv6(TableCase):
     kind = "fault"
+    rules_unread = True
 
     def start(self) -> None:
         self.node = Node(self.stage, "client")

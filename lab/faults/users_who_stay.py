@@ -18,6 +18,7 @@ COME = 'for user in $(seq 300); do "$0" "$@" & sleep 0.5; done; wait'
 
 class UsersWhoStay(Case):
     kind = "look-alike"
+    rules_unread = True
     window_seconds = 60
 
     def start(self) -> None:
