@@ -445,6 +445,8 @@ static __noinline int follow_backlog(struct softirq_cpu *cpu, __u64 run, __u64 n
 	struct softnet_data *backlog = queue + watch.softnet_data;
 	__u32 waiting, last, left;
 
+	if (!bpf_core_field_exists(struct softnet_data, input_queue_tail)) /* CONFIG_RPS */
+		return 0;
 	if (!queue || !cpu)
 		return 0;
 	waiting = BPF_CORE_READ(backlog, input_pkt_queue.qlen) + BPF_CORE_READ(backlog, process_queue.qlen);

@@ -10,7 +10,7 @@ import msgspec
 
 from whodunnet.model.finding import Confidence, Severity
 from whodunnet.model.stall_window import SeenStall, StallWindow
-from whodunnet.model.stalls import Holder, Stack, Task
+from whodunnet.model.stalls import Holder, Stack, Stall, Task
 from whodunnet.model.workload import Process, Workload
 from whodunnet.rules.catalogue import Entry, catalogue
 from whodunnet.rules.stall_functions import common_function, memory_stat_by, stacks_of
@@ -74,6 +74,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         return memory_stat_by(self.stacks, irqs_off=self.shape == "irqs-disabled")
 
     @property
+    def is_queue(self) -> bool:
+        """Whether packets only waited for those before them."""
+        return all(judged.stall.kind == "queued" for judged in self.stalls)
+
+    @property
     def is_counted(self) -> bool:
         """Whether the kernel's own counters say that there were many packets."""
         return all(judged.seen.squeezed for judged in self.stalls)
@@ -116,7 +121,22 @@ def judge_all(window: StallWindow) -> list[Judged]:
     """Every stall of the window, in order."""
     taken = _stolen(window.stalls)
     hertz = window.last.hertz
-    return [judge_stall(seen, hertz, stolen=(seen.at, seen.stall.cpu) in taken) for seen in window.stalls]
+    return [judge_stall(seen, hertz, stolen=(seen.at, seen.stall.cpu) in taken) for seen in _told_once(window.stalls)]
+
+
+def _told_once(stalls: Sequence[SeenStall]) -> list[SeenStall]:
+    """Without packets that waited for those before them while NET_RX was late or long there anyhow."""
+    others = [one.stall for one in stalls if one.stall.kind in ("late", "long")]
+    return [
+        one for one in stalls
+        if one.stall.kind != "queued" or not any(o.cpu == one.stall.cpu and overlap(one.stall, o) for o in others)
+    ]  # fmt: skip
+
+
+def overlap(one: Stall, other: Stall) -> bool:
+    """Whether both were at one time."""
+    began, other_began = one.ended_boot_seconds - one.wait_seconds, other.ended_boot_seconds - other.wait_seconds
+    return began < other.ended_boot_seconds and other_began < one.ended_boot_seconds
 
 
 def _stolen(stalls: Iterable[SeenStall]) -> set[tuple[object, int]]:
@@ -229,10 +249,9 @@ def _severity(case: Case, window: StallWindow, entry: Entry) -> Severity:
     for one in case.stalls:
         on_cpu[one.stall.cpu] += round(one.stall.wait_seconds * 1e6)
     share = max(on_cpu.values()) / 1e6 / max(window.seconds, 1e-6)
-    behind = all(
-        one.stall.kind == "queued" for one in case.stalls
-    )  # where a queue stands there is always one that waits
-    grave = max(case.waits) >= entry.limit("critical_wait") or (share >= entry.limit("critical_share") and not behind)
+    grave = max(case.waits) >= entry.limit("critical_wait") or share >= entry.limit("critical_share")
+    if case.is_queue:  # where one stands there is always a packet that waits, and one burst is chance
+        grave = min(sorted(case.waits)[-2:]) >= entry.limit("critical_wait")
     return "critical" if grave and case.shape not in ("steal", "many-holders", "irqs-disabled") else "warning"
 
 
@@ -251,4 +270,6 @@ def is_enough(case: Case, seconds: float, machine_virtual: bool, entry: Entry) -
         return grave or len(case.stalls) >= entry.limit("min_gaps")
     if not is_much_stolen(case, seconds, entry):
         return max(case.waits) >= entry.limit("critical_wait")
+    if case.is_queue:  # one burst may fill a queue for longer than any round of softirqs takes
+        return len(case.stalls) >= entry.limit("min_stalls")
     return len(case.stalls) >= entry.limit("min_stalls") or max(case.waits) >= entry.limit("min_single_wait")

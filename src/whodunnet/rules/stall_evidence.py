@@ -8,9 +8,8 @@ from msgspec.structs import replace
 
 from whodunnet.model.finding import Evidence
 from whodunnet.model.stall_window import StallWindow
-from whodunnet.model.stalls import Stall
 from whodunnet.model.text import clean
-from whodunnet.rules.stall_cases import Case, function_of
+from whodunnet.rules.stall_cases import Case, function_of, overlap
 from whodunnet.rules.stall_functions import READS, in_functions, path_of, where_enabled
 from whodunnet.rules.stall_words import cpus_text, time_text
 
@@ -48,7 +47,9 @@ def evidence_of(case: Case, window: StallWindow) -> list[Evidence]:
 def _elsewhere(case: Case, window: StallWindow) -> list[Evidence]:
     """What else was seen to hold another CPU while somebody waited for a lock here: who has it may be among these."""
     others = [seen.stall for seen in window.stalls]
-    at_once = [[other for other in others if _is_meanwhile(one.stall, other)] for one in case.stalls]
+    at_once = [
+        [other for other in others if one.stall.cpu != other.cpu and overlap(one.stall, other)] for one in case.stalls
+    ]
     holders = [h for found in at_once for other in found for h in (*other.holders, other.end) if h.mode == "kernel"]
     function = function_of(holders)
     n = sum(bool(found) for found in at_once)
@@ -57,12 +58,6 @@ def _elsewhere(case: Case, window: StallWindow) -> list[Evidence]:
     within = f", in {clean(function)}" if function is not None else ""
     text = f"Times that another CPU was held meanwhile{within}: the lock may be theirs"
     return [replace(_reading(case, text, n, "stalls"), limit=len(case.stalls), comparison="of")]
-
-
-def _is_meanwhile(one: Stall, other: Stall) -> bool:
-    """Whether both were at one time, on two CPUs."""
-    began, other_began = one.ended_boot_seconds - one.wait_seconds, other.ended_boot_seconds - other.wait_seconds
-    return one.cpu != other.cpu and began < other.ended_boot_seconds and other_began < one.ended_boot_seconds
 
 
 def _what_waited(case: Case) -> str:

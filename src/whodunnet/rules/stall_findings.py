@@ -95,7 +95,7 @@ def _words(case: Case) -> dict[str, str]:
         "times": times_text(len(case.stalls)),
         "call": call_text(case.system_call),
         "softirq": case.softirq or "",
-        "ran": "kept a packet waiting" if all(one.stall.kind == "queued" for one in case.stalls) else "ran",
+        "ran": "kept a packet waiting" if case.is_queue else "ran",
         "thread": clean(waiting.thread) if waiting is not None else "a thread of the kernel",
         "within": f", in {clean(case.function[0])}" if case.function is not None else "",
         "by": f", while {who} was in {call_text(case.system_call)}" if case.has_culprit else "",

@@ -167,7 +167,9 @@ def _queued(seen: SeenStall) -> Judged:
         return Judged(seen=seen, shape="paused", of=of)
     if n < SAMPLES_NAMED or n <= HELD_SHARE * of:
         return Judged(seen=seen, shape="many-holders", of=of)
-    shape: Shape = "overload" if stall.wait_seconds < PACKET_SECONDS * stall.packets else "softirq-hog"
+    many = stall.wait_seconds * n / of < PACKET_SECONDS * stall.packets
+    busy = seen.packets_per_second is not None and _may_be_busy(seen)  # there may be packets of devices among them
+    shape: Shape = "overload" if many or busy else "softirq-hog"
     return Judged(seen=seen, shape=shape, softirq=PACKETS, holders=served, samples=n, of=of)
 
 

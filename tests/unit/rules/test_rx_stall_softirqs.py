@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from whodunnet.model.stalls import CpuDelays, Task
 from whodunnet.rules.stall_shapes import Shape
 
+from .nodes import FROM_BOOT
 from .stalled import (
     IDLE,
     KSOFTIRQD,
@@ -100,7 +101,22 @@ def test_a_packet_that_waits_behind_others_while_tasks_have_the_cpu_names_nobody
 
 def test_a_queue_that_stands_is_grave_by_the_longest_wait_alone() -> None:
     waits = [stall(held(KSOFTIRQD, n, softirq="NET_RX"), wait=n / 250, kind="queued", packets=9) for n in (24, 25)]
-    assert [found(one, *waits[:1] * 20)[0].severity for one in waits] == ["warning", "critical"]
+    assert [found(one, *waits[:1] * 20)[0].severity for one in waits] == ["warning", "warning"]
+    assert found(*waits[1:] * 2)[0].severity == "critical"
+
+
+def test_one_burst_that_fills_a_queue_is_no_finding() -> None:
+    burst = stall(held(KSOFTIRQD, 20, softirq="NET_RX"), wait=0.08, kind="queued", packets=1000)
+    answer = cleared(watched(burst))
+    assert "1 stall of 10 ms or more in 3 s, longest 80 ms" in answer.sensitivity
+
+
+def test_a_wait_that_another_stall_tells_of_is_not_told_twice() -> None:
+    late = stall(held(MONITOR, 37), ended_boot_seconds=FROM_BOOT + 1.0)
+    behind = stall(held(KSOFTIRQD, 9, softirq="NET_RX"), wait=0.04, kind="queued", ended_boot_seconds=FROM_BOOT + 1.02)
+    assert [f.shape for f in found(late, behind, behind)] == ["syscall-hog"]
+    elsewhere = replace(behind, cpu=0)
+    assert {f.shape for f in found(late, elsewhere, elsewhere)} == {"syscall-hog", "softirq-hog"}
 
 
 def test_the_clearing_tells_the_longest_wait_behind_others_and_whether_that_is_seen() -> None:
