@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from threading import Event, Lock
 from types import FrameType
+from typing import IO
 
 import msgspec
 
@@ -96,17 +97,28 @@ def on_host(wanted: Sequence[str], command: list[str], keep: Keep) -> None:
     """In a network and a mount namespace of their own, as `make test` runs them."""
     bed = 'mkdir -p /run/netns && mount -t tmpfs none /run/netns && ip link set lo up && exec "$@"'
     words = ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", bed, "sh"]
-    words += series_command(HOST, wanted, command)
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        try:
-            for outcome in outcomes_of(process.stdout):
-                keep(outcome)
-        except BaseException:
-            process.terminate()  # it takes its case down, and we wait for that
-            raise
-    if process.returncode:
-        raise SystemExit(f"the series on this kernel ended with {process.returncode}")
+    here, left = Machine(name=HOST, kernel=os.uname().release, cpus=os.cpu_count() or 0), list(wanted)
+    while left:
+        lines: list[str] = []
+        with subprocess.Popen(
+            words + series_command(HOST, left, command), cwd=ROOT, stdout=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                for outcome in outcomes_of(read_into(lines, process.stdout)):
+                    keep(outcome)
+                    left.remove(outcome.case)
+            except BaseException:
+                process.terminate()  # it takes its case down, and we wait for that
+                raise
+        if left:
+            keep(ended(find(left.pop(0))(), lines, f"the series ended with {process.returncode}", here))
+
+
+def read_into(lines: list[str], stream: IO[str] | None) -> Iterator[str]:
+    """What comes, which is kept as well."""
+    for line in stream or ():
+        lines.append(line.rstrip("\n"))
+        yield line
 
 
 def on_kernel(kernel: Kernel, wanted: Sequence[str], command: list[str], keep: Keep) -> None:
@@ -115,18 +127,19 @@ def on_kernel(kernel: Kernel, wanted: Sequence[str], command: list[str], keep: K
     while left and not ENDING.is_set():
         some = left[:AT_ONCE]
         stdout, why = boot(kernel, some, command)
-        done = list(outcomes_of(stdout.splitlines()))
+        lines = stdout.split("\n")
+        done = list(outcomes_of(lines))
         for outcome in done:
             keep(outcome)
         left = left[len(done) :]
-        if why and len(done) < len(some) and not ENDING.is_set():
-            keep(ended(find(left.pop(0))(), stdout, why, kernel))
+        if len(done) < len(some) and not ENDING.is_set():
+            here = Machine(name=kernel.release, kernel=kernel.version, cpus=machine.CPUS)
+            keep(ended(find(left.pop(0))(), lines, why, here))
 
 
-def ended(case: Case, stdout: str, why: str, kernel: Kernel) -> Outcome:
-    """Of the case at which a machine ended: while whodunnet looked, or before it was asked."""
-    here = Machine(name=kernel.release, kernel=kernel.version, cpus=machine.CPUS)
-    became = no_answer if f"{ASKING}{case.name}" in stdout.splitlines() else not_scored
+def ended(case: Case, lines: Sequence[str], why: str, here: Machine) -> Outcome:
+    """Of the case at which a series or its machine ended: while whodunnet looked, or before it was asked."""
+    became = no_answer if f"{ASKING}{case.name}" in lines else not_scored
     return became(case, why, machine=here, commit=commit(), at=now())
 
 
@@ -138,7 +151,7 @@ def boot(kernel: Kernel, wanted: Sequence[str], command: list[str]) -> tuple[str
         done = machine.run(kernel, words, ROOT, limit_seconds=limit, memory_mib=MEMORY_MIB)
     except machine.MachineError as error:
         return error.stdout, str(error)
-    return done.stdout, done.stderr if done.status else ""
+    return done.stdout, f"the series ended with {done.status}: {done.stderr}" if done.status else ""
 
 
 def series_command(name: str, wanted: Sequence[str], command: list[str]) -> list[str]:
@@ -149,7 +162,10 @@ def series_command(name: str, wanted: Sequence[str], command: list[str]) -> list
 def outcomes_of(lines: Iterator[str] | Sequence[str]) -> Iterator[Outcome]:
     for line in lines:
         if line.startswith("{"):
-            yield msgspec.json.decode(line, type=Outcome)
+            try:
+                yield msgspec.json.decode(line, type=Outcome)
+            except msgspec.DecodeError:  # the machine ended while it was written
+                return
 
 
 def to_run(name: str, asked: Sequence[str], board: Board, which: str) -> list[str]:

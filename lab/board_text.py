@@ -69,8 +69,9 @@ def summary(outcomes: Sequence[Outcome]) -> str:
         cells = [outcome for outcome in outcomes if outcome.machine.name == name]
         sums, where = total(cells), "" if name == "host" else "an emulated "
         parts.append(
-            f"On {where}{sums['kernel']} {sums['cases run']} cases ran: of the faults {sums['faults right']} are "
-            f"right, of the healthy nodes and look-alikes {sums['healthy and look-alike right']}, innocents blamed "
+            f"On {where}{sums['kernel']} {sums['cases scored']} cases were scored: of the faults "
+            f"{sums['faults right']} are right, of the healthy nodes and look-alikes "
+            f"{sums['healthy and look-alike right']}, innocents blamed "
             f"{sums['innocents blamed']}, {sums['median seconds from fault to name']} s from fault to name."
         )
     return " ".join(parts)
@@ -85,7 +86,8 @@ def total(cells: Sequence[Outcome]) -> dict[str, str]:
     """The figures of one machine. cells: not empty."""
     faults = [o for o in cells if o.kind == "fault" and o.result != "not-scored"]
     others = [o for o in cells if o.kind != "fault" and o.result != "not-scored"]
-    unread = [o for o in (*faults, *others) if o.case in names() and find(o.case).rules_unread]
+    known = {*names()}
+    unread = [o for o in (*faults, *others) if o.case in known and find(o.case).rules_unread]
     silent = [o for o in faults if not o.to_name and o.rule_right is not None]
     named = sum(o.named for o in faults) + sum(o.rule_right is True for o in silent)
     wrongly = sum(o.called_wrongly for o in cells)
@@ -101,7 +103,7 @@ def total(cells: Sequence[Outcome]) -> dict[str, str]:
         "CPUs": ", ".join(sorted({str(o.machine.cpus) for o in cells})),
         "date": spread(o.at.date().isoformat() for o in cells),
         "commit": ", ".join(sorted({f"`{o.commit}`" for o in cells})),
-        "cases run": f"{len(cells)} of {len(names())}",
+        "cases scored": f"{len(faults) + len(others)} of {len(known)}",
         "rules asked": asked(len(asked_all), len(cells)),
         "faults right": share(sum(o.result == "right" for o in faults), len(faults)),
         "of these as info only": str(sum(o.info_only for o in faults)),

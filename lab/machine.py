@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 from lab.kernel_packages import Kernel
 
@@ -18,6 +19,7 @@ NEEDED_PROGRAMS = (QEMU, "busybox", "dpkg-deb", "setpriv")
 CPUS = 2
 RUNNING: set[subprocess.Popen[str]] = set()
 """The machines of all threads."""
+ENDED = Event()
 MEMORY_MIB = 2048
 OPEN_FILES = 20_000
 """The kernel gives its first process 1,024; every distribution's service manager gives more."""
@@ -137,6 +139,8 @@ def boot(
     words += share("root", Path("/"), ",readonly=on,multidevs=remap") + share("exchange", exchange, "")
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True) as qemu:
         RUNNING.add(qemu)
+        if ENDED.is_set():
+            qemu.kill()
         try:
             _, said = qemu.communicate(timeout=limit_seconds)
         except subprocess.TimeoutExpired:
@@ -149,7 +153,8 @@ def boot(
 
 
 def end_all() -> None:
-    """Whoever waits for one sees it end."""
+    """Whoever waits for one sees it end, and so does each that is started from now on."""
+    ENDED.set()
     for qemu in [*RUNNING]:
         qemu.kill()
 

@@ -160,6 +160,12 @@ def shape_right(expected: Expected, diagnosis: Mapping[str, Any]) -> bool | None
     return bool(findings) and not any("shape" in text for text in shape_and_endpoint(None, expected, findings))
 
 
+def badness(outcome: Outcome) -> tuple[bool, int, int, int]:
+    """Whom it blames weighs most."""
+    missed = outcome.to_name - outcome.named
+    return outcome.result == "wrong", len(outcome.blamed), missed, len(outcome.complaints)
+
+
 def merged(old: Sequence[Outcome], new: Sequence[Outcome]) -> list[Outcome]:
     """The newest of each case on each machine, in order; of runs with one commit the worst, and how many were right.
 
@@ -173,7 +179,7 @@ def merged(old: Sequence[Outcome], new: Sequence[Outcome]) -> list[Outcome]:
                 continue
             if before.commit == outcome.commit:
                 runs, right = before.runs + outcome.runs, before.right_runs + outcome.right_runs
-                worst = before if before.result == "wrong" else outcome
+                worst = max(outcome, before, key=badness)
                 outcome = msgspec.structs.replace(worst, runs=runs, right_runs=right)
         cells[key] = outcome
     return [cells[key] for key in sorted(cells)]

@@ -56,8 +56,10 @@ def diagnose(case: Case, command: list[str], rules: Sequence[str] | None = None)
     done = subprocess.run(line, capture_output=True, text=True, timeout=case.window_seconds + 60)
     try:
         diagnosis: dict[str, Any] = json.loads(done.stdout)
-    except json.JSONDecodeError:
-        raise ToolError(f"{shlex.join(line)}: exit {done.returncode}, no JSON: {done.stderr[-2000:]}") from None
+        if not {"findings", "cleared"} <= {*diagnosis}:
+            raise TypeError
+    except (json.JSONDecodeError, TypeError):
+        raise ToolError(f"{shlex.join(line)}: exit {done.returncode}, no diagnosis: {done.stderr[-2000:]}") from None
     return diagnosis
 
 

@@ -32,11 +32,13 @@ ASKING = "asking "
 
 def one(case: Case, command: list[str], machine: Machine, commit: str) -> Outcome:
     """Make it real, ask whodunnet as a user would, hold its answer against what is expected."""
+    outcome = None
     try:
         with made_real(case):
-            return asked(case, command, machine, commit)
+            outcome = asked(case, command, machine, commit)
     except CANNOT as error:
-        return not_scored(case, said(error), machine=machine, commit=commit, at=now())
+        return outcome or not_scored(case, said(error), machine=machine, commit=commit, at=now())
+    return outcome
 
 
 def asked(case: Case, command: list[str], machine: Machine, commit: str) -> Outcome:

@@ -163,7 +163,7 @@ def test_a_fault_that_names_nobody_counts_for_one_of_the_recall() -> None:
 
     missed = outcome(Nobody(), diagnosis())
     assert total([missed])["recall"] == "0 of 1 (0 %)"
-    assert total([missed, outcome(Nobody(), RIGHT)])["cases run"] == f"2 of {len(names())}"
+    assert total([missed, outcome(Nobody(), RIGHT)])["cases scored"] == f"2 of {len(names())}"
 
 
 def test_a_case_that_may_be_silent_has_no_right_rule() -> None:

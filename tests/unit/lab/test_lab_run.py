@@ -79,7 +79,7 @@ def test_a_case_of_the_table_asks_for_the_rules_about_the_table_too() -> None:
 
 
 def test_a_tool_that_says_nothing_is_an_error_not_a_score() -> None:
-    with pytest.raises(ToolError, match="exit 3, no JSON: broken"):
+    with pytest.raises(ToolError, match="exit 3, no diagnosis: broken"):
         diagnose(Paper(), [sys.executable, "-c", "import sys; sys.stderr.write('broken'); sys.exit(3)"])
 
 
