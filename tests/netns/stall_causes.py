@@ -50,14 +50,14 @@ def filter_slowly() -> None:
     subprocess.run(["nft", "-f", "-"], input=table, text=True, check=True)
 
 
-def receive_many() -> None:
+def receive_many(packets: int = MANY_PACKETS) -> None:
     """A burst of packets to ourselves, which the other CPU receives (RPS)."""
     steer("lo")
     os.sched_setaffinity(0, {SENDER})
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as here:
         here.bind(("127.0.0.1", 0))
         here.connect(here.getsockname())
-        for _ in range(MANY_PACKETS):
+        for _ in range(packets):
             here.send(b"x")
         wait_until(lambda: not waiting_on(RECEIVER), "the last packet")
 
