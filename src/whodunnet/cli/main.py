@@ -33,6 +33,7 @@ VERBS = {
     "why": "Say what on this node explains an error, a pod's or an endpoint's trouble.",
 }
 EXIT_UNJUDGED = 2
+INTERRUPTED = "interrupted before there was an answer"
 TRACEBACK = "WHODUNNET_TRACEBACK"
 """In the environment as 1: an error of whodunnet itself is raised as it is, for who mends it."""
 OF_NO_MEMORY = (
@@ -99,7 +100,7 @@ def run() -> None:
     try:
         raise SystemExit(whodunnet(standalone_mode=False))
     except (click.Abort, KeyboardInterrupt):
-        _stop("interrupted before there was an answer")
+        _stop(INTERRUPTED)
     except click.exceptions.NoArgsIsHelpError as help_text:
         click.echo(help_text.format_message())
         raise SystemExit(EXIT_UNJUDGED) from None
@@ -122,6 +123,8 @@ def run() -> None:
     except Exception as error:  # Python's own exit status would be 1, which means a finding
         if _is_out_of_memory(error):
             raise MemoryError from None
+        if isinstance(error.__cause__, KeyboardInterrupt):  # before 3.12 Python so wraps what __set_name__ raises
+            _stop(INTERRUPTED)
         if os.environ.get(TRACEBACK) == "1":
             raise
         _stop(_own_fault(error))

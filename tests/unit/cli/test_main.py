@@ -375,7 +375,18 @@ def test_an_interrupt_is_one_sentence_below_the_key_that_was_pressed(
     assert faked.rules == []
     monkeypatch.setattr(FakeWatch, "failure", KeyboardInterrupt())
     result = run("diagnose", "--format", "json")
-    assert result == (2, "", "\nwhodunnet: interrupted before there was an answer\n")
+    assert result == (2, "", f"\nwhodunnet: {main.INTERRUPTED}\n")
+
+
+def test_an_interrupt_that_python_wraps_while_it_makes_a_class_is_one_too(
+    run: Run, faked: Faked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert faked.rules == []
+    monkeypatch.setenv(main.TRACEBACK, "1")
+    wrapped = RuntimeError("Error calling __set_name__ on 'Field' instance 'buffer' in 'ConsoleThreadLocals'")
+    wrapped.__cause__ = KeyboardInterrupt()
+    monkeypatch.setattr(FakeWatch, "failure", wrapped)
+    assert run("diagnose", "--format", "json") == (2, "", f"whodunnet: {main.INTERRUPTED}\n")
 
 
 def test_list_shows_every_rule_and_collector(run: Run) -> None:

@@ -50,8 +50,8 @@ def test_what_is_missing_is_said_by_name(monkeypatch: pytest.MonkeyPatch, tmp_pa
 @pytest.mark.parametrize(
     ("root", "prefix", "base", "mounted"),
     [
-        ("/work/tree", "/work/tree/.venv", "/root/python", ["/work/tree", "/root/python"]),
-        ("/work/tree", "/usr", "/usr", ["/work/tree"]),
+        ("/srv/tree", "/srv/tree/.venv", "/opt/python", ["/srv/tree", "/opt/python"]),
+        ("/srv/tree", "/usr", "/usr", ["/srv/tree"]),
         ("/opt/lab", "/opt/venv", "/usr", ["/opt/lab", "/opt/venv"]),
     ],
 )
