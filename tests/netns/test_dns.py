@@ -66,10 +66,10 @@ def net() -> Iterator[Net]:
         yield Net(kept, lambda: nft(TRACKED))
 
 
-def asker(net: Net, folder: Path, *servers: str) -> subprocess.Popen[str]:
+def asker(net: Net, folder: Path, *servers: str, options: str = "") -> subprocess.Popen[str]:
     """Threads that look up names on and on, in a mount namespace with a resolv.conf of its own."""
     conf = folder / "resolv.conf"
-    conf.write_text("".join(f"nameserver {server}\n" for server in servers))
+    conf.write_text("".join(f"nameserver {server}\n" for server in servers) + options)
     shell = 'mount --bind "$1" /etc/resolv.conf && exec "$2" -c "$3"'
     command = [
         "unshare",
@@ -113,13 +113,16 @@ def name_server(net: Net) -> subprocess.Popen[bytes]:
     return made
 
 
-def window(net: Net, seconds: float = 3.0, *, active: bool = False, bpf: bool = True) -> Recording:
+def window(
+    net: Net, seconds: float = 3.0, *, apart: float = 1.0, tracking: bool = True, active: bool = False, bpf: bool = True
+) -> Recording:
     """The router, a reading a second once questions have had time to wait."""
+    wanted = {*needed_collectors([RULE])} - (set() if tracking else {"conntrack"})
     time.sleep(catalogue()[RULE].limit("wait") + 0.3)
     snapshots: list[Snapshot] = []
-    with SnapshotTaker(ROOTS, read_support(ROOTS), needed_collectors([RULE]), active=active, bpf=bpf) as taker:
-        for n in range(round(seconds) + 1):
-            time.sleep(1.0 if n else 0.0)
+    with SnapshotTaker(ROOTS, read_support(ROOTS), wanted, active=active, bpf=bpf) as taker:
+        for n in range(round(seconds / apart) + 1):
+            time.sleep(apart if n else 0.0)
             snapshots.append(net.router(taker.take))
     return Recording(node=Node(hostname="router", kernel=os.uname().release, boot_id="b"), snapshots=tuple(snapshots))
 
@@ -144,6 +147,14 @@ def test_a_name_server_that_never_answers_is_named_and_who_waits_for_it(net: Net
     resolvers = recording.last(Resolvers)
     assert resolvers is not None
     assert [f.servers for f in resolvers.files if f.netns == net.client.number] == [(SILENT,)]
+
+
+def test_who_gives_up_between_two_readings_is_counted(net: Net, tmp_path: Path) -> None:
+    asker(net, tmp_path, SILENT, options="options timeout:1 attempts:2\n")
+    (found,) = about(window(net, 2.5, apart=2.5, tracking=False), SILENT)
+    assert (found.shape, found.severity, found.confidence) == ("silent", "warning", "likely")
+    values = {e.statement: e.value for e in found.evidence}
+    assert values["Sockets that were connected to it and closed while nothing came"] == THREADS
 
 
 def test_without_bpf_sockets_are_found_by_sock_diag(net: Net, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ SERVER_FAILURE = 2
 ALL_ANSWERED = 0.9
 """So many datagrams in for each out are answers, whatever connection tracking saw of them."""
 ASKED_TWICE = 2
+LOOKUP_SECONDS = 10
+"""The C library asks a name server twice, for 5 s each, by one socket (RES_TIMEOUT, RES_DFLRETRY of resolv.h)."""
 
 
 def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
@@ -159,6 +161,10 @@ def _nothing(reading: Reading, entry: Entry) -> Cleared | NotChecked:
     reach = f"{least:.0f} or more questions to one name server without an answer for {wait:g} s"
     reach += f", of {len(reading.servers):,} in {len(resolvers.files):,} different files"
     reach += f", by sockets in {reading.seconds:.1f} s" if reading.readings > 1 else ", not by sockets"
+    if reading.readings > 1 and 2 * reading.apart_seconds >= LOOKUP_SECONDS:
+        reach += (
+            f" (read {reading.apart_seconds:.1f} s apart: who gives up meanwhile shows only where nothing comes in)"
+        )
     reach += ", by connection tracking" if reading.tracking is not None else ", not by connection tracking"
     reach += "; answers that say no (NXDOMAIN, SERVFAIL) are not seen" if not resolvers.asked else ""
     if resolvers.netns_unread or resolvers.left_out:

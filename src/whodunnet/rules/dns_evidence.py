@@ -61,9 +61,13 @@ def evidence_of(case: Case, reading: Reading, entry: Entry) -> list[Evidence]:
                 reading, text, server.unanswered, "questions", limit=least, source=TRACKING, repeat=UNREPLIED
             )
         )  # fmt: skip
-    if server.waits:
-        text = f"Sockets that were connected to it for {wait:g} s or more"
-        found.append(reading_of(reading, text, len(server.waits), "sockets", limit=least, source="sockets collector"))
+    stayed = sum(not wait.given_up for wait in server.waits)
+    for text, n in (
+        (f"Sockets that were connected to it for {wait:g} s or more", stayed),
+        ("Sockets that were connected to it and closed while nothing came", len(server.waits) - stayed),
+    ):
+        if n:
+            found.append(reading_of(reading, text, n, "sockets", limit=least, source="sockets collector"))
     found.sort(key=lambda one: -float(one.value) if isinstance(one.value, int | float) else 0.0)
     if server.tracked:
         text = "Questions to it with an answer, tracked of late"

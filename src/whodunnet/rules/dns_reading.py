@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Final, NamedTuple
+from itertools import pairwise
+from typing import Final
 
 import msgspec
 
@@ -17,32 +18,23 @@ from whodunnet.model.resolvers import Lookup, ResolvConf, Resolvers
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import AGE_BOUNDS_SECONDS, Endpoint, NameSocket, Sockets
-from whodunnet.model.workload import Workload, Workloads
 from whodunnet.rules.catalogue import Entry
+from whodunnet.rules.dns_waits import PORT, Wait, find_waits
 from whodunnet.rules.openers import owners_of
 
-PORT: Final = 53
 LOCALHOST: Final = "127.0.0.1"
 DOCKER: Final = "127.0.0.11"
 """Of a container of docker: dockerd answers there, at a port that iptables puts in place of 53."""
 UDP: Final = ("Udp", "Udp6")
 
 
-class Wait(NamedTuple):
-    """A socket connected to a name server, that was there at readings so many seconds apart."""
-
-    socket: NameSocket
-    seconds: float
-    owner: Workload | None
-
-
 class Server(msgspec.Struct, frozen=True, kw_only=True):
     """One name server, and what was seen of it. place: of one on a loopback, the namespace; each has its own.
 
-    files: that name it. waits: sockets that were there for `wait`. unanswered: entries of connection tracking to it
+    files: that name it. waits: sockets that waited for `wait`. unanswered: entries of connection tracking to it
     without an answer for `wait`, and not older than `recent`; groups: these. asked_now: also those that were asked, or
     asked again, a moment ago. answered: entries with an answer within
-    the window, in any reading; tracked: whether there was any entry to it. pending: sockets connected to it now.
+    the window, in any reading; tracked: whether there was any entry to it.
     endpoints: who stands behind it, where it is translated: unanswered entries of each. lookups: our own queries.
     """
 
@@ -50,7 +42,6 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     place: int | None
     files: tuple[ResolvConf, ...]
     waits: tuple[Wait, ...] = ()
-    pending: int = 0
     unanswered: int = 0
     asked_now: int = 0
     groups: tuple[FlowGroup, ...] = ()
@@ -78,7 +69,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """Everything the rule looks at. readings: of sockets, with names. seconds: between the first and the last of them.
+    """Everything the rule looks at. readings: of sockets, with names. seconds: between the first and the last of them;
+    apart_seconds: between two, at most.
 
     tracking: the newest reading of connection tracking with its entries; None: not known. counted: None: not known.
     """
@@ -89,6 +81,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     servers: tuple[Server, ...]
     readings: int
     seconds: float
+    apart_seconds: float
     tracking: Conntrack | None
     counted: CounterWindow | None
 
@@ -139,55 +132,23 @@ def read(recording: Recording, entry: Entry) -> Reading:
     for conf in resolvers.files:
         for address in dict.fromkeys(conf.servers or (LOCALHOST,)):
             files.setdefault((address, conf.netns if is_loopback(address) else None), []).append(conf)
-    waits, pending = _waits(every, resolvers, entry)
+    counted = counter_window(recording)
+    waits = find_waits(every, resolvers, counted, entry.limit("wait"))
     return Reading(
         at=recording.snapshots[-1].at,
         recording=recording,
         resolvers=resolvers,
-        servers=tuple(
-            _server(place, of_it, waits, pending, tables, resolvers, entry) for place, of_it in files.items()
-        ),
+        servers=tuple(_server(place, of_it, waits, tables, resolvers, entry) for place, of_it in files.items()),
         readings=len(every),
         seconds=every[-1][0].boot_seconds - every[0][0].boot_seconds if every else 0.0,
+        apart_seconds=max((b[0].boot_seconds - a[0].boot_seconds for a, b in pairwise(every)), default=0.0),
         tracking=tables[-1][1] if tables else None,
-        counted=counter_window(recording),
+        counted=counted,
     )
 
 
-def _waits(
-    every: Sequence[tuple[Moment, Sockets, Workloads | None]], resolvers: Resolvers, entry: Entry
-) -> tuple[list[Wait], Counter[str]]:
-    """Sockets that waited long enough, and how many are connected to each server in the newest reading."""
-    ours = {(lookup.netns, lookup.inode) for lookup in resolvers.lookups if lookup.inode}
-    first: dict[tuple[int, int, Endpoint], float] = {}
-    last: dict[tuple[int, int, Endpoint], float] = {}
-    found: dict[tuple[int, int, Endpoint], tuple[NameSocket, Workload | None]] = {}
-    pending: Counter[str] = Counter()
-    for n, (at, sample, workloads) in enumerate(every):
-        names = sample.names or ()
-        servers = {(s.netns, s.owner_pid) for s in names if s.local.port == PORT and s.owner_pid is not None}
-        by_pid = workloads.by_pid if workloads is not None else {}
-        for s in names:
-            # A name server keeps its sockets to others open, whether it has asked or not.
-            if s.remote is None or s.remote.port != PORT or (s.netns, s.owner_pid) in servers:
-                continue
-            if (s.netns, s.inode) in ours:
-                continue
-            key = (s.netns, s.inode, s.remote)
-            first.setdefault(key, at.boot_seconds)
-            last[key] = at.boot_seconds
-            found[key] = s, by_pid.get(s.owner_pid) if s.owner_pid is not None else None
-            if n == len(every) - 1 and s.remote.address is not None:
-                pending[s.remote.address] += 1
-    least = entry.limit("wait")
-    waits = [
-        Wait(s, last[key] - first[key], owner) for key, (s, owner) in found.items() if last[key] - first[key] >= least
-    ]
-    return waits, pending
-
-
 def _server(
-    where: tuple[str, int | None], files: Sequence[ResolvConf], waits: Iterable[Wait], pending: Counter[str],
+    where: tuple[str, int | None], files: Sequence[ResolvConf], waits: Iterable[Wait],
     tables: Sequence[tuple[float, Conntrack]], resolvers: Resolvers, entry: Entry,
 ) -> Server:  # fmt: skip
     address, place = where
@@ -211,7 +172,6 @@ def _server(
             for wait in waits
             if wait.socket.remote is not None and wait.socket.remote.address == address and wait.socket.netns in told
         ),
-        pending=pending[address],
         unanswered=max(unanswered - ours, 0),
         asked_now=sum(_asked(g, entry) for g in (to_it[-1][1] if to_it else ())),
         groups=open_ones,

@@ -56,8 +56,9 @@ def lookup(outcome: str = "waiting", *, server: str = SERVER, netns: int = POD_N
 
 
 def counted(netns: int = POD_NETNS, **values: int) -> Counters:
-    """values: NoPorts=7, of Udp."""
-    return Counters(known=KNOWN, by_netns={netns: {f"Udp.{name}": n for name, n in values.items()}}, netns_read=1)
+    """values: NoPorts=7, of Udp; of others with their section."""
+    named = {name if "." in name else f"Udp.{name}": n for name, n in values.items()}
+    return Counters(known=KNOWN, by_netns={netns: named}, netns_read=1)
 
 
 def node(

@@ -87,6 +87,51 @@ def test_sockets_that_come_and_go_do_not_wait() -> None:
     assert found.evidence[0].value == 0
 
 
+def test_sockets_that_are_closed_while_nothing_comes_in_were_given_up() -> None:
+    """A snapshot of a large node takes long, so that there are two in 5 s: by then everybody may have begun anew."""
+    found = finding(node(asking(FEW), asking(FEW, first=100), seconds=5, rises=QUIET), RULE)
+    assert (found.shape, found.severity, found.confidence) == ("silent", "warning", "likely")
+    assert found.title == f"{SERVER}:53 does not answer names: {FEW} questions of default/web (app7) wait"
+    assert found.evidence[0].statement == "Sockets that were connected to it and closed while nothing came"
+    assert found.evidence[0].value == FEW
+
+
+def test_who_asks_anew_in_every_reading_is_counted_once() -> None:
+    readings = [asking(FEW, first=100 * i) for i in range(6)]
+    assert finding(node(*readings, seconds=5, rises=QUIET), RULE).evidence[0].value == FEW
+
+
+@pytest.mark.parametrize(
+    "rises",
+    [
+        {"OutDatagrams": 6, "InDatagrams": 1},
+        {**QUIET, "NoPorts": 1},
+        {**QUIET, "InErrors": 1},
+        {**QUIET, "Icmp.InDestUnreachs": 1},
+        None,
+    ],
+)
+def test_sockets_that_are_closed_while_anything_may_have_come_are_none(rises: dict[str, int] | None) -> None:
+    found = cleared(node(asking(9), asking(9, first=100), seconds=5, rises=rises))
+    assert found.evidence[0].value == 0
+
+
+def test_sockets_that_are_closed_where_nothing_was_sent_did_not_ask() -> None:
+    assert cleared(node(asking(9), asking(9, first=100), seconds=5, rises={"OutDatagrams": 0, "InDatagrams": 0}))
+
+
+@pytest.mark.parametrize(("seconds", "number"), [(WAIT - 0.1, 0), (WAIT, 1)])
+def test_silence_of_a_moment_is_none(seconds: float, number: int) -> None:
+    found = node(asking(FEW), asking(FEW, first=100), seconds=seconds, rises=QUIET)
+    assert len(findings(found, RULE)) == number
+
+
+def test_cleared_says_what_shows_between_readings_that_are_far_apart() -> None:
+    came = {"OutDatagrams": 9, "InDatagrams": 9}
+    assert "5.0 s apart" in cleared(node(asking(1), asking(1, first=9), seconds=5, rises=came)).sensitivity
+    assert "apart" not in cleared(node(asking(1), asking(1, first=9), seconds=4.9, rises=came)).sensitivity
+
+
 def test_the_second_server_of_a_list_answers_and_the_first_is_named() -> None:
     files = [conf(SERVER, OTHER)]
     waiting = asking(FEW)
