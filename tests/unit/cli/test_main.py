@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import sys
-from collections.abc import Callable, Collection
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -15,129 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whodunnet import __version__
-from whodunnet.cli import diagnose, main
 from whodunnet.cli import list as listing
-from whodunnet.errors import UnreadableError
-from whodunnet.kernel.host import Place
-from whodunnet.kernel.roots import Roots
+from whodunnet.cli import main
 from whodunnet.kernel.support import Support
-from whodunnet.model.diagnosis import Cost, Diagnosis, Outcome, Tool, Window
-from whodunnet.model.finding import SEVERITIES, Cleared, Finding, NotChecked, Severity
-from whodunnet.model.snapshot import Node, Recording
+from whodunnet.model.diagnosis import Diagnosis, Outcome
+from whodunnet.model.finding import SEVERITIES, Severity
 from whodunnet.rules.catalogue import catalogue
-from whodunnet.rules.overrides import NONE, Overrides
+from whodunnet.rules.overrides import Overrides
 
-NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
-Run = Callable[..., "Result"]
-
-
-class Result(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Calls the entry point with arguments."""
-
-    def call(*arguments: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["whodunnet", *arguments])
-        status: Any = 0
-        try:
-            main.run()
-        except SystemExit as done:
-            status = done.code
-        return Result(status or 0, *capsys.readouterr())
-
-    return call
-
-
-class FakeWatch:
-    """A window that looks at nothing."""
-
-    place = Place(roots=Roots())
-    support = Support(
-        capabilities=frozenset(), euid=0, kernel="6", hostname="n1", boot_id="b", page_size_bytes=4096, possible_cpus=1,
-        btf=True, lockdown=None, virtual_machine=None, pid_namespace_depth=0, cgroup_layout=None,
-    )  # fmt: skip
-    recording = Recording(node=Node(hostname="n1", kernel="6", boot_id="b"), snapshots=())
-    failure: BaseException | None = None
-    wanted: Collection[str] = ()
-    bpf = True
-    active = False
-
-    def __init__(self, wanted: Collection[str], *, bpf: bool = True, active: bool = False) -> None:
-        type(self).wanted, type(self).bpf, type(self).active = wanted, bpf, active
-
-    def __enter__(self) -> FakeWatch:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def standing(self) -> object:
-        raise AssertionError("only the text report shows what stands")
-
-    def watch(self, seconds: float) -> None:
-        assert seconds >= 0
-        if self.failure is not None:
-            raise self.failure
-
-
-class Faked:
-    """What the faked diagnosis will be, and what was asked for."""
-
-    def __init__(self) -> None:
-        self.diagnosis = diagnosis("healthy")
-        self.rules: list[str] = []
-        self.required: list[str] = []
-        self.overrides = NONE
-
-
-@pytest.fixture
-def faked(monkeypatch: pytest.MonkeyPatch) -> Faked:
-    fake = Faked()
-
-    def judge(recording: Recording, rules: list[str], required: list[str], overrides: Overrides) -> Diagnosis:
-        assert recording is FakeWatch.recording
-        fake.rules, fake.required, fake.overrides = list(rules), list(required), overrides
-        return fake.diagnosis
-
-    monkeypatch.setattr(diagnose, "Watch", FakeWatch)
-    monkeypatch.setattr(diagnose, "diagnose", judge)
-    monkeypatch.setattr(FakeWatch, "failure", None)
-    return fake
-
-
-def finding(severity: Severity) -> Finding:
-    return Finding(
-        id="socket-leak:1", rule="socket-leak", reason="SocketLeak", severity=severity, claim="leaks",
-        confidence="likely", summary="somebody leaks", title="somebody leaks", last_seen=NOW, parties=(), evidence=(),
-    )  # fmt: skip
-
-
-def diagnosis(outcome: Outcome, *severities: Severity) -> Diagnosis:
-    return Diagnosis(
-        tool=Tool(__version__),
-        node=Node(hostname="n1", kernel="6", boot_id="b"),
-        window=Window(start=NOW, end=NOW, seconds=3.0, snapshots=4),
-        outcome=outcome,
-        findings=tuple(finding(severity) for severity in severities),
-        cleared=(Cleared(rule="tcp-memory", sensitivity="now", evidence=()),) if outcome != "incomplete" else (),
-        not_checked=(NotChecked(rule="tcp-memory", code="unreadable", reason="no"),) if outcome == "incomplete" else (),
-        not_applicable=(),
-        cost=Cost(wall_seconds=3.0, cpu_seconds=0.1, peak_rss_bytes=1, collectors={}),
-    )
-
-
-def assert_one_sentence(result: Result, *accepted: str) -> None:
-    """Nothing on standard output, one line on standard error that names what is accepted."""
-    assert (result.status, result.out) == (2, "")
-    assert result.err.startswith("whodunnet: ")
-    assert result.err.count("\n") == 1
-    for name in accepted:
-        assert name in result.err
+from .faked import Faked, FakeWatch, Run, assert_one_sentence, diagnosis
 
 
 def test_the_version_is_printed_and_is_no_failure(run: Run) -> None:
@@ -288,105 +169,6 @@ def test_one_line_says_what_the_exit_status_says(run: Run, faked: Faked) -> None
 @pytest.mark.parametrize("options", [("--skip", "tcp-memory"), ("--only", "socket-leak")])
 def test_a_rule_cannot_be_required_and_left_out(run: Run, options: tuple[str, str]) -> None:
     assert_one_sentence(run("diagnose", *options, "--require", "tcp-memory"), "--require tcp-memory contradicts")
-
-
-@pytest.mark.parametrize(
-    ("failure", "text"),
-    [
-        (UnreadableError("/proc/self/status does not exist"), "cannot judge this node: /proc/self/status does not"),
-        (OSError(errno.ENOSPC, "No space left on device"), "output: No space left on device"),
-        (OSError(errno.EACCES, "Permission denied", "/proc/1"), "/proc/1: Permission denied"),
-        (ImportError("no module"), "an error of whodunnet itself: ImportError: no module"),
-    ],
-)
-def test_an_expected_failure_is_one_sentence(
-    run: Run, faked: Faked, monkeypatch: pytest.MonkeyPatch, failure: BaseException, text: str
-) -> None:
-    assert faked.rules == []
-    monkeypatch.setattr(FakeWatch, "failure", failure)
-    assert_one_sentence(run("diagnose", "--format", "json"), text)
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [
-        MemoryError(),
-        OSError(errno.ENOMEM, "Cannot allocate memory", "/usr"),
-        ImportError("/lib/x.so: failed to map segment from shared object"),
-        SystemError("error return without exception set"),
-    ],
-)
-def test_no_memory_is_known_by_all_its_names(
-    run: Run, faked: Faked, monkeypatch: pytest.MonkeyPatch, failure: BaseException
-) -> None:
-    assert faked.rules == []
-    monkeypatch.setattr(FakeWatch, "failure", failure)
-    with pytest.raises(MemoryError):
-        run("diagnose", "--format", "json")
-
-
-def test_an_error_of_our_own_is_one_clean_sentence_and_no_finding(
-    run: Run, faked: Faked, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert faked.rules == []
-    monkeypatch.setattr(FakeWatch, "failure", IndexError("list \x1b[2J\nindex"))
-    result = run("diagnose", "--format", "json")
-    assert_one_sentence(result, "an error of whodunnet itself: IndexError: list ", "please report it")
-    assert "\x1b" not in result.err
-
-
-def test_a_developer_sees_where_an_error_of_our_own_came_from(
-    run: Run, faked: Faked, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert faked.rules == []
-    monkeypatch.setattr(FakeWatch, "failure", ZeroDivisionError("division by zero"))
-    monkeypatch.setenv(main.TRACEBACK, "1")
-    with pytest.raises(ZeroDivisionError):
-        run("diagnose", "--format", "json")
-
-
-HEADER = b'{"schema": "whodunnet/recording/v1", "node": {"hostname": "n1", "kernel": "6", "boot_id": "b"}}\n'
-HOSTILE = {
-    "a page of no bytes": b'"tcp_memory": {"type": "tcp_memory", "page_size_bytes": 0, "cpus": 1, "used_pages": 1, '
-    b'"orphans": 0, "alloc_sockets": 0, "inuse_sockets": 0, "time_wait_sockets": 0}',
-    "a number without end": b'"tcp_memory": {"type": "tcp_memory", "page_size_bytes": 4096, "cpus": 1, "used_pages": '
-    + b"9" * 400 + b', "orphans": 0, "alloc_sockets": 0, "inuse_sockets": 0, "time_wait_sockets": 0}',
-    "too many ages": b'"sockets": {"type": "sockets", "method": "bpf", "groups": [{"netns": 1, "protocol": "tcp", '
-    b'"state": "close-wait", "role": "accepted", "holding": "descriptor", "sockets": 1, "ages": ['
-    + b"1," * 12 + b"1]}]}",
-    "another sample": b'"tcp_memory": {"type": "workloads"}',
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("verb", ["replay", "compare", "plot"])
-@pytest.mark.parametrize("samples", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_recording_is_refused_in_one_sentence(run: Run, tmp_path: Path, verb: str, samples: bytes) -> None:
-    path = tmp_path / "node.jsonl"
-    snapshots = (b'{"at": {"wall": "2026-03-01T12:00:0%dZ", "boot_seconds": %d}, "samples": {%s}}\n' % (n, n, samples)
-                 for n in range(2))  # fmt: skip
-    path.write_bytes(HEADER + b"".join(snapshots))
-    files = [str(path)] * 2 if verb == "compare" else [str(path)]
-    assert_one_sentence(run(verb, *files), f"{path} is damaged: ")
-
-
-def test_an_interrupt_is_one_sentence_below_the_key_that_was_pressed(
-    run: Run, faked: Faked, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert faked.rules == []
-    monkeypatch.setattr(FakeWatch, "failure", KeyboardInterrupt())
-    result = run("diagnose", "--format", "json")
-    assert result == (2, "", f"\nwhodunnet: {main.INTERRUPTED}\n")
-
-
-def test_an_interrupt_that_python_wraps_while_it_makes_a_class_is_one_too(
-    run: Run, faked: Faked, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert faked.rules == []
-    monkeypatch.setenv(main.TRACEBACK, "1")
-    wrapped = RuntimeError("Error calling __set_name__ on 'Field' instance 'buffer' in 'ConsoleThreadLocals'")
-    wrapped.__cause__ = KeyboardInterrupt()
-    monkeypatch.setattr(FakeWatch, "failure", wrapped)
-    assert run("diagnose", "--format", "json") == (2, "", f"whodunnet: {main.INTERRUPTED}\n")
 
 
 def test_list_shows_every_rule_and_collector(run: Run) -> None:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 import sqlite3
-import subprocess
-import sys
 import tempfile
-import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,14 +15,11 @@ from msgspec.structs import replace
 
 from whodunnet.errors import RecordingError
 from whodunnet.model.conntrack import Conntrack
-from whodunnet.model.snapshot import Recording, Snapshot
-from whodunnet.model.sockets import Sockets
+from whodunnet.model.snapshot import Recording
 from whodunnet.model.tcp_memory import TcpMemory
-from whodunnet.recording import database
-from whodunnet.recording import recorder as module
 from whodunnet.recording.choice import unfollowed
-from whodunnet.recording.database import BUSY_SECONDS, Database
-from whodunnet.recording.header import Header, header_of
+from whodunnet.recording.database import Database
+from whodunnet.recording.header import header_of
 from whodunnet.recording.lines import Lines, save
 from whodunnet.recording.peak import used_pages
 from whodunnet.recording.reader import load, open_recording
@@ -35,34 +28,8 @@ from whodunnet.recording.source import Source
 
 from ..recording.arbitrary import recording
 from ..recording.history import HEADER, ROOM, history
-from ..rules.nodes import NODE, group
-
-
-def write(path: Path, snapshots: list[Snapshot], header: Header = HEADER, room: int = ROOM) -> None:
-    with Recorder(path, room) as recorder:
-        for snapshot in snapshots:
-            recorder.append(snapshot, header)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "case"
-
-
-def large(snapshot: Snapshot) -> Snapshot:
-    """The same with 4,000 groups that have nothing in common."""
-    dice = random.Random(1)
-    groups = tuple(group("held-open", dice.randrange(10**9), pid=dice.randrange(10**6)) for _ in range(4_000))
-    return replace(snapshot, samples={"sockets": Sockets(method="bpf", groups=groups)})
-
-
-def refusal(path: Path, snapshots: list[Snapshot], header: Header = HEADER) -> str:
-    with pytest.raises(RecordingError) as caught:
-        write(path, snapshots, header)
-    said = str(caught.value)
-    assert str(path) in said
-    assert said.isprintable()
-    return said
+from ..recording.written import refusal, write
+from ..rules.nodes import NODE
 
 
 @settings(max_examples=40, deadline=None)
@@ -277,128 +244,3 @@ def test_a_number_of_pages_that_is_none_is_damage(path: Path, column: str) -> No
         connection.execute(f"UPDATE snapshot SET {column} = 'many' WHERE id = 2")
     with pytest.raises(RecordingError, match="or of microseconds is none"):
         load(path)
-
-
-@pytest.mark.parametrize("place", ["nowhere/case", "."])
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, place: str) -> None:
-    assert "cannot be written" in refusal(tmp_path / place, history(1))
-
-
-def test_a_second_recorder_on_a_file_is_refused_and_the_first_goes_on(path: Path) -> None:
-    with Recorder(path, ROOM) as first:
-        first.append(history(1)[0], HEADER)
-        assert refusal(path, history(1)) == f"another recorder is writing to {path}; choose another file"
-        first.append(history(2)[1], HEADER)
-    assert len(load(path).snapshots) == 2
-
-
-def test_a_recording_can_be_read_while_it_is_written(path: Path) -> None:
-    read = "import sys, pathlib; from whodunnet.recording.reader import load; "
-    read += "print(len(load(pathlib.Path(sys.argv[1])).snapshots))"
-    with Recorder(path, ROOM) as recorder:
-        for count, snapshot in enumerate(history(3), start=1):
-            recorder.append(snapshot, HEADER)
-            done = subprocess.run([sys.executable, "-c", read, str(path)], check=True, capture_output=True, text=True)
-            assert int(done.stdout) == count
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
-
-
-def test_whoever_cannot_write_locks_a_recording_that_is_in_use(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its log is empty most of the time; only what SQLite calls immutable is read without a lock."""
-    used: list[str] = []
-    real = database.connect
-    monkeypatch.setattr(database, "is_read_only", lambda _: True)
-    monkeypatch.setattr(database, "connect", lambda path, options: used.append(options) or real(path, options))
-    with Recorder(path, ROOM) as recorder:
-        for snapshot in history(2):
-            recorder.append(snapshot, HEADER)
-        assert path.with_name("case-wal").stat().st_size == 0
-        assert len(load(path).snapshots) == 2
-    assert len(load(path).snapshots) == 2
-    assert used == ["mode=ro", "mode=ro&immutable=1"]
-
-
-@pytest.mark.parametrize(("failures", "readable"), [(3, True), (database.TRIES, False)])
-def test_what_is_being_written_is_tried_again_so_many_times(
-    path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, readable: bool
-) -> None:
-    write(path, history(2))
-    real, left = Database._look, list(range(failures))
-
-    def look(source: Database) -> None:
-        if left:
-            left.pop()
-            raise sqlite3.DatabaseError("database disk image is malformed")
-        real(source)
-
-    monkeypatch.setattr(database, "is_read_only", lambda _: True)
-    monkeypatch.setattr(database, "is_in_use", lambda _: True)
-    monkeypatch.setattr(database, "PAUSE_SECONDS", 0)
-    monkeypatch.setattr(Database, "_look", look)
-    if readable:
-        assert len(load(path).snapshots) == 2
-    else:
-        with pytest.raises(RecordingError, match="malformed"):
-            load(path)
-    assert left == []
-
-
-def test_a_recorder_does_not_wait_for_whoever_reads(path: Path) -> None:
-    hold = "import sys, pathlib; from whodunnet.recording.reader import open_recording; "
-    hold += "held = open_recording(pathlib.Path(sys.argv[1])); print(len(held), flush=True); sys.stdin.read()"
-    snapshots = history(6)
-    with Recorder(path, ROOM) as recorder:
-        recorder.append(snapshots[0], HEADER)
-        with subprocess.Popen(
-            [sys.executable, "-c", hold, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as reader:
-            assert reader.stdout is not None
-            assert reader.stdout.readline() == b"1\n"
-            begin = time.monotonic()
-            for snapshot in snapshots[1:5]:
-                recorder.append(snapshot, HEADER)
-            assert time.monotonic() - begin < BUSY_SECONDS / 2
-            reader.kill()
-        recorder.append(snapshots[5], HEADER)
-        copy = path.with_name("copy")
-        copy.write_bytes(path.read_bytes())
-        assert load(copy).snapshots == tuple(snapshots)
-
-
-def test_a_pipe_or_device_is_refused(path: Path) -> None:
-    os.mkfifo(path)
-    assert refusal(path, history(1)) == f"{path} is a pipe or device; choose a file"
-
-
-def test_what_a_foreign_header_says_is_cleaned(path: Path) -> None:
-    write(path, history(1), replace(HEADER, node=replace(NODE, hostname="n\x1b]0;title\x07")))
-    assert "is a recording of n\ufffd]0;title\ufffd;" in refusal(path, history(1))
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
-def test_nothing_is_written_into_what_another_user_put_beside(path: Path, suffix: str) -> None:
-    planted = path.with_name(path.name + suffix)
-    planted.touch()
-    os.chown(planted, 65534, 65534)
-    with pytest.raises(RecordingError, match="belongs to another user"):
-        write(path, history(3))
-    assert planted.read_bytes() == b""
-
-
-def test_a_disk_that_is_nearly_full_is_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RESERVE_BYTES", 1 << 60)
-    assert "are not for recordings; choose a file on another disk" in refusal(path, history(1))
-    assert not path.exists()
-
-
-def test_what_the_disk_refuses_ends_the_recording_with_its_reason(path: Path) -> None:
-    snapshots = history(3)
-    with Recorder(path, ROOM) as recorder:
-        recorder.append(snapshots[0], HEADER)
-        recorder.append(snapshots[1], HEADER)
-        pages = recorder._pragma("page_count")
-        recorder._sql(f"PRAGMA max_page_count = {pages}")  # SQLITE_FULL, as from a disk without room
-        with pytest.raises(RecordingError, match="database or disk is full; it keeps what was recorded before"):
-            recorder.append(large(snapshots[2]), HEADER)
-    assert load(path).snapshots == tuple(snapshots[:2])
