@@ -139,7 +139,7 @@ def idle(cpu: int, support: Support) -> Idle:
     for n in range(2 * IDLE_ROUNDS):
         on = (n + n // 2) % 2  # off, on, on, off, and so on
         with closing(recorder(support)) if on else nullcontext():
-            time.sleep(0.05)
+            time.sleep(0.05)  # what attaching leaves to be done is no part of being idle
             before, clock = busy_seconds(cpu), clock_interrupts(cpu)
             begin = time.monotonic()
             time.sleep(IDLE_SECONDS)

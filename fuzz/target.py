@@ -55,7 +55,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         """What this machine's own files hold, as far as they can be read."""
         for pattern in self.live:
             for path in islice(Path("/").glob(pattern), SEEDS_MAX):
-                with suppress(OSError), open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
+                with suppress(OSError), open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123 - of a descriptor
                     yield file.read(self.max_bytes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +19,15 @@ def every(seconds: float, times: int) -> Iterator[int]:
     for turn in range(times):
         time.sleep(max(0.0, begin + turn * seconds - time.monotonic()))
         yield turn
+
+
+def connected(address: str, port: int) -> socket.socket:
+    """A connection, as soon as somebody listens; the case itself sets the limit (`ready_within_seconds`)."""
+    while True:
+        try:
+            return socket.create_connection((address, port))
+        except ConnectionRefusedError:
+            time.sleep(0.1)
 
 
 def rest() -> NoReturn:

@@ -6,9 +6,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from lab.actor import every
+from lab.actor import connected, every
 from lab.case import CPU_RULES, Case
-from lab.cpu_quota import PORT, REQUEST, connect, serve
+from lab.cpu_quota import PORT, REQUEST, serve
 from lab.look import wait_until
 from lab.servers import up
 from lab.stage import Player, session
@@ -50,7 +50,7 @@ class HogCase(Case):
 
 
 def ask_now_and_then(address: str, per_second: float) -> None:
-    connection = connect(address)
+    connection = connected(address, PORT)
     for _ in every(1 / per_second, times=1_000_000):
         connection.sendall(REQUEST)
         connection.recv(64)

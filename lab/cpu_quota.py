@@ -7,6 +7,7 @@ import socket
 import time
 from pathlib import Path
 
+from lab.actor import connected
 from lab.look import NotThereError
 from lab.stage import Player, Stage
 
@@ -71,20 +72,11 @@ def compute(share: float) -> None:
         time.sleep((1 - share) / 100)
 
 
-def connect(address: str) -> socket.socket:
-    """Once it listens, which takes a while with so little time."""
-    while True:
-        try:
-            return socket.create_connection((address, PORT))
-        except ConnectionRefusedError:
-            time.sleep(0.1)
-
-
 def ask(address: str, clients: int) -> None:
     """Each asks again as soon as it is answered."""
     ready = selectors.DefaultSelector()
     for _ in range(clients):
-        connection = connect(address)
+        connection = connected(address, PORT)
         connection.sendall(REQUEST)
         ready.register(connection, selectors.EVENT_READ)
     while True:

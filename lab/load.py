@@ -51,7 +51,7 @@ def keep_idle(address: str, port: int, connections: int) -> None:
         one.sendall(REQUEST)
         one.recv(4096)
         if number % 10 == 0:
-            time.sleep(0.005)
+            time.sleep(0.005)  # a burst would find the accept queue full, which is another case
     rest()
 
 
@@ -72,7 +72,7 @@ def keep_busy(address: str, port: int, connections: int, every_seconds: float) -
             for number in range(connections):
                 group.create_task(browse(number))
                 if number % 20 == 0:
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.01)  # as above
 
     asyncio.run(arrive())
 

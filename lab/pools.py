@@ -192,6 +192,6 @@ def stopwatch(address: str, port: int, connections: int) -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(connections):
                 group.create_task(wait())
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)  # so that they do not all go idle at one moment
 
     asyncio.run(watch())

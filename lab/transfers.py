@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
-from lab.actor import every, rest
+from lab.actor import connected, every, rest
 from lab.case import REPEAT_RULES, Case
 from lab.connects import counter
 from lab.node import Node
@@ -52,25 +51,16 @@ def stream(addresses: list[str], connections: int, size: int, pause: float) -> N
 
 
 def _send(address: str, size: int, pause: float) -> None:
-    with connected(address) as connection, suppress(OSError):
+    with connected(address, PORT) as connection, suppress(OSError):
         for _ in every(pause, times=100_000):
             connection.sendall(b"x" * size)
-
-
-def connected(address: str) -> socket.socket:
-    """A connection, as soon as somebody listens."""
-    while True:
-        try:
-            return socket.create_connection((address, PORT))
-        except ConnectionRefusedError:
-            time.sleep(0.1)
 
 
 def upload(address: str, size: int, pause: float) -> None:
     """A new connection for each upload; who hangs is not waited for."""
     held = []
     for _ in every(pause, times=1_000):
-        held.append(connected(address))
+        held.append(connected(address, PORT))
         held[-1].setblocking(False)
         with suppress(BlockingIOError):
             held[-1].send(b"x" * size)
