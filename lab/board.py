@@ -15,7 +15,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 from threading import Event, Lock
 from types import FrameType
@@ -27,6 +26,7 @@ from lab import kernel_packages, machine
 from lab.board_text import page, row
 from lab.case import Case
 from lab.catalogue import find, names
+from lab.commit import commit
 from lab.kernel_packages import Kernel
 from lab.outcome import Machine, Outcome, merged, no_answer, not_scored
 from lab.run import default_command
@@ -82,17 +82,6 @@ def write(path: Path, outcomes: Sequence[Outcome]) -> None:
         new.replace(file)
 
 
-@cache
-def commit() -> str:
-    """The last one that changed what is being tried, as it was when we began; "+" if files were changed since."""
-    short = git("log", "-1", "--format=%h", "--abbrev=10", "--", *TRIED).strip()
-    return f"{short}+" if git("status", "--porcelain", "--", *TRIED).strip() else short
-
-
-def git(*words: str) -> str:
-    return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-
-
 def on_host(wanted: Sequence[str], command: list[str], keep: Keep) -> None:
     """In a network and a mount namespace of their own, as `make test` runs them."""
     bed = 'mkdir -p /run/netns && mount -t tmpfs none /run/netns && ip link set lo up && exec "$@"'
@@ -140,7 +129,7 @@ def on_kernel(kernel: Kernel, wanted: Sequence[str], command: list[str], keep: K
 def ended(case: Case, lines: Sequence[str], why: str, here: Machine) -> Outcome:
     """Of the case at which a series or its machine ended: while whodunnet looked, or before it was asked."""
     became = no_answer if f"{ASKING}{case.name}" in lines else not_scored
-    return became(case, why, machine=here, commit=commit(), at=now())
+    return became(case, why, machine=here, commit=commit(TRIED), at=now())
 
 
 def boot(kernel: Kernel, wanted: Sequence[str], command: list[str]) -> tuple[str, str]:
@@ -155,7 +144,7 @@ def boot(kernel: Kernel, wanted: Sequence[str], command: list[str]) -> tuple[str
 
 
 def series_command(name: str, wanted: Sequence[str], command: list[str]) -> list[str]:
-    words = [sys.executable, "-m", "lab.series", "--machine", name, "--commit", commit()]
+    words = [sys.executable, "-m", "lab.series", "--machine", name, "--commit", commit(TRIED)]
     return [*words, "--command", shlex.join(command), *wanted]
 
 

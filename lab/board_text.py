@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from lab.catalogue import find, names
+from lab.markdown import table
 from lab.outcome import Outcome
 
 MISSES = Path(__file__).with_name("misses.toml")
@@ -28,14 +29,16 @@ right shape; if nobody else is called culprit by any rule; and if the rules it i
 other finding of warning or above. Findings of other rules are counted *beside*: a fault may have more consequences
 than its case speaks of, and this machine faults of its own, so they are shown and not judged. *As info only*: said,
 but with a severity for which `diagnose` ends with status 0. No answer, or none that can be read, is wrong. If a case
-was run several times with one commit, the worst is what counts.
+was run several times with one commit, the worst is what counts; a run with newer code takes the place of older ones. A
+fault *that one machine cannot decide* may be told or not, and nobody innocent may be blamed.
 
 *Recall*: who has to be named and is, of all who have to be; where nobody is to be named, the fault itself counts for
 one. *Precision*: right culprits of all who were called so, without those who may be and need not. *False findings*:
 those of warning or above on healthy and look-alike nodes, of the rules asked. *Seconds from fault to name* run from
 the fault being there, as seen by other means, to the answer, of diagnoses that are right; in it are the age that the
 case wants and the window, which are chosen beforehand. *Of asking* is what of it whodunnet took, its window included.
-*Not scored*: the case could not be made real there. Look-alikes of stalls allow a stall of which nobody is named
+*Not scored*: the case could not be made real there. *Not run*: not tried there yet. Where not *all rules* were *asked*,
+whom other rules would have blamed is not known. Look-alikes of stalls allow a stall of which nobody is named
 where pings were late all the same: a virtual CPU was then not run.
 """
 
@@ -45,21 +48,19 @@ def page(outcomes: Sequence[Outcome]) -> str:
     if not outcomes:
         return HEAD + "No case was run yet.\n"
     machines = machines_of(outcomes)
-    parts = [HEAD, *totals(outcomes, machines), MEANING]
+    parts = [HEAD, totals(outcomes, machines), MEANING]
     for kind, title in (("fault", "Faults"), ("look-alike", "Healthy nodes that look like one")):
-        parts += [f"\n## {title}\n\n", *table([o for o in outcomes if o.kind == kind], machines)]
-    return "".join([*parts, *misses(outcomes), *besides(outcomes)])
+        parts.append(f"\n## {title}\n\n{cases([o for o in outcomes if o.kind == kind], machines)}")
+    return "".join([*parts, misses(outcomes), besides(outcomes)])
 
 
 def version(name: str) -> list[int]:
     return [int(part) for part in name.split(".") if part.isdigit()]
 
 
-def totals(outcomes: Sequence[Outcome], machines: Sequence[str]) -> Iterable[str]:
-    yield "| | " + " | ".join(machines) + " |\n" + "|---|" + "---|" * len(machines) + "\n"
+def totals(outcomes: Sequence[Outcome], machines: Sequence[str]) -> str:
     columns = [total([o for o in outcomes if o.machine.name == name]) for name in machines]
-    for word in columns[0]:
-        yield f"| {word} | " + " | ".join(column[word] for column in columns) + " |\n"
+    return table(["", *machines], ([word, *(column[word] for column in columns)] for word in columns[0]))
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
@@ -84,10 +85,12 @@ def machines_of(outcomes: Sequence[Outcome]) -> list[str]:
 
 def total(cells: Sequence[Outcome]) -> dict[str, str]:
     """The figures of one machine. cells: not empty."""
-    faults = [o for o in cells if o.kind == "fault" and o.result != "not-scored"]
-    others = [o for o in cells if o.kind != "fault" and o.result != "not-scored"]
+    told = [o for o in cells if o.result != "not-scored"]
     known = {*names()}
-    unread = [o for o in (*faults, *others) if o.case in known and find(o.case).rules_unread]
+    open_ones = [o for o in told if o.case in known and find(o.case).undecidable]
+    faults = [o for o in told if o.kind == "fault" and o not in open_ones]
+    others = [o for o in told if o.kind != "fault"]
+    unread = [o for o in told if o.case in known and find(o.case).rules_unread]
     silent = [o for o in faults if not o.to_name and o.rule_right is not None]
     named = sum(o.named for o in faults) + sum(o.rule_right is True for o in silent)
     wrongly = sum(o.called_wrongly for o in cells)
@@ -103,20 +106,21 @@ def total(cells: Sequence[Outcome]) -> dict[str, str]:
         "CPUs": ", ".join(sorted({str(o.machine.cpus) for o in cells})),
         "date": spread(o.at.date().isoformat() for o in cells),
         "commit": ", ".join(sorted({f"`{o.commit}`" for o in cells})),
-        "cases scored": f"{len(faults) + len(others)} of {len(known)}",
+        "cases scored": f"{len(told)} of {len(known)}",
+        "not run": str(len(known - {o.case for o in cells})),
+        "not scored": str(len(cells) - len(told)),
         "rules asked": asked(len(asked_all), len(cells)),
-        "faults right": share(sum(o.result == "right" for o in faults), len(faults)),
+        "faults right": rate(faults),
         "of these as info only": str(sum(o.info_only for o in faults)),
-        "healthy and look-alike right": share(sum(o.result == "right" for o in others), len(others)),
-        "right of those written without a look at the rules": share(
-            sum(o.result == "right" for o in unread), len(unread)
-        ),
-        "not scored": str(len(cells) - len(faults) - len(others)),
+        "faults that one machine cannot decide, right": rate(open_ones),
+        "healthy and look-alike right": rate(others),
+        f"right of the {sum(find(n).rules_unread for n in known)} written without a look at the rules": rate(unread),
         "recall": share(named, sum(o.to_name for o in faults) + len(silent)),
         "precision": share(called - wrongly, called),
         "innocents blamed": str(sum(len(o.blamed) for o in cells)),
         "false findings on healthy and look-alike": str(sum(len(o.extra) for o in others)),
-        "findings beside, of other rules": beside(asked_all),
+        "findings beside on healthy and look-alike": beside([o for o in others if o.beside is not None]),
+        "findings beside, of other rules, on all": beside(asked_all),
         "right rule": share(sum(o.rule_right is True for o in faults), sum(o.rule_right is not None for o in faults)),
         "right shape, where asked": share(
             sum(o.shape_right is True for o in faults), sum(o.shape_right is not None for o in faults)
@@ -146,18 +150,24 @@ def share(part: int, whole: int) -> str:
     return f"{part} of {whole} ({100 * part / whole:.0f} %)" if whole else "–"
 
 
+def rate(cells: Sequence[Outcome]) -> str:
+    """How many are right."""
+    return share(sum(o.result == "right" for o in cells), len(cells))
+
+
 def spread(dates: Iterable[str]) -> str:
     ordered = sorted({*dates})
     return ordered[0] if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}"
 
 
-def table(outcomes: Sequence[Outcome], machines: Sequence[str]) -> Iterable[str]:
-    yield "| case | " + " | ".join(machines) + " |\n" + "|---|" + "---|" * len(machines) + "\n"
-    cells = {(o.case, o.machine.name): o for o in outcomes}
+def cases(outcomes: Sequence[Outcome], machines: Sequence[str]) -> str:
+    found = {(o.case, o.machine.name): o for o in outcomes}
+    rows = []
     for case in sorted({o.case for o in outcomes}):
-        columns = (cells.get((case, name)) for name in machines)
+        columns = (found.get((case, name)) for name in machines)
         link = f"[{case}](../lab/faults/{case.replace('-', '_')}.py)"
-        yield f"| {link} | " + " | ".join(cell(o) if o else "" for o in columns) + " |\n"
+        rows.append([link, *(cell(o) if o else "not run" for o in columns)])
+    return table(["case", *machines], rows)
 
 
 def cell(outcome: Outcome) -> str:
@@ -175,26 +185,18 @@ def cell(outcome: Outcome) -> str:
     return ", ".join(parts)
 
 
-def misses(outcomes: Sequence[Outcome]) -> Iterable[str]:
-    """What was wrong at any time or could not be scored, with its explanation."""
-    odd = [outcome for outcome in outcomes if outcome.result != "right"]
-    if not odd:
-        return
-    yield "\n## What was not right, and why\n\n| case | on | what was said | why |\n|---|---|---|---|\n"
-    for outcome in odd:
-        what = "; ".join(outcome.complaints) or outcome.why
-        words = (outcome.case, outcome.machine.name, plain(what), explanation(outcome))
-        yield "| " + " | ".join(words) + " |\n"
+def misses(outcomes: Sequence[Outcome]) -> str:
+    """What is wrong or could not be scored, with its explanation."""
+    odd = [o for o in outcomes if o.result != "right"]
+    rows = [[o.case, o.machine.name, plain("; ".join(o.complaints) or o.why), explanation(o)] for o in odd]
+    head = ["case", "on", "what was said", "why"]
+    return f"\n## What was not right, and why\n\n{table(head, rows)}" if rows else ""
 
 
-def besides(outcomes: Sequence[Outcome]) -> Iterable[str]:
+def besides(outcomes: Sequence[Outcome]) -> str:
     """Findings of rules that a case does not speak of."""
-    found = [outcome for outcome in outcomes if outcome.beside]
-    if not found:
-        return
-    yield "\n## Findings beside, of other rules\n\n| case | on | rules |\n|---|---|---|\n"
-    for outcome in found:
-        yield f"| {outcome.case} | {outcome.machine.name} | {', '.join(outcome.beside or ())} |\n"
+    rows = [[o.case, o.machine.name, ", ".join(o.beside)] for o in outcomes if o.beside]
+    return f"\n## Findings beside, of other rules\n\n{table(['case', 'on', 'rules'], rows)}" if rows else ""
 
 
 def plain(text: str) -> str:

@@ -81,6 +81,7 @@ class Case(ABC):
 
     rules: whose answers are judged, and who have to answer. Whom the others call culprit is judged as well.
     window_seconds: the shortest window in which the case can be judged.
+    undecidable: a fault that one machine cannot decide. It may be told or not; nobody innocent may be blamed.
     rules_unread: written from published incidents and the programs' own documentation, without a look at the rules.
     quick: part of `make test`, as one of few. All the others run in `make lab` only.
     age_seconds: how long the case has to have been there (ready) before the window begins.
@@ -93,6 +94,7 @@ class Case(ABC):
     ready_within_seconds: ClassVar[int] = 45
     changes_global: ClassVar[bool] = False
     quick: ClassVar[bool] = False
+    undecidable: ClassVar[bool] = False
     rules_unread: ClassVar[bool] = False
 
     def __init__(self) -> None:

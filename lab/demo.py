@@ -21,8 +21,8 @@ from lab.keep import keep
 from lab.listing import as_json, as_text
 from lab.look import NotThereError
 from lab.needs import MissingNeedsError, check, how_to_get
-from lab.run import ALL_RULES, ToolError, command_line, default_command, diagnose, made_real, terminated
-from lab.score import Score, answers_of, score
+from lab.run import ToolError, command_line, default_command, diagnose, made_real, terminated
+from lab.score import Score, score_of_all
 
 RIGHT, WRONG, NOT_SCORED = 0, 1, 2
 
@@ -89,14 +89,14 @@ def run(name: str, allow_global: bool, to_keep: bool) -> int:
     with made_real(case, lambda seen: show(waiting(case, seen))):
         asked = time.monotonic()
         show(f"whodunnet diagnose --for {case.window_seconds}s ...\n")
-        diagnosis = diagnose(case, command, ALL_RULES)
+        diagnosis = diagnose(case, command)
         named = time.monotonic()
         case.stage.check_undisturbed()
-        result = score(case.expected(), answers_of(diagnosis, case.rules), case.rules)
+        result = score_of_all(case.expected(), diagnosis, case.rules)
         render(diagnosis, command)
         show(f"\n{judged(case, result)}\n{times(named - begin, named - asked)}")
         if to_keep:
-            keep(case, command_line(case, ["whodunnet"], ALL_RULES)[:-2])
+            keep(case, command_line(case, ["whodunnet"])[:-2])
     show("Everything the lab had made is gone again.")
     return RIGHT if result.right else WRONG
 

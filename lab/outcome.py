@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
 from lab.case import Case, Expected, Kind
-from lab.score import Json, Score, answers_of, blamed, culprits, in_role, is_meant, naming, score, shape_and_endpoint
+from lab.score import Json, Score, answers_of, culprits, in_role, is_meant, naming, score_of_all, shape_and_endpoint
 from lab.stage import ROOT
 
 Result = Literal["right", "wrong", "not-scored"]
@@ -74,20 +73,21 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return (*self.missing, *self.blamed, *self.extra, *self.wrong)
 
 
-def scored(case: Case, diagnosis: Mapping[str, Any], seconds: float, **place: Any) -> Outcome:
-    """place: machine, commit, at. diagnosis: of all rules. seconds: that whodunnet took."""
-    expected = case.expected()
+def scored(case: Case, expected: Expected, diagnosis: Mapping[str, Any], seconds: float, **place: Any) -> Outcome:
+    """place: machine, commit, at. diagnosis: of all rules. seconds: that whodunnet took.
+
+    Raises LookupError, TypeError or AttributeError for what is no diagnosis.
+    """
     judged, rest = answers_of(diagnosis, case.rules), others(diagnosis, case.rules)
-    found = score(expected, judged, case.rules)
-    found = replace(found, blamed=(*found.blamed, *blamed(expected, {"findings": rest})))
+    found = score_of_all(expected, diagnosis, case.rules)
     called = [party for finding in diagnosis["findings"] for party in culprits(finding)]
     return Outcome(
         case=case.name,
         kind=case.kind,
         result="right" if found.right else "wrong",
         right_runs=int(found.right),
-        named=len(expected.culprits) + len(expected.others) - len(unnamed(expected, judged)),
-        to_name=len(expected.culprits) + len(expected.others),
+        named=whom_to_name(expected) - len(unnamed(expected, judged)),
+        to_name=whom_to_name(expected),
         called=len(called),
         called_wrongly=len(called) - sum(is_allowed(party, expected) for party in called),
         called_tolerated=sum(any(is_meant(who, party) for who in expected.tolerated) for party in called),
@@ -105,7 +105,7 @@ def scored(case: Case, diagnosis: Mapping[str, Any], seconds: float, **place: An
 
 def not_scored(case: Case, why: str, **place: Any) -> Outcome:
     """place: machine, commit, at."""
-    return Outcome(case=case.name, kind=case.kind, result="not-scored", why=without_root(why)[-TEXT_MOST:], **place)
+    return Outcome(case=case.name, kind=case.kind, result="not-scored", why=without_root(why)[:TEXT_MOST], **place)
 
 
 def without_root(text: str) -> str:
@@ -113,12 +113,19 @@ def without_root(text: str) -> str:
     return text.replace(f"{ROOT}/", "")
 
 
-def no_answer(case: Case, why: str, **place: Any) -> Outcome:
-    """The case was there, and whodunnet said nothing that can be read: a fault counts as one that was not named."""
-    miss, fault = (f"no answer: {without_root(why)[-TEXT_MOST:]}",), case.kind == "fault"
+def no_answer(case: Case, why: str, to_name: int = 0, **place: Any) -> Outcome:
+    """The case was there, and whodunnet said nothing that can be read: a fault counts as one that was not named.
+
+    to_name: as of Outcome, if it is known.
+    """
+    miss, right = (f"no answer: {without_root(why)[:TEXT_MOST]}",), False if case.kind == "fault" else None
     return Outcome(
-        case=case.name, kind=case.kind, result="wrong", missing=miss, rule_right=False if fault else None, **place
+        case=case.name, kind=case.kind, result="wrong", missing=miss, rule_right=right, to_name=to_name, **place
     )
+
+
+def whom_to_name(expected: Expected) -> int:
+    return len(expected.culprits) + len(expected.others)
 
 
 def others(diagnosis: Json, rules: Sequence[str]) -> list[Json]:

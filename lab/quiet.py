@@ -20,12 +20,12 @@ from typing import Any
 
 import msgspec
 
+from lab.commit import commit
 from lab.look import NotThereError, wait_until
 from lab.quiet_load import PARTS, start, tallies
 from lab.quiet_page import LOUD, Found, Quiet, page
 from lab.run import ToolError, default_command, terminated
 from lab.stage import ROOT, Stage, undisturbed
-from lab.support_commit import commit
 from whodunnet import __version__
 
 WINDOW = "5s"
@@ -53,6 +53,7 @@ class Loop:
     def run(self, seconds: float) -> Quiet:
         """For so long. Raises ToolError, and NotThereError if a part of the load is gone."""
         begin, busy = time.monotonic(), cpu_times()
+        commit()  # of what is asked from now on
         while time.monotonic() < begin + seconds:
             self._add(self._diagnose())
             self._stage.check_alive()

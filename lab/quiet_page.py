@@ -6,6 +6,7 @@ from math import exp, factorial
 
 import msgspec
 
+from lab.markdown import table
 from lab.quiet_load import Tally
 
 LOUD = ("warning", "critical")
@@ -147,8 +148,3 @@ def cost(quiet: Quiet) -> str:
         each=quiet.tool_cpu_seconds / quiet.diagnoses,
         peak=quiet.tool_peak_rss_bytes / (1 << 20),
     )
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -24,11 +24,10 @@ from lab.case import Case
 from lab.catalogue import find, names
 from lab.look import NotThereError
 from lab.needs import MissingNeedsError, check
-from lab.score import Score, score
+from lab.score import Score, score_of_all
 from lab.stage import undisturbed
 
-ALL_RULES = ()
-"""What a user asks."""
+STDERR_MOST = 400
 
 
 class ToolError(Exception):
@@ -43,23 +42,23 @@ def default_command() -> list[str]:
     return [str(beside) if beside.exists() else shutil.which("whodunnet") or "whodunnet"]
 
 
-def command_line(case: Case, command: list[str], rules: Sequence[str] | None = None) -> list[str]:
-    """whodunnet, started where the case wants it, and asked for its rules alone, or for others; for none: for all."""
-    only = [word for rule in (case.rules if rules is None else rules) for word in ("--only", rule)]
+def command_line(case: Case, command: list[str]) -> list[str]:
+    """whodunnet, started where the case wants it, and asked as a user asks: of all rules."""
     enter = ["nsenter", f"--net={case.enter}"] if case.enter else []
-    return [*enter, *command, "diagnose", "--for", f"{case.window_seconds}s", *only, "--format", "json"]
+    return [*enter, *command, "diagnose", "--for", f"{case.window_seconds}s", "--format", "json"]
 
 
-def diagnose(case: Case, command: list[str], rules: Sequence[str] | None = None) -> dict[str, Any]:
-    """What it says in JSON. rules: as in `command_line`. Raises ToolError."""
-    line = command_line(case, command, rules)
+def diagnose(case: Case, command: list[str]) -> dict[str, Any]:
+    """What it says in JSON. Raises ToolError."""
+    line = command_line(case, command)
     done = subprocess.run(line, capture_output=True, text=True, timeout=case.window_seconds + 60)
     try:
         diagnosis: dict[str, Any] = json.loads(done.stdout)
         if not {"findings", "cleared"} <= {*diagnosis}:
             raise TypeError
     except (json.JSONDecodeError, TypeError):
-        raise ToolError(f"{shlex.join(line)}: exit {done.returncode}, no diagnosis: {done.stderr[-2000:]}") from None
+        said = done.stderr[-STDERR_MOST:]
+        raise ToolError(f"{shlex.join(line)}: exit {done.returncode}, no diagnosis: {said}") from None
     return diagnosis
 
 
@@ -83,7 +82,7 @@ def run(case: Case, command: list[str], say: Callable[[str], None] = lambda _: N
     with made_real(case, say):
         diagnosis = diagnose(case, command)
         case.stage.check_undisturbed()
-        return diagnosis, score(case.expected(), diagnosis, case.rules)
+        return diagnosis, score_of_all(case.expected(), diagnosis, case.rules)
 
 
 def show(case: Case) -> None:

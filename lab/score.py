@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lab.case import SOCKET_RULES, Expected, Named
@@ -46,6 +46,11 @@ def score(expected: Expected, diagnosis: Json, rules: Sequence[str] = SOCKET_RUL
         extra=tuple(extra(expected, diagnosis)),
         wrong=tuple(wrong(expected, diagnosis)),
     )
+
+
+def score_of_all(expected: Expected, diagnosis: Json, rules: Sequence[str]) -> Score:
+    """Of a diagnosis by all rules. rules: that the case is about; of the others counts whom they blame."""
+    return replace(score(expected, answers_of(diagnosis, rules), rules), blamed=tuple(blamed(expected, diagnosis)))
 
 
 def answers_of(diagnosis: Json, rules: Sequence[str]) -> Json:
@@ -112,8 +117,8 @@ def wrong(expected: Expected, diagnosis: Json) -> Iterator[str]:
     asked_for = [finding for finding in diagnosis["findings"] if finding["rule"] == expected.rule]
     if asked_for and not expected.culprits:
         yield from shape_and_endpoint(None, expected, asked_for)
-    severities = [finding["severity"] for finding in asked_for]
-    if expected.severities and severities and not set(severities) & set(expected.severities):
+    severities = [finding["severity"] for finding in loud(asked_for)]
+    if expected.severities and {*severities} - {*expected.severities}:
         yield f"severity of {expected.rule} is {severities}, not {' or '.join(expected.severities)}"
     if asked_for:
         yield from unsaid(expected, asked_for)
@@ -135,10 +140,17 @@ def unsaid(expected: Expected, findings: list[Json]) -> Iterator[str]:
     yield from (f"{expected.rule} does not stand under {cause}" for cause in expected.causes if cause not in above)
 
 
+def loud(findings: list[Json]) -> list[Json]:
+    """Those of warning and above, and only if there are none the others."""
+    return [finding for finding in findings if finding["severity"] != "info"] or findings
+
+
 def shape_and_endpoint(who: Who | None, expected: Expected, findings: list[Json]) -> Iterator[str]:
+    """findings: of the rule that is meant, or of others that may stand for it; each has to have a right shape."""
     shaped = [finding for finding in findings if finding["rule"] != "tcp-memory"]
-    shapes = [finding.get("shape") for finding in shaped]
-    if expected.shapes and shapes and not set(shapes) & set(expected.shapes):
+    meant = [finding for finding in shaped if finding["rule"] == expected.rule] or shaped
+    shapes = [finding.get("shape") for finding in loud(meant)]
+    if expected.shapes and {*shapes} - {*expected.shapes}:
         yield f"shape of {who or expected.rule} is {shapes}, not {' or '.join(expected.shapes)}"
     shown = {endpoint for finding in shaped for endpoint in endpoints(finding)}
     if expected.endpoint and shaped and expected.endpoint not in shown:

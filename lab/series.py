@@ -20,8 +20,8 @@ import msgspec
 from lab.case import Case
 from lab.catalogue import find, names
 from lab.look import NotThereError
-from lab.outcome import Machine, Outcome, no_answer, not_scored, scored
-from lab.run import ALL_RULES, ToolError, default_command, diagnose, made_real, terminated
+from lab.outcome import Machine, Outcome, no_answer, not_scored, scored, whom_to_name
+from lab.run import ToolError, default_command, diagnose, made_real, terminated
 
 CANNOT = (NotThereError, OSError, LookupError, ImportError, subprocess.SubprocessError)
 """What says that a case could not be made real here."""
@@ -46,12 +46,20 @@ def asked(case: Case, command: list[str], machine: Machine, commit: str) -> Outc
     print(f"{ASKING}{case.name}", flush=True)
     begin = time.monotonic()
     try:
-        diagnosis = diagnose(case, command, ALL_RULES)
+        diagnosis = diagnose(case, command)
     except UNANSWERED as error:
-        return no_answer(case, said(error), machine=machine, commit=commit, at=now())
+        return unanswered(case, said(error), machine, commit)
     seconds = time.monotonic() - begin
     case.stage.check_undisturbed()
-    return scored(case, diagnosis, seconds, machine=machine, commit=commit, at=now())
+    expected = case.expected()
+    try:
+        return scored(case, expected, diagnosis, seconds, machine=machine, commit=commit, at=now())
+    except (LookupError, TypeError, AttributeError) as error:
+        return unanswered(case, f"a diagnosis that lacks something: {error!r}", machine, commit)
+
+
+def unanswered(case: Case, why: str, machine: Machine, commit: str) -> Outcome:
+    return no_answer(case, why, whom_to_name(case.expected()), machine=machine, commit=commit, at=now())
 
 
 def said(error: Exception) -> str:

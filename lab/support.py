@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from lab import kernel_packages, machine
-from lab.support_commit import commit
+from lab.commit import commit
 from lab.support_inside import Machine
 from lab.support_page import Run, Support, page
 from whodunnet import __version__

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from lab.markdown import table
 from lab.support_answers import Answer
 from lab.support_inside import Machine
 from lab.support_rights import RIGHTS, TITLES
@@ -154,8 +155,3 @@ def short(name: str) -> str:
 def lockdown(machine: Machine) -> str:
     found = re.search(r"\[(\w+)\]", machine.lockdown)
     return found[1] if found else "not in this kernel"
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

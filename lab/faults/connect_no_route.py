@@ -18,6 +18,7 @@ REMOTE = "203.0.113.80"
 
 class ConnectNoRoute(ConnectCase):
     kind = "fault"
+    undecidable = True
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "server")

@@ -37,6 +37,7 @@ def dispatch(path: str, address: str) -> None:
 
 class InFlight(Case):
     kind = "fault"
+    undecidable = True
 
     def start(self) -> None:
         self.client_pod, self.server_pod = self.stage.pods("client", "server")

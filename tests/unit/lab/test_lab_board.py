@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from lab import board as boards
+from lab import series
 from lab.board import JSON, PAGE, Board, read, to_run
 from lab.board_text import cell, explanations, misses, page, summary, total
 from lab.case import Case, Expected, Named
@@ -64,7 +65,7 @@ def diagnosis(*parties: dict[str, Any], shape: str = "unread") -> dict[str, Any]
 
 
 def outcome(case: Case, said: dict[str, Any], **other: Any) -> Outcome:
-    return scored(case, said, 6.0, **{"machine": HOST, "commit": "abc", "at": AT, **other})
+    return scored(case, case.expected(), said, 6.0, **{"machine": HOST, "commit": "abc", "at": AT, **other})
 
 
 RIGHT = diagnosis(party(LEAK, "culprit"), party(VICTIM, "victim"))
@@ -145,8 +146,23 @@ def test_whom_another_rule_blames_is_blamed_and_what_else_it_finds_is_beside() -
     blames = {**other, "parties": [party(VICTIM, "culprit")]}
     wrong = outcome(Fault(), {**RIGHT, "findings": [*RIGHT["findings"], blames]})
     assert (wrong.result, wrong.called, wrong.called_wrongly, len(wrong.blamed)) == ("wrong", 2, 1, 1)
-    assert total([both, wrong])["findings beside, of other rules"] == "resets 2, of 2"
+    assert total([both, wrong])["findings beside, of other rules, on all"] == "resets 2, of 2"
     assert total([both, msgspec.structs.replace(both, beside=None)])["rules asked"].startswith("all in 1, ")
+
+
+def test_an_answer_that_lacks_something_is_a_miss_of_all_who_were_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = {key: value for key, value in RIGHT.items() if key != "cost"}
+    monkeypatch.setattr(series, "diagnose", lambda *_: lacking)
+    missed = series.asked(Fault(), ["whodunnet"], HOST, "abc")
+    assert (missed.result, missed.named, missed.to_name, missed.rule_right) == ("wrong", 0, 2, False)
+    assert "lacks something: KeyError('cost')" in missed.missing[0]
+
+
+def test_what_one_machine_cannot_decide_is_no_fault_that_was_found() -> None:
+    silent = msgspec.structs.replace(outcome(Healthy(), diagnosis()), case="in-flight", kind="fault")
+    sums = total([silent, outcome(Fault(), RIGHT)])
+    assert sums["faults right"] == "1 of 1 (100 %)"
+    assert sums["faults that one machine cannot decide, right"] == "1 of 1 (100 %)"
 
 
 def test_a_name_that_is_only_information_is_counted_apart() -> None:

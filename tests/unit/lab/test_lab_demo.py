@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from lab import demo, interpreter, needs, stage
+from lab.case import SOCKET_RULES
 from lab.catalogue import find, names
-from lab.demo import RefusedError, allowed, answers_of, judged
+from lab.demo import RefusedError, allowed, judged
 from lab.listing import as_json, as_text
-from lab.score import Score, score
+from lab.score import Score, score_of_all
 
 from .answers import CLIENT, CULPRIT, HOLDER, LEAK, SERVER, diagnosis, leak, party
 
@@ -55,11 +56,12 @@ def test_what_a_case_needs_is_asked_for_first(monkeypatch: pytest.MonkeyPatch) -
         allowed("response-never-read", allow_global=False)
 
 
-def test_findings_of_rules_that_are_not_asked_do_not_count_against_a_case() -> None:
-    other = {**leak(party("culprit", 7, "foo")), "rule": "dns", "id": "dns:1"}
-    said = diagnosis(leak(CULPRIT, HOLDER), other)
-    assert not score(LEAK, said).right
-    assert score(LEAK, answers_of(said, ("socket-leak", "tcp-memory"))).right
+def test_of_rules_that_a_case_is_not_about_whom_they_blame_counts_and_nothing_else() -> None:
+    beside = {**leak(HOLDER), "rule": "dns", "id": "dns:1"}
+    blaming = {**leak(party("culprit", 7, "foo")), "rule": "dns", "id": "dns:1"}
+    right, wrong = (diagnosis(leak(CULPRIT, HOLDER), other) for other in (beside, blaming))
+    assert score_of_all(LEAK, right, SOCKET_RULES).right
+    assert score_of_all(LEAK, wrong, SOCKET_RULES) == Score(blamed=("foo[7] by dns:1",))
 
 
 def test_whom_it_had_to_name_is_told_with_the_roles() -> None:

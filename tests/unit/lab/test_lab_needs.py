@@ -17,7 +17,7 @@ STARTERS = {"run": 2, "inside": 1}
 """Function -> position of the program's name among its arguments."""
 
 ALWAYS_THERE = {"cat", "nice", "python", "sh", "tee", "test", "true"}
-NOT_OF_A_CASE = ("board", "images", "kernel_packages", "machine", "series", "support")
+NOT_OF_A_CASE = ("board", "commit", "images", "kernel_packages", "machine", "series", "support")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -64,18 +63,14 @@ class PaperElsewhere(PaperOfTable):
         return Path("/proc/self/ns/net")
 
 
-def test_the_tool_is_asked_for_the_rules_of_the_case_and_its_window(tool: list[str]) -> None:
-    asked = diagnose(Paper(), tool)["asked"]
-    assert asked == [
-        "diagnose", "--for", "5s", "--only", "socket-leak", "--only", "tcp-memory", "--format", "json"
-    ]  # fmt: skip
+def test_the_tool_is_asked_as_a_user_asks_for_as_long_as_the_case_wants(tool: list[str]) -> None:
+    assert diagnose(Paper(), tool)["asked"] == ["diagnose", "--for", "5s", "--format", "json"]
 
 
-def test_a_case_of_the_table_asks_for_the_rules_about_the_table_too() -> None:
+def test_it_is_asked_where_the_case_wants_it() -> None:
     line = command_line(PaperElsewhere(), ["whodunnet"])
     assert line[:5] == ["nsenter", "--net=/proc/self/ns/net", "whodunnet", "diagnose", "--for"]
     assert line[5] == "7s"
-    assert [word for before, word in pairwise(line) if before == "--only"] == list(TABLE_RULES)
 
 
 def test_a_tool_that_says_nothing_is_an_error_not_a_score() -> None:

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from lab import support_answers
+from lab.markdown import table
 from lab.support_answers import Answer, answer_of, answers
 from lab.support_inside import Machine, Under
-from lab.support_page import Notes, Run, Support, cell, loaded, lockdown, not_checked, page, table
+from lab.support_page import Notes, Run, Support, cell, loaded, lockdown, not_checked, page
 from lab.support_programs import programs
 from lab.support_rights import RIGHTS, under
 from whodunnet.collectors.snapshots import COLLECTORS
