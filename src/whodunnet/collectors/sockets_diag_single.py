@@ -114,9 +114,14 @@ def dropping_socket(netns: int, held: Held, found: PlainSocket) -> DroppingSocke
 
 
 def name_socket(netns: int, held: Held, found: PlainSocket) -> NameSocket:
-    local, remote = Endpoint(*found.local), _remote(found)
     return NameSocket(
-        owner_pid=held.owner_pid, netns=netns, inode=found.inode, local=local, remote=remote, shared=held.shared
+        owner_pid=held.owner_pid,
+        netns=netns,
+        inode=found.inode,
+        local=Endpoint(*found.local),
+        remote=_remote(found),
+        shared=held.shared,
+        unread_bytes=found.memory.rmem_alloc,
     )
 
 

@@ -71,3 +71,8 @@ class Resolvers(msgspec.Struct, frozen=True, tag="resolvers", kw_only=True, omit
     lookups: tuple[Lookup, ...] = ()
     unasked: Count = 0
     read_seconds_ago: Seconds = 0.0
+
+    @property
+    def given_up_seconds(self) -> int:
+        """After so long the least patient program stops asking its one server, and closes its socket."""
+        return min((conf.timeout_seconds * max(conf.attempts, 1) for conf in self.files), default=0)

@@ -138,7 +138,7 @@ class NameSocket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A UDP socket that is connected to port 53 of somebody, or bound to port 53 itself.
 
     inode: of its file, which tells it from others. remote: None where it is not connected. shared: several processes
-    have it open; owner_pid is the first of them.
+    have it open; owner_pid is the first of them. unread_bytes: of datagrams that came, with the kernel's own share.
     """
 
     owner_pid: Count | None = None
@@ -147,6 +147,7 @@ class NameSocket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     local: Endpoint
     remote: Endpoint | None = None
     shared: bool = False
+    unread_bytes: Signed = 0
 
 
 class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True, omit_defaults=True):

@@ -21,8 +21,6 @@ SERVER_FAILURE = 2
 ALL_ANSWERED = 0.9
 """So many datagrams in for each out are answers, whatever connection tracking saw of them."""
 ASKED_TWICE = 2
-LOOKUP_SECONDS = 10
-"""The C library asks a name server twice, for 5 s each, by one socket (RES_TIMEOUT, RES_DFLRETRY of resolv.h)."""
 
 
 def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
@@ -161,7 +159,7 @@ def _nothing(reading: Reading, entry: Entry) -> Cleared | NotChecked:
     reach = f"{least:.0f} or more questions to one name server without an answer for {wait:g} s"
     reach += f", of {len(reading.servers):,} in {len(resolvers.files):,} different files"
     reach += f", by sockets in {reading.seconds:.1f} s" if reading.readings > 1 else ", not by sockets"
-    if reading.readings > 1 and 2 * reading.apart_seconds >= LOOKUP_SECONDS:
+    if reading.readings > 1 and 2 * reading.apart_seconds >= resolvers.given_up_seconds:
         reach += (
             f" (read {reading.apart_seconds:.1f} s apart: who gives up meanwhile shows only where nothing comes in)"
         )

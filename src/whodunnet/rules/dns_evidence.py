@@ -61,13 +61,10 @@ def evidence_of(case: Case, reading: Reading, entry: Entry) -> list[Evidence]:
                 reading, text, server.unanswered, "questions", limit=least, source=TRACKING, repeat=UNREPLIED
             )
         )  # fmt: skip
-    stayed = sum(not wait.given_up for wait in server.waits)
-    for text, n in (
-        (f"Sockets that were connected to it for {wait:g} s or more", stayed),
-        ("Sockets that were connected to it and closed while nothing came", len(server.waits) - stayed),
-    ):
-        if n:
-            found.append(reading_of(reading, text, n, "sockets", limit=least, source="sockets collector"))
+    if server.waits:
+        ways = {"given up while nothing came" if one.given_up else f"for {wait:g} s or more" for one in server.waits}
+        text = f"Sockets that were connected to it {' or '.join(sorted(ways))}"
+        found.append(reading_of(reading, text, len(server.waits), "sockets", limit=least, source="sockets collector"))
     found.sort(key=lambda one: -float(one.value) if isinstance(one.value, int | float) else 0.0)
     if server.tracked:
         text = "Questions to it with an answer, tracked of late"
@@ -76,7 +73,7 @@ def evidence_of(case: Case, reading: Reading, entry: Entry) -> list[Evidence]:
     for netns in sorted(server.askers)[: int(entry.limit("listed_askers"))]:
         came = reading.rise(netns, "InDatagrams")
         if came is not None:
-            text = f"Datagrams of any kind that came to network namespace {netns} meanwhile"
+            text = f"Datagrams of any kind that programs of network namespace {netns} read meanwhile"
             found.append(reading_of(reading, text, came, "datagrams", source="/proc/net/snmp Udp InDatagrams",
                                     repeat="nstat -asz UdpInDatagrams Udp6InDatagrams  # there, twice"))  # fmt: skip
     return [*found, *_own(server, reading)] or [_told_by(server, reading)]

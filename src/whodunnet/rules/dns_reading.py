@@ -31,11 +31,11 @@ UDP: Final = ("Udp", "Udp6")
 class Server(msgspec.Struct, frozen=True, kw_only=True):
     """One name server, and what was seen of it. place: of one on a loopback, the namespace; each has its own.
 
-    files: that name it. waits: sockets that waited for `wait`. unanswered: entries of connection tracking to it
-    without an answer for `wait`, and not older than `recent`; groups: these. asked_now: also those that were asked, or
-    asked again, a moment ago. answered: entries with an answer within
-    the window, in any reading; tracked: whether there was any entry to it.
-    endpoints: who stands behind it, where it is translated: unanswered entries of each. lookups: our own queries.
+    files: that name it. waits: sockets that stayed for `wait`, or were given up. unanswered: entries of connection
+    tracking to it without an answer for `wait`, and not older than `recent`; groups: these. asked_now: also those that
+    were asked, or asked again, a moment ago. answered: entries with an answer within the window, in any reading;
+    tracked: whether there was any entry to it. endpoints: who stands behind it, where it is translated: unanswered
+    entries of each. lookups: our own queries.
     """
 
     address: str

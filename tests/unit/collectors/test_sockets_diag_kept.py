@@ -76,7 +76,9 @@ def test_sockets_for_names_are_kept_with_their_ends_and_owner() -> None:
         NameSocket(
             owner_pid=100, netns=NETNS, inode=11, local=Endpoint("10.0.0.1", 4_000), remote=Endpoint("10.0.0.9", 53)
         ),
-        NameSocket(owner_pid=200, netns=NETNS, inode=12, local=Endpoint("10.0.0.1", 53), shared=True),
+        NameSocket(
+            owner_pid=200, netns=NETNS, inode=12, local=Endpoint("10.0.0.1", 53), shared=True, unread_bytes=4000
+        ),
     ]
 
 

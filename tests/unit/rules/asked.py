@@ -27,13 +27,16 @@ def conf(*servers: str, netns: int = POD_NETNS, **other: Any) -> ResolvConf:
 
 
 def asking(
-    n: int, *, to: str = SERVER, pid: int | None = 7, netns: int = POD_NETNS, first: int = 0
+    n: int, *, to: str = SERVER, pid: int | None = 7, netns: int = POD_NETNS, first: int = 0, unread_bytes: int = 0
 ) -> list[NameSocket]:
     """n sockets connected to a name server."""
     return [
-        NameSocket(owner_pid=pid, netns=netns, inode=1000 + i, local=Endpoint(POD, 40_000 + i), remote=Endpoint(to, 53))
+        NameSocket(
+            owner_pid=pid, netns=netns, inode=1000 + i, local=Endpoint(POD, 40_000 + i), remote=Endpoint(to, 53),
+            unread_bytes=unread_bytes,
+        )
         for i in range(first, first + n)
-    ]
+    ]  # fmt: skip
 
 
 def serving(address: str = "0.0.0.0", *, pid: int | None = 8, netns: int = HOST, inode: int = 1) -> NameSocket:  # noqa: S104

@@ -10,6 +10,7 @@ from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Recording, Snapshot
 from whodunnet.model.sockets import Endpoint, Sockets
 from whodunnet.model.workload import Process, Workloads
+from whodunnet.rules.dns_waits import CAME
 
 from .asked import (
     NODE,
@@ -40,7 +41,7 @@ def test_sockets_that_wait_while_nothing_comes_in_are_a_silent_server() -> None:
     assert [p.endpoint for p in parties(found, "peer")] == [Endpoint(SERVER, 53)]
     assert parties(found, "culprit") == []
     assert (found.evidence[0].value, found.evidence[0].limit) == (FEW, MIN)
-    assert [e.value for e in found.evidence if "that came to network namespace" in e.statement] == [0]
+    assert [e.value for e in found.evidence if "that programs of network namespace" in e.statement] == [0]
     assert found.would_explain == ("service-hang",)
 
 
@@ -92,7 +93,7 @@ def test_sockets_that_are_closed_while_nothing_comes_in_were_given_up() -> None:
     found = finding(node(asking(FEW), asking(FEW, first=100), seconds=5, rises=QUIET), RULE)
     assert (found.shape, found.severity, found.confidence) == ("silent", "warning", "likely")
     assert found.title == f"{SERVER}:53 does not answer names: {FEW} questions of default/web (app7) wait"
-    assert found.evidence[0].statement == "Sockets that were connected to it and closed while nothing came"
+    assert found.evidence[0].statement == "Sockets that were connected to it given up while nothing came"
     assert found.evidence[0].value == FEW
 
 
@@ -101,26 +102,40 @@ def test_who_asks_anew_in_every_reading_is_counted_once() -> None:
     assert finding(node(*readings, seconds=5, rises=QUIET), RULE).evidence[0].value == FEW
 
 
-@pytest.mark.parametrize(
-    "rises",
-    [
-        {"OutDatagrams": 6, "InDatagrams": 1},
-        {**QUIET, "NoPorts": 1},
-        {**QUIET, "InErrors": 1},
-        {**QUIET, "Icmp.InDestUnreachs": 1},
-        None,
-    ],
-)
-def test_sockets_that_are_closed_while_anything_may_have_come_are_none(rises: dict[str, int] | None) -> None:
-    found = cleared(node(asking(9), asking(9, first=100), seconds=5, rises=rises))
+@pytest.mark.parametrize("came", [*CAME, "Ip.InDelivers"])
+def test_sockets_that_are_closed_while_anything_came_are_none(came: str) -> None:
+    found = cleared(node(asking(9), asking(9, first=100), seconds=5, rises={**QUIET, came: 1}))
     assert found.evidence[0].value == 0
 
 
-def test_sockets_that_are_closed_where_nothing_was_sent_did_not_ask() -> None:
-    assert cleared(node(asking(9), asking(9, first=100), seconds=5, rises={"OutDatagrams": 0, "InDatagrams": 0}))
+def test_what_was_delivered_to_tcp_is_nothing_that_came() -> None:
+    rises = {**QUIET, "Ip.InDelivers": 9, "Tcp.InSegs": 8, "Icmp.InMsgs": 1}
+    assert finding(node(asking(9), asking(9, first=100), seconds=5, rises=rises), RULE).shape == "silent"
 
 
-@pytest.mark.parametrize(("seconds", "number"), [(WAIT - 0.1, 0), (WAIT, 1)])
+def test_sockets_that_are_closed_are_none_where_nothing_was_counted_or_sent() -> None:
+    closed = asking(9), asking(9, first=100)
+    assert cleared(node(*closed, seconds=5)).evidence[0].value == 0
+    assert cleared(node(*closed, seconds=5, rises={"OutDatagrams": 0, "InDatagrams": 0}))
+
+
+def test_who_closes_its_sockets_and_asks_no_more_did_not_wait() -> None:
+    """A server that is told to reload closes a pool that it never used."""
+    assert cleared(node(asking(9), asking(9, pid=8, first=100), seconds=5, rises=QUIET)).evidence[0].value == 0
+
+
+def test_what_a_program_has_not_read_is_an_answer() -> None:
+    unread = asking(9, unread_bytes=768)
+    assert cleared(node(unread, unread, rises=QUIET)).evidence[0].value == 0
+
+
+def test_of_who_asks_anew_the_larger_number_counts() -> None:
+    old, new = asking(FEW), asking(FEW - 1, first=10)
+    assert finding(node(old, new, new, new, rises=QUIET), RULE).evidence[0].value == FEW
+    assert cleared(node(new, asking(FEW - 1, first=20), new, new, rises=QUIET)).evidence[0].value == FEW - 1
+
+
+@pytest.mark.parametrize(("seconds", "number"), [(2 * WAIT - 0.1, 0), (2 * WAIT, 1)])
 def test_silence_of_a_moment_is_none(seconds: float, number: int) -> None:
     found = node(asking(FEW), asking(FEW, first=100), seconds=seconds, rises=QUIET)
     assert len(findings(found, RULE)) == number

@@ -375,7 +375,7 @@ def decode_names(ffi: Any, item: Any) -> NameSocket:
     found = decode_dropping(ffi, item)
     return NameSocket(
         owner_pid=found.owner_pid, netns=found.netns, inode=found.inode, local=found.local, remote=found.remote,
-        shared=found.shared,
+        shared=found.shared, unread_bytes=found.unread_bytes,
     )  # fmt: skip
 
 
