@@ -35,7 +35,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     ahead = next((clock.hardware_ahead for _, clock in reversed(series) if clock.hardware_ahead is not None), None)
     if last.synchronised is None:
         reason = "whether the clock is kept right is not told here (adjtimex is not allowed)"
-        return [NotChecked(rule=RULE, code="unreadable", reason=f"{reason}; it was not stepped")]
+        return [NotChecked(rule=RULE, code="unreadable", reason=f"{reason}; {_not_stepped(series, entry)}")]
     if not last.synchronised and ahead is not None and _is_wrong(ahead, entry):
         return [
             _finding("wrong", "warning", "likely", [_hardware(at, ahead, entry), _kept(at, last)], recording, entry)
@@ -71,9 +71,24 @@ def _steps(series: Series) -> list[_Step]:
 
 
 def _is_large(step: _Step, entry: Entry) -> bool:
-    """More than a time service mends by running the clock faster or slower."""
+    return abs(step.moved) >= _least(step, entry)
+
+
+def _least(step: _Step, entry: Entry) -> float:
+    """From here on it is a step: a time service moves it by less, by running the clock faster or slower."""
     slewed = entry.limit("max_slew") * max(step.seconds, 0.0)
-    return abs(step.moved) >= entry.limit("min_step") + slewed + max(step.doubt, 0.0)
+    return entry.limit("min_step") + slewed + max(step.doubt, 0.0)
+
+
+def _not_stepped(series: Series, entry: Entry) -> str:
+    steps = _steps(series)
+    return f"no {_visible(steps, series, entry)} was seen" if steps else "one reading cannot show a step"
+
+
+def _visible(steps: Sequence[_Step], series: Series, entry: Entry) -> str:
+    """A step that shows wherever it was in the window: the further apart readings are, the larger it has to be."""
+    seconds = series[-1][0].boot_seconds - series[0][0].boot_seconds
+    return f"step of {max(_least(step, entry) for step in steps):.3g} s or more within {seconds:.1f} s"
 
 
 def _is_wrong(ahead: float, entry: Entry) -> bool:
@@ -86,12 +101,12 @@ def _is_wrong(ahead: float, entry: Entry) -> bool:
 def _stepped(steps: Sequence[_Step], series: Series, recording: Recording, entry: Entry) -> Finding:
     evidence = [
         Evidence(
-            statement=f"The wall clock moved against the time since boot, within {seconds:.1f} s",
-            value=round(moved, 3), unit="seconds", limit=entry.limit("min_step"),
-            comparison=">=" if moved > 0 else "<= -", source="CLOCK_REALTIME against CLOCK_BOOTTIME",
-            at=at.wall, boot_seconds=at.boot_seconds, repeat=STEP_REPEAT,
+            statement=f"The wall clock moved against the time since boot, within {step.seconds:.1f} s",
+            value=round(step.moved, 3), unit="seconds", limit=round(_least(step, entry), 3),
+            comparison=">=" if step.moved > 0 else "<= -", source="CLOCK_REALTIME against CLOCK_BOOTTIME",
+            at=step.at.wall, boot_seconds=step.at.boot_seconds, repeat=STEP_REPEAT,
         )
-        for at, moved, seconds, _ in steps[: int(entry.limit("listed_steps"))]
+        for step in steps[: int(entry.limit("listed_steps"))]
     ]  # fmt: skip
     at, last = series[-1]
     if last.synchronised is not None:
@@ -166,19 +181,21 @@ def _hardware(at: Moment, ahead: float, entry: Entry) -> Evidence:
 
 
 def _cleared(series: Series, entry: Entry) -> Cleared:
-    (begin, _), (at, last) = series[0], series[-1]
-    seconds = at.boot_seconds - begin.boot_seconds
-    moved = max((abs(step.moved) for step in _steps(series)), default=0.0)
-    watched = (
-        f"a step of {entry.limit('min_step'):g} s within {seconds:.1f} s" if len(series) > 1 else "no step: one reading"
-    )
-    largest = Evidence(
-        statement="Largest move of the wall clock against the time since boot between two readings",
-        value=round(moved, 6), unit="seconds", limit=entry.limit("min_step"), comparison="<",
-        source="CLOCK_REALTIME against CLOCK_BOOTTIME", at=at.wall, boot_seconds=at.boot_seconds, repeat=STEP_REPEAT,
-    )  # fmt: skip
+    at, last = series[-1]
+    steps = _steps(series)
+    watched = f"a {_visible(steps, series, entry)}" if steps else "no step: one reading"
+    largest = [_largest(max(steps, key=lambda step: abs(step.moved)), at, entry)] if steps else []
     return Cleared(
         rule=RULE,
         sensitivity=f"{watched}; and a time service that has not kept the clock right for hours",
-        evidence=(*((largest,) if len(series) > 1 else ()), _kept(at, last)),
+        evidence=(*largest, _kept(at, last)),
     )
+
+
+def _largest(step: _Step, at: Moment, entry: Entry) -> Evidence:
+    moved, least = abs(step.moved), _least(step, entry)
+    return Evidence(
+        statement="Largest move of the wall clock against the time since boot between two readings",
+        value=round(moved, 6), unit="seconds", limit=round(least, 6), comparison=">=" if moved >= least else "<",
+        source="CLOCK_REALTIME against CLOCK_BOOTTIME", at=at.wall, boot_seconds=at.boot_seconds, repeat=STEP_REPEAT,
+    )  # fmt: skip

@@ -13,6 +13,8 @@ from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.cpu_throttled_findings import RULE, Case, compose, reading, repeat_of
 from whodunnet.rules.cpu_throttled_waits import Reading, Step, readings, steps_of
 
+JITTER_SECONDS: Final = 1.0
+"""Readings that are to be max_seconds_apart come so much later at times, in seconds."""
 CGROUPS: Final = "find /sys/fs/cgroup -name cpu.max -o -name cpu.cfs_quota_us"
 
 
@@ -27,7 +29,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     steps = steps_of(read, entry)
     cases = _innermost([case for its in steps.values() if (case := _case(its, entry)) is not None])
     if not cases:
-        return [_cleared(read, steps, entry)]
+        return [_too_far_apart(steps, entry) or _cleared(read, steps, entry)]
     cases.sort(key=lambda case: -case.share)
     most = int(entry.limit("listed_cases"))
     version = read[-1].quotas.version
@@ -36,14 +38,35 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
 
 def _case(steps: Sequence[Step], entry: Entry) -> Case | None:
     """The steps in which it was used up often, and things waited before and after."""
-    bad = [step for step in steps if _is_throttled(step, entry) and step.before and step.after]
-    if sum(step.throttled for step in bad) < entry.limit("min_throttled"):
+    bad = [step for step in steps if _is_bad(step, entry) and _is_short(step, entry)]
+    return Case(path=steps[0].cgroup.path, steps=tuple(bad)) if _are_enough(bad, entry) else None
+
+
+def _is_bad(step: Step, entry: Entry) -> bool:
+    return step.share >= entry.limit("min_throttled_share") and bool(step.before and step.after)
+
+
+def _is_short(step: Step, entry: Entry) -> bool:
+    return step.seconds <= entry.limit("max_seconds_apart") + JITTER_SECONDS
+
+
+def _are_enough(bad: Sequence[Step], entry: Entry) -> bool:
+    return sum(step.throttled for step in bad) >= entry.limit("min_throttled")
+
+
+def _too_far_apart(steps: Mapping[str, Sequence[Step]], entry: Entry) -> NotChecked | None:
+    """A quota that would be a finding if readings were closer."""
+    long = [[s for s in its if _is_bad(s, entry) and not _is_short(s, entry)] for its in steps.values()]
+    bad = [step for its in long if _are_enough(its, entry) for step in its]
+    if not bad:
         return None
-    return Case(path=steps[0].cgroup.path, steps=tuple(bad))
-
-
-def _is_throttled(step: Step, entry: Entry) -> bool:
-    return step.share >= entry.limit("min_throttled_share") and step.seconds <= entry.limit("max_seconds_apart")
+    worst = max(bad, key=lambda step: step.share)
+    reason = (
+        f"readings are {worst.seconds:.0f} s apart: {clean(worst.cgroup.path)} used up its quota in "
+        f"{100 * worst.share:.0f} % of its periods and something waited at both, but further apart than "
+        f"{entry.limit('max_seconds_apart'):.0f} s the two need not be the same"
+    )
+    return NotChecked(rule=RULE, code="not-collected", reason=reason)
 
 
 def _innermost(cases: Sequence[Case]) -> list[Case]:
@@ -83,10 +106,12 @@ def _cleared(read: Sequence[Reading], steps: Mapping[str, Sequence[Step]], entry
         n = last.quotas.left_out + last.quotas.unplaced
         evidence.append(reading(last.at, "Cgroups and processes whose quota was not looked at", n, "of them", CGROUPS))
     share = 100 * entry.limit("min_throttled_share")
+    long = any(not _is_short(step, entry) for its in steps.values() for step in its)
+    unjudged = f"; steps longer than {entry.limit('max_seconds_apart'):.0f} s are not judged" if long else ""
     return Cleared(
         rule=RULE,
         sensitivity=f"a quota of CPU time that is used up in {share:.0f} % of its periods while data or connections "
-        f"wait for its processes at both ends of a step between {len(read)} readings",
+        f"wait for its processes at both ends of a step between {len(read)} readings{unjudged}",
         evidence=tuple(evidence),
     )
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from whodunnet.model.addresses import Addresses, DeviceAddress
 from whodunnet.model.counter_window import CounterWindow, counter_window
 from whodunnet.model.finding import Answer, Cleared, Confidence, Evidence, Finding, NotChecked, Party, Remedy
@@ -90,7 +92,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     """One finding for each namespace that is meant to route; who gets stray packets and ignores them does well."""
     window = counter_window(recording)
     if window is None:
-        return [once_of(recording, RULE, WHAT, FOUR.dropped)]
+        return [once_of(recording, RULE, WHAT, FOUR.dropped, SIX.dropped)]
     stray, cases, unsure = 0, list[Case](), list[int]()
     for family in (FOUR, SIX):
         for netns, n in window.rise(family.dropped).items():
@@ -251,4 +253,8 @@ def _nothing(window: CounterWindow, stray: int, unsure: Sequence[int], entry: En
     )
     if stray:
         reach += f"; {stray:,} namespaces got as many, and nothing says that they should forward them"
-    return cleared_of(window, RULE, FOUR.dropped, WHAT, reach)
+    answer = cleared_of(window, RULE, FOUR.dropped, WHAT, reach)
+    if isinstance(answer, NotChecked) or SIX.dropped not in window.last.known:
+        return answer
+    of_six = counted(window, SIX.dropped, None, f"In all namespaces, {WHAT}, of IPv6")
+    return replace(answer, evidence=(*answer.evidence, of_six))

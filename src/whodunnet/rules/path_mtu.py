@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from whodunnet.model.addresses import Addresses
 from whodunnet.model.connection_places import Places
-from whodunnet.model.connection_window import connection_window
+from whodunnet.model.connection_window import ConnectionWindow, connection_window
 from whodunnet.model.counter_window import CounterWindow, counter_window
 from whodunnet.model.finding import Answer, Cleared, NotApplicable, NotChecked
 from whodunnet.model.repeat_window import RepeatWindow, repeat_window
@@ -47,7 +47,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     if window.seconds < entry.limit("min_seconds") and not _any_again(window):
         reason = f"it shows after the third time-out of a segment, and this window has {window.seconds:.1f} s"
         return [NotChecked(rule=RULE, code="not-collected", reason=f"{reason}: look for longer")]
-    return [_cleared(window, stuck, entry)]
+    return [_cleared(window, stuck, recording, entry)]
 
 
 def _by_address(window: RepeatWindow) -> dict[tuple[int, str], list[Destination]]:
@@ -89,14 +89,19 @@ def _opened(those: Sequence[Destination], recording: Recording) -> int:
 
     Those before tell nothing: a peer that went away meanwhile answered them.
     """
-    stuck = [n for n, snapshot in enumerate(recording.snapshots) if _is_seen_stuck(those, snapshot)]
-    since = connection_window(replace(recording, snapshots=recording.snapshots[stuck[0] :])) if stuck else None
-    first = those[0]
+    since, first = _since_stuck(those, recording), those[0]
     return sum(
         g.connections
         for g in (since.total.groups if since is not None else ())
         if g.ending == "opened" and g.netns == first.netns and g.server.address == first.remote
     )
+
+
+def _since_stuck(those: Sequence[Destination], recording: Recording) -> ConnectionWindow | None:
+    """How connects went from the first reading on that shows it; None where no other one followed."""
+    stuck = [n for n, snapshot in enumerate(recording.snapshots) if _is_seen_stuck(those, snapshot)]
+    since = connection_window(replace(recording, snapshots=recording.snapshots[stuck[0] :])) if stuck else None
+    return since if since is not None and since.parts else None
 
 
 def _is_seen_stuck(those: Sequence[Destination], snapshot: Snapshot) -> bool:
@@ -121,13 +126,21 @@ def _any_again(window: RepeatWindow) -> bool:
     return any(d.again_full or d.again_small for d in window.destinations)
 
 
-def _cleared(window: RepeatWindow, stuck: Sequence[Sequence[Destination]], entry: Entry) -> Cleared:
+def _cleared(
+    window: RepeatWindow, stuck: Sequence[Sequence[Destination]], recording: Recording, entry: Entry
+) -> Cleared:
     reach = (
         f"{entry.limit('min_again'):.0f} or more repeats of full-size segments to one address after the third time-out "
         f"or a later one, which takes about 1.4 s of this window of {window.seconds:.1f} s, while none gets through"
     )
-    if stuck:
-        reach += f"; to {len(stuck):,} addresses nothing else gets through either, so that they may not be there at all"
+    unseen = sum(_since_stuck(those, recording) is None for those in stuck)
+    if gone := len(stuck) - unseen:
+        reach += f"; to {gone:,} addresses nothing else gets through either, so that they may not be there at all"
+    if unseen:
+        reach += (
+            f"; to {unseen:,} addresses nothing else was seen to get through, and no reading followed that would show "
+            "whether connects there are answered"
+        )
     full = sum(d.full for d in window.destinations)
     again, passed = sum(d.again_full for d in window.destinations), sum(d.passed for d in window.destinations)
     return Cleared(

@@ -37,7 +37,12 @@ LAST_MILE = (
     "It is a client out on the Internet, which has a last mile of its own (radio, a full line at home): alone it is "
     "no fault of this node's network."
 )
+LASTING_PARTS = 3
+"""Of fewer, each with repeats, two short moments of loss look like one that lasts."""
 ALONE = "Hardly anything was sent to anybody else, so nothing says whether it is this destination or this node."
+FEW_READINGS = (
+    "There are {n} readings only, which do not tell whether segments were lost all the time or at two short moments."
+)
 MORE = "{n:,} more destinations are as bad, and not listed."
 
 
@@ -56,8 +61,10 @@ def compose(one: Lossy, window: RepeatWindow, recording: Recording, entry: Entry
     d, shape, ends = one.destination, entry.shapes[one.shape], ends_of([one.destination], recording)
     words = words_of(d, ends)
     title = shape.title.format(**words)
-    confidence: Confidence = "proven" if one.others is not None and window.whole else "likely"
+    lasts = one.shape == "silent" or len(window.parts) >= LASTING_PARTS
+    confidence: Confidence = "proven" if one.others is not None and window.whole and lasts else "likely"
     extra = [ALONE] if one.others is None else [BESIDE] if one.shape in ("lost", "timeouts") else []
+    extra += [] if lasts else [FEW_READINGS.format(n=len(window.parts) + 1)]
     extra += [LAST_MILE] if _is_far_client(d) else []
     extra += [MORE.format(n=one.left_out)] if one.left_out else []
     return Finding(

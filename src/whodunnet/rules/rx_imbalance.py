@@ -117,10 +117,10 @@ def _confidence(kind: str, load: Load) -> Confidence:
 
 def _cleared(loads: Sequence[Load], entry: Entry) -> Cleared:
     load = max(loads, key=lambda load: load.busy)
-    least, seconds = entry.limit("min_busy_share"), entry.limit("min_seconds")
+    least, seconds = entry.limit("min_busy_share"), max(load.part.seconds for load in loads)
     return Cleared(
         rule=RULE,
-        sensitivity=f"a CPU that is in softirqs and interrupts for {100 * least:.0f} % of {seconds:.0f} s while the "
+        sensitivity=f"a CPU that is in softirqs and interrupts for {100 * least:.0f} % of {seconds:.1f} s while the "
         f"others have room, in {len(loads)} parts of the window",
         evidence=(
             share_of(load, f"The busiest CPU, {load.cpu}: in softirqs and interrupts", load.busy, least,

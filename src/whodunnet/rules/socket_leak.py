@@ -71,7 +71,9 @@ def _cleared(window: Window) -> Cleared:
     unread = sum(g.sockets for g in sockets.groups if g.symptom == "unread")
     waiting = sum(g.sockets for g in sockets.groups if g.state == "close-wait")
     reach = "one snapshot: no growth can be seen" if window.snapshots < 2 else f"growth within {window.seconds:.0f} s"
-    if window.seconds < 60:
+    if window.snapshots == 2:
+        reach += "; two snapshots: idle connections that are held open do not show"
+    elif window.seconds < 60:
         reach += "; idle connections that are held open show only in 60 s or more"
     if sockets.method != "bpf":
         why = f" ({sockets.fallback_reason})" if sockets.fallback_reason else ""

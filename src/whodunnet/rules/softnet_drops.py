@@ -12,6 +12,7 @@ from whodunnet.model.snapshot import Recording
 from whodunnet.model.softnet import CpuWork, Softnet
 from whodunnet.model.softnet_window import Part, joined, parts
 from whodunnet.model.stall_window import stall_window
+from whodunnet.model.stalls import Stall
 from whodunnet.model.text import shorten_bytes
 from whodunnet.rules import remedies
 from whodunnet.rules.catalogue import Entry
@@ -21,6 +22,10 @@ SOURCE = "/proc/net/softnet_stat"
 REPEAT = "cat /proc/net/softnet_stat  # twice; a line for each CPU, hexadecimal: processed, dropped, squeezed"
 MEANWHILE = "Of these, dropped between two readings between which received packets waited for that CPU"
 """By this a stall is known as their cause: see diagnosis/ties.py."""
+HELD_PART_SECONDS = 2.0
+"""Readings no further apart than this: what waited in between did so while they were dropped."""
+HELD_PART_SHARE = 0.25
+"""Of the time between readings further apart that packets have to wait in; else most may have been dropped before."""
 DEFAULT_BACKLOG = 1_000
 """netdev_max_backlog of every kernel (net/core/hotdata.c, before 6.9 net/core/dev.c)."""
 REASONS = {"queue-full": "SoftnetQueueFull", "steered": "SoftnetSteeredQueueFull", "flow-limit": "SoftnetFlowLimit"}
@@ -141,22 +146,42 @@ def _evidence(sums: dict[int, CpuWork], whole: Part, bad: Sequence[Part], entry:
 
 
 def _meanwhile(recording: Recording, bad: Sequence[Part], entry: Entry) -> list[Evidence]:
-    """How many were dropped within readings in which the CPU was held; nothing where stalls were not looked for."""
+    """How many were dropped within readings in which the CPU was held.
+
+    Nothing where stalls were not looked for, or where it was held for a moment only between readings far apart.
+    """
     window = stall_window(recording)
     if window is None or window.readings < 2:
         return []
     stalls = [seen.stall for seen in window.stalls if seen.stall.kind not in ("silent", "queued")]
-    ends = [(stall.cpu, stall.ended_boot_seconds, stall.wait_seconds) for stall in stalls]
-    held = dropped = 0
+    held = unsure = dropped = 0
     for part in bad:
         for cpu, work in _dropping(part, entry).items():
             dropped += work.dropped
-            begin, end = part.begin.boot_seconds, part.end.boot_seconds
-            if any(cpu == where and begin <= at and at - wait <= end for where, at, wait in ends):
+            waited = _waited(part, [stall for stall in stalls if stall.cpu == cpu])
+            if waited is None:
+                continue
+            if part.seconds <= HELD_PART_SECONDS or waited >= HELD_PART_SHARE * part.seconds:
                 held += work.dropped
+            else:
+                unsure += work.dropped
+    if unsure and not held:
+        return []
     found = _reading(bad[-1].end, MEANWHILE, held, None)
     repeat = "whodunnet stalls --for 60s  # beside softnet_stat"
     return [replace(found, limit=dropped, comparison="of", source="softnet and stalls collectors", repeat=repeat)]
+
+
+def _waited(part: Part, stalls: Sequence[Stall]) -> float | None:
+    """For how long of this part packets waited, each moment once; None if no stall touches it."""
+    begin, end = part.begin.boot_seconds, part.end.boot_seconds
+    spans = [(stall.ended_boot_seconds - stall.wait_seconds, stall.ended_boot_seconds) for stall in stalls]
+    inside = sorted((max(since, begin), min(until, end)) for since, until in spans if since <= end and begin <= until)
+    waited, counted_to = 0.0, begin
+    for since, until in inside:
+        waited += max(until - max(since, counted_to), 0.0)
+        counted_to = max(counted_to, until)
+    return waited if inside else None
 
 
 def _why(cpu: int, work: CpuWork, at: Moment) -> list[Evidence]:

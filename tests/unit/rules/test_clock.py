@@ -95,7 +95,16 @@ def test_a_hardware_clock_that_says_something_else_counts_unless_it_is_a_time_zo
 def test_a_kept_clock_is_right_whatever_the_hardware_says() -> None:
     found = cleared(node(clock(hardware_ahead=5_000.0), clock()))
     assert [e.value for e in found.evidence] == [0.0, "yes"]
-    assert "a step of 0.5 s within 1.0 s" in found.sensitivity
+    assert "a step of 0.6 s or more within 1.0 s" in found.sensitivity
+
+
+def test_readings_far_apart_show_larger_steps_only_and_say_so() -> None:
+    found = cleared(node(clock(), clock(0.8), apart=5.0))
+    assert "a step of 1 s or more within 5.0 s" in found.sensitivity
+    assert (found.evidence[0].value, found.evidence[0].limit) == (0.8, pytest.approx(STEP + 5 * SLEW, abs=1e-5))
+    assert found.evidence[0].comparison == "<"
+    stepped = finding(node(clock(), clock(-1.2), apart=5.0), RULE).evidence[0]
+    assert (stepped.limit, stepped.comparison) == (pytest.approx(STEP + 5 * SLEW, abs=1e-5), "<= -")
 
 
 def test_one_reading_sees_no_step() -> None:
@@ -108,6 +117,10 @@ def test_where_the_kernel_does_not_tell_it_is_not_checked_but_steps_are_seen() -
     (answer,) = answers(node(clock(synchronised=None), clock(synchronised=None)), RULE)
     assert isinstance(answer, NotChecked)
     assert "adjtimex" in answer.reason
+    assert "no step of 0.6 s or more within 1.0 s was seen" in answer.reason
+    (once,) = answers(node(clock(synchronised=None)), RULE)
+    assert isinstance(once, NotChecked)
+    assert "one reading cannot show a step" in once.reason
     assert finding(node(clock(synchronised=None), clock(9.0, synchronised=None)), RULE).shape == "stepped"
 
 

@@ -72,9 +72,22 @@ def test_a_few_periods_are_a_burst(periods: int, is_found: bool) -> None:
     assert bool(findings(throttled((periods, periods)), RULE)) is is_found
 
 
-@pytest.mark.parametrize(("apart", "is_found"), [(60.0, True), (61.0, False)])
+@pytest.mark.parametrize(("apart", "is_found"), [(60.0, True), (61.0, True), (61.1, False)])
 def test_readings_that_are_far_apart_say_nothing_of_what_was_between(apart: float, is_found: bool) -> None:
     assert bool(findings(throttled((100, 90), apart=apart), RULE)) is is_found
+
+
+def test_what_only_shows_between_readings_far_apart_is_not_checked() -> None:
+    (answer,) = answers(throttled((100, 100), (100, 90), apart=120.0), RULE)
+    assert isinstance(answer, NotChecked)
+    assert "readings are 120 s apart: /pods/shop used up its quota in 100 % of its periods" in answer.reason
+
+
+@pytest.mark.parametrize("how", [{"unread": ()}, {"steps": (100, 1)}, {"steps": (FEW - 1, FEW - 1)}])
+def test_what_is_cleared_says_that_long_steps_are_not_judged(how: dict[str, Any]) -> None:
+    periods = how.pop("steps", (100, 90))
+    assert "steps longer than 60 s are not judged" in cleared(throttled(periods, apart=120.0, **how)).sensitivity
+    assert "not judged" not in cleared(throttled((100, 1))).sensitivity
 
 
 @pytest.mark.parametrize(

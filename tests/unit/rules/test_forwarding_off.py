@@ -144,3 +144,15 @@ def test_one_reading_is_not_checked_if_there_ever_was_one_and_else_cleared() -> 
     assert isinstance(ever, NotChecked)
     (never,) = judge(RULE, node([{"counters": counters()}], settings=settings()))
     assert isinstance(never, Cleared)
+    assert "Ip6InAddrErrors" in never.evidence[0].repeat
+
+
+def test_packets_of_ipv6_are_no_less_dropped() -> None:
+    (ever,) = judge(RULE, node([{"counters": counters(Ip6_InAddrErrors=50_000)}], settings=settings()))
+    assert isinstance(ever, NotChecked)
+    assert "50,000 packets for others" in ever.reason
+    (few,) = judge(RULE, met(FLOOR - 1, *ROUTER, section="Ip6"))
+    assert isinstance(few, Cleared)
+    assert [(e.value, e.source) for e in few.evidence] == [
+        (0, "/proc/net/snmp InAddrErrors"), (FLOOR - 1, "/proc/net/snmp6 InAddrErrors"),
+    ]  # fmt: skip

@@ -139,6 +139,16 @@ def test_one_moment_of_loss_is_no_finding() -> None:
     assert none(moments(quiet, after, after, after))
 
 
+@pytest.mark.parametrize(("parts", "confidence"), [(1, "likely"), (2, "likely"), (3, "proven")])
+def test_two_readings_do_not_tell_whether_a_loss_lasted(parts: int, confidence: str) -> None:
+    f = found(node(to(100), good(), parts=parts))
+    assert f.confidence == confidence
+    said = f"There are {parts + 1} readings only, which do not tell whether segments were lost all the time"
+    assert (said in " ".join(f.explanation)) is (confidence == "likely")
+    gone = found(node(to(0, timeouts=40, again_small=5), good(), parts=parts))
+    assert (gone.shape, gone.confidence) == ("silent", "proven")
+
+
 def test_what_goes_into_a_closed_window_is_no_loss() -> None:
     assert none(node(to(0, closed=500), good()))
 

@@ -92,6 +92,13 @@ def test_a_busy_even_machine_is_cleared_with_its_busiest_cpu() -> None:
     assert [e.value for e in answer.evidence] == [0.95, 0.94]
 
 
+def test_it_is_cleared_with_the_length_of_the_longest_part_that_was_judged() -> None:
+    hog = [softnet(busy(t, 0.01, 0.0), busy(t, 0.0, 0.99), devices={"eth0": TOGETHER}) for t in (0.0, 5.0)]
+    (answer,) = answers(node(*hog, seconds=5.0), RULE)
+    assert isinstance(answer, Cleared)
+    assert "for 80 % of 5.0 s while" in answer.sensitivity
+
+
 def test_a_user_space_hog_is_none() -> None:
     hog = [softnet(busy(t, 0.01, 0.0, processed=round(9 * t)), busy(t, 0.0, 0.99), devices={"eth0": TOGETHER})
            for t in (0.0, 1.5, 3.0)]  # fmt: skip

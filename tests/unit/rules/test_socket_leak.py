@@ -225,9 +225,12 @@ def sensitivity(node: Recording) -> str:
 def test_a_clearing_says_what_this_window_could_have_seen() -> None:
     assert "no growth can be seen" in sensitivity(leak("serving", [9]))
     assert "growth within 10 s" in sensitivity(leak("serving", [9, 9]))
-    short, long = (sensitivity(leak("serving", [9, 9], seconds=s)) for s in (59, 60))
+    short, long = (sensitivity(leak("serving", [9, 9, 9], seconds=s)) for s in (59, 60))
     assert "held open show only in 60 s or more" in short
     assert "held open" not in long
+    assert "two snapshots: idle connections that are held open do not show" in sensitivity(
+        leak("serving", [9, 9], seconds=60)
+    )
     without = {"method": "sock_diag", "fallback_reason": "an old kernel"}
     blind = sensitivity(recording([[group("serving", 9)]] * 2, memory=memory_of(10, alloc_sockets=9), **without))
     assert "without BPF (an old kernel), sockets that were never connected or are dead are not seen" in blind

@@ -24,10 +24,11 @@ ENTRY = catalogue()[RULE]
 FEW, SHARE = int(ENTRY.limit("min_dropped")), ENTRY.limit("min_dropped_share")
 
 
-def dropped(n: int, processed: int = 0, **counted: int) -> Recording:
+def dropped(n: int, processed: int = 0, seconds: float = 2.0, **counted: int) -> Recording:
     """A CPU that drops n packets and takes `processed`, beside one that drops none."""
     before = softnet(work(processed=500, dropped=7), work(processed=9))
-    return node(before, softnet(work(processed=500 + processed, dropped=7 + n, **counted), work(processed=9)))
+    after = softnet(work(processed=500 + processed, dropped=7 + n, **counted), work(processed=9))
+    return node(before, after, seconds=seconds)
 
 
 def test_drops_are_counted_on_their_cpu() -> None:
@@ -152,12 +153,35 @@ def beside(node_: Recording, *stalls: Stall) -> Recording:
 
 @pytest.mark.parametrize(
     ("cpu", "ended", "held"),
-    [(0, 1.0, 500), (0, 3.0, 500), (0, 3.1, 500), (0, 3.4, 0), (0, -0.1, 0), (1, 1.0, 0)],
+    [(0, 1.0, 500), (0, 2.0, 500), (0, 2.1, 500), (0, 2.4, 0), (0, -0.1, 0), (1, 1.0, 0)],
 )
 def test_what_was_dropped_while_a_cpu_was_held_is_counted(cpu: int, ended: float, held: int) -> None:
     stalled = stall(wait=0.3, cpu=cpu, ended_boot_seconds=FROM_BOOT + ended)
     found = finding(beside(dropped(500), stalled), RULE)
     assert [(e.value, e.limit) for e in found.evidence if e.statement == MEANWHILE] == [(held, 500)]
+
+
+@pytest.mark.parametrize(
+    ("waits", "held"), [((0.3,), []), ((1.3,), [500]), ((0.7, 0.7), [500]), ((0.7, 0.7, 0.5), [500]), ((0.6, 0.6), [])]
+)
+def test_a_moment_of_waiting_between_readings_far_apart_says_nothing_of_the_drops(
+    waits: tuple[float, ...], held: list[int]
+) -> None:
+    """Of 5 s a quarter."""
+    stalls = [stall(wait=wait, cpu=0, ended_boot_seconds=FROM_BOOT + 1.5 + n) for n, wait in enumerate(waits)]
+    found = finding(beside(dropped(500, seconds=5.0), *stalls), RULE)
+    assert [e.value for e in found.evidence if e.statement == MEANWHILE] == held
+
+
+def test_a_moment_in_which_two_things_wait_counts_once() -> None:
+    stalls = [stall(wait=0.7, cpu=0, ended_boot_seconds=FROM_BOOT + at) for at in (1.5, 1.6)]
+    found = finding(beside(dropped(500, seconds=5.0), *stalls), RULE)
+    assert MEANWHILE not in [e.statement for e in found.evidence]
+
+
+def test_who_held_a_cpu_for_a_moment_of_a_long_step_is_not_the_cause() -> None:
+    node_ = beside(dropped(500, seconds=5.0), stall(held(MONITOR, 37), cpu=0))
+    assert [len(f.caused_by) for f in diagnose(node_, ["rx-stall", RULE]).findings] == [0, 0]
 
 
 def test_a_time_without_samples_is_no_time_that_packets_waited() -> None:
