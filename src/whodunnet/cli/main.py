@@ -124,6 +124,7 @@ def run() -> None:
         if _is_out_of_memory(error):
             raise MemoryError from None
         if isinstance(error.__cause__, KeyboardInterrupt):  # before 3.12 Python so wraps what __set_name__ raises
+            click.echo(err=True)  # below the key that was pressed, as click does it for one that is not wrapped
             _stop(INTERRUPTED)
         if os.environ.get(TRACEBACK) == "1":
             raise

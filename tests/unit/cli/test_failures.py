@@ -109,4 +109,4 @@ def test_an_interrupt_that_python_wraps_while_it_makes_a_class_is_one_too(
     wrapped = RuntimeError("Error calling __set_name__ on 'Field' instance 'buffer' in 'ConsoleThreadLocals'")
     wrapped.__cause__ = KeyboardInterrupt()
     monkeypatch.setattr(FakeWatch, "failure", wrapped)
-    assert run("diagnose", "--format", "json") == (2, "", f"whodunnet: {main.INTERRUPTED}\n")
+    assert run("diagnose", "--format", "json") == (2, "", f"\nwhodunnet: {main.INTERRUPTED}\n")
