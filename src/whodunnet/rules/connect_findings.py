@@ -61,6 +61,7 @@ def compose(case: Case, told: Told, pairs: Pairs, entry: Entry, left_out: int) -
     words = words_of(case)
     title = shape.title.format(**words)
     more = (MORE.format(n=left_out),) if left_out > 0 else ()
+    told = msgspec.structs.replace(told, lead=tuple(_unless_certain(party, confidence) for party in told.lead))
     return Finding(
         id=f"{told.rule}:{_digest(case, told.kind)}",
         rule=told.rule,
@@ -78,6 +79,13 @@ def compose(case: Case, told: Told, pairs: Pairs, entry: Entry, left_out: int) -
         remedies=(remedies.CAPTURE, *told.remedies, remedies.fix(shape.fix)),
         explanation=tuple(line.format(**words) for line in shape.explanation) + told.extra + doubts + more,
     )
+
+
+def _unless_certain(party: Party, confidence: Confidence) -> Party:
+    """What may be a start has no culprit yet."""
+    if confidence == "possible" and party.role == "culprit":
+        return msgspec.structs.replace(party, role="holder")
+    return party
 
 
 def words_of(case: Case) -> dict[str, str]:

@@ -38,9 +38,11 @@ def _nothing(pairs: Pairs, clients: Sequence[Client], entry: Entry) -> Answer:
         reason = f"{lost:,} of {every:,} beginnings and ends of connections found no room and were only counted"
         return NotChecked(rule=RULE, code="unreadable", reason=reason)
     sensitivity = (
-        f"within {window.seconds:.1f} s any write of a client on this node to a connection that its server had closed "
-        "for being idle, if a reset answered it; who paused for longer than that made none"
+        f"within {window.seconds:.1f} s writes of clients on this node to connections that their server had closed "
+        "for being idle, if a reset answered them; who paused for longer than that made none"
     )
+    if some := writes_after_close(clients):
+        sensitivity += f"; {some:,} were answered so, too few or at times too different for a limit of the server"
     if lost:
         sensitivity += f"; {lost:,} of {every:,} ends were only counted"
     return Cleared(rule=RULE, sensitivity=sensitivity, evidence=tuple(_readings(window, clients, entry)))

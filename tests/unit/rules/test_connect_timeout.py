@@ -171,6 +171,12 @@ def test_a_loss_that_repeats_make_good_is_for_connect_slow() -> None:
     assert findings(node(*groups), RULE) == []
 
 
+def test_a_queue_that_is_full_at_both_of_two_readings_has_no_culprit_yet() -> None:
+    found = finding(node(*silent(40), listeners=[queue(6, 5)], moments=2), RULE)
+    assert (found.shape, found.confidence, named(found, "culprit")) == ("queue-full", "possible", [])
+    assert named(found, "holder") == ["batch"]
+
+
 def test_a_queue_that_stays_full_names_the_server() -> None:
     found = finding(node(*silent(40), listeners=[queue(6, 5)]), RULE)
     assert (found.shape, found.confidence) == ("queue-full", "proven")
