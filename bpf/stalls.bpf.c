@@ -222,8 +222,6 @@ static __noinline int end_stall(void *ctx, __u32 kind, __u64 since, __u64 until)
 
 	if (!state || !cpu)
 		return 0;
-	if (kind == STALL_LATE || kind == STALL_LONG)
-		cpu->told_ns = until;
 	stall = this_recorder(since);
 	if (!stall || !is_allowed(cpu, until))
 		return 0;
@@ -255,7 +253,6 @@ static __noinline int end_long(struct softirq_state *state)
 		cpu->longest_served_ns = until - since;
 	if (until - since < watch.threshold_ns)
 		return 0;
-	cpu->told_ns = until;
 	stall = this_recorder(since);
 	if (!stall || !stall->taken || !is_allowed(cpu, until))
 		return 0;
@@ -403,8 +400,8 @@ static __always_inline __u64 waits_since(const struct softirq_state *state, __u8
 }
 
 /*
- * The packet was taken up since a sample last found it waiting. If another stall ended meanwhile, that one tells of it. Half
- * of the room for records is left to those.
+ * The packet was taken up since a sample last found it waiting. Whether another stall tells of that is for the rule to
+ * judge. Half of the room for records is left to the others.
  */
 static __noinline int end_wait(struct softirq_cpu *cpu)
 {
@@ -415,7 +412,7 @@ static __noinline int end_wait(struct softirq_cpu *cpu)
 		return 0;
 	if (until - since > cpu->longest_queued_ns)
 		cpu->longest_queued_ns = until - since;
-	if (until - since < watch.threshold_ns || cpu->told_ns > since)
+	if (until - since < watch.threshold_ns)
 		return 0;
 	stall = this_recorder(since);
 	if (!stall || !stall->taken || !has_room(cpu, until, watch.records_per_second / 2))

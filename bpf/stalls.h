@@ -86,10 +86,9 @@ struct softirq_cpu {
 	unsigned long long backlog_since_ns; /* a sample found it to be the last of the backlog, 0: none is followed */
 	unsigned long long backlog_seen_ns; /* a sample found it there still */
 	unsigned long long longest_queued_ns; /* between the two */
-	unsigned long long told_ns; /* the last stall of another kind ended */
 	unsigned int backlog_first; /* how many had left the backlog when that packet was its last */
 	unsigned int backlog_left; /* and when it was seen there last */
-	unsigned long long padding2[2];
+	unsigned long long padding2[3];
 
 	unsigned long long delays[DELAY_CLASSES]; /* of NET_RX; below a tick one in COUNTED, as so many */
 	unsigned long long thread_delays[DELAY_CLASSES]; /* of NAPI threads that waited for this CPU before a poll */

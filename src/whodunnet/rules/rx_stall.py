@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from whodunnet.model.finding import Answer, Cleared, Evidence, NotChecked
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.softnet import Softnet
@@ -68,7 +70,7 @@ def _cleared(window: StallWindow, judged: Sequence[Judged], entry: Entry) -> Ans
             "(too many at once, or in snapshots that are not judged: --from and --to look closer)",
             "unreadable",
         )
-    if _longest(window, judged) >= entry.limit("critical_wait"):
+    if _longest(_without_followed(window, judged), judged) >= entry.limit("critical_wait"):
         return _unseen(f"who held the CPU was not seen: {_sensitivity(window, judged, entry)}", "unreadable")
     return Cleared(
         rule=RULE,
@@ -92,10 +94,7 @@ def _sensitivity(window: StallWindow, judged: Sequence[Judged], entry: Entry) ->
     longest = _longest(window, judged)
     but = " but in pauses" if not single and longest >= least else ""
     text = f"{stalls} {within}{but}, longest {time_text(longest)}; {missed(window.seconds)}"
-    if single:
-        text += (
-            f"; fewer than {entry.limit('min_stalls'):.0f} alike, none of {time_text(entry.limit('min_single_wait'))}"
-        )
+    text += _singles(judged, entry)
     if paused:
         text += f"; {times_text(paused)} a CPU stood still (a pause of the machine, or asleep)"
     if not any(cpu.delayed for cpu in window.cpus):
@@ -106,7 +105,40 @@ def _sensitivity(window: StallWindow, judged: Sequence[Judged], entry: Entry) ->
         text += f"; some CPUs are not sampled ({clean(window.last.sampling_reason)})"
     if window.last.hertz and not window.last.backlogs_followed:
         text += "; not seen how long packets waited for those before them"
+    elif window.last.hertz and window.last.threads_watched:
+        text += "; not seen how long packets waited for those before them where a NAPI thread takes them up"
     return text
+
+
+def _singles(judged: Sequence[Judged], entry: Entry) -> str:
+    """Why what was seen is no finding: a few short stalls, or packets behind others, which a burst makes wait."""
+    behind = [one.stall.wait_seconds for one in judged if _is_behind(one)]
+    text = ""
+    if len(behind) == 1:
+        text += f"; a packet waited {time_text(behind[0])} behind others, once"
+    elif behind:
+        text += f"; packets waited up to {time_text(max(behind))} behind others, {times_text(len(behind))}"
+    if any(one.shape not in PAUSES and not _is_behind(one) for one in judged):
+        least, longest = entry.limit("min_stalls"), time_text(entry.limit("min_single_wait"))
+        text += f"; {'otherwise ' if behind else ''}fewer than {least:.0f} alike, none of {longest}"
+    return text
+
+
+def _is_behind(one: Judged) -> bool:
+    """Whether a packet waited for those before it, and it was seen who had the CPU meanwhile."""
+    return one.stall.kind == "queued" and one.shape not in PAUSES
+
+
+def _without_followed(window: StallWindow, judged: Sequence[Judged]) -> StallWindow:
+    """Without packets that waited for those before them and were followed, unless the CPU stood still meanwhile."""
+    followed = [seen.stall for seen in window.stalls if seen.stall.kind == "queued"]
+    known = {cpu.cpu: max((s.wait_seconds for s in followed if s.cpu == cpu.cpu), default=0.0) for cpu in window.cpus}
+    paused = [one.seen for one in judged if one.stall.kind == "queued" and one.shape in PAUSES]
+    cpus = tuple(
+        replace(cpu, longest_queued_seconds=0.0) if cpu.longest_queued_seconds <= known[cpu.cpu] else cpu
+        for cpu in window.cpus
+    )
+    return replace(window, stalls=(*(s for s in window.stalls if s.stall.kind != "queued"), *paused), cpus=cpus)
 
 
 def _longest(window: StallWindow, judged: Sequence[Judged]) -> float:

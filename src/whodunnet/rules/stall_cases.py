@@ -20,8 +20,12 @@ COMMON_SHARE: Final = 0.8
 """A function is the one that somebody was in if so many of the samples were in it."""
 STARTED_TOLERANCE_SECONDS: Final = 2.0
 """When a process started is known to a second on the wall clock."""
+TOLD_SHARE: Final = 0.5
+"""Of the time that a packet waited for those before it: if other stalls were there for as long, they tell of it."""
 NAMING: Final = frozenset({"syscall-hog", "softirqs-disabled", "starved-thread", "irqs-disabled"})
 """Shapes of which a task can be the culprit."""
+APART: Final = frozenset({"softirq-hog", "overload", "many-holders"})
+"""Shapes of which packets that only waited for those before them are a case of their own: one burst is chance."""
 ORDER: Final[tuple[Confidence, ...]] = ("proven", "likely", "possible")
 
 
@@ -107,7 +111,7 @@ def cause_of(judged: Judged, machine_virtual: bool) -> Workload | None:
     """Whom a single stall names, if anybody: as for a finding, but from this one alone."""
     if judged.task is None or judged.shape not in NAMING or (judged.shape == "irqs-disabled" and machine_virtual):
         return None
-    if may_be_turn(judged.shape, judged.stall.wait_seconds, catalogue()["rx-stall"]):
+    if may_be_turn(judged.shape, judged.held_seconds, catalogue()["rx-stall"]):
         return None
     return workload_of(judged.task, judged.seen)
 
@@ -118,25 +122,34 @@ def may_be_turn(shape: Shape, longest_seconds: float, entry: Entry) -> bool:
 
 
 def judge_all(window: StallWindow) -> list[Judged]:
-    """Every stall of the window, in order."""
-    taken = _stolen(window.stalls)
+    """Every stall of the window, in order, without packets whose wait for those before them others tell of."""
+    all_others = [seen.stall for seen in window.stalls]
+    taken = _stolen(seen for seen in window.stalls if not _is_told(seen.stall, all_others))
     hertz = window.last.hertz
-    return [judge_stall(seen, hertz, stolen=(seen.at, seen.stall.cpu) in taken) for seen in _told_once(window.stalls)]
+    judged = [judge_stall(seen, hertz, stolen=(seen.at, seen.stall.cpu) in taken) for seen in window.stalls]
+    telling = [one.stall for one in judged if one.shape != "paused"]
+    return [one for one in judged if not _is_told(one.stall, all_others if one.shape == "paused" else telling)]
 
 
-def _told_once(stalls: Sequence[SeenStall]) -> list[SeenStall]:
-    """Without packets that waited for those before them while NET_RX was late or long there anyhow."""
-    others = [one.stall for one in stalls if one.stall.kind in ("late", "long")]
-    return [
-        one for one in stalls
-        if one.stall.kind != "queued" or not any(o.cpu == one.stall.cpu and overlap(one.stall, o) for o in others)
-    ]  # fmt: skip
+def _is_told(one: Stall, others: Iterable[Stall]) -> bool:
+    """Whether a packet waited for those before it, and for most of that NET_RX was late or long there anyhow."""
+    if one.kind != "queued":
+        return False
+    telling = [o for o in others if o.kind in ("late", "long") and o.cpu == one.cpu and overlap(one, o)]
+    told, until = 0.0, _began(one)
+    for other in sorted(telling, key=_began):
+        since, until = max(until, _began(other)), max(until, min(other.ended_boot_seconds, one.ended_boot_seconds))
+        told += max(until - since, 0.0)
+    return told >= TOLD_SHARE * one.wait_seconds
+
+
+def _began(stall: Stall) -> float:
+    return stall.ended_boot_seconds - stall.wait_seconds
 
 
 def overlap(one: Stall, other: Stall) -> bool:
     """Whether both were at one time."""
-    began, other_began = one.ended_boot_seconds - one.wait_seconds, other.ended_boot_seconds - other.wait_seconds
-    return began < other.ended_boot_seconds and other_began < one.ended_boot_seconds
+    return _began(one) < other.ended_boot_seconds and _began(other) < one.ended_boot_seconds
 
 
 def _stolen(stalls: Iterable[SeenStall]) -> set[tuple[object, int]]:
@@ -151,15 +164,19 @@ def _stolen(stalls: Iterable[SeenStall]) -> set[tuple[object, int]]:
 
 
 def key_of(judged: Judged, machine_virtual: bool, by_function: bool = True) -> tuple[object, ...]:
-    """Of stalls that belong together. by_function: in which they were tells apart those that name nobody."""
+    """Of stalls that belong together.
+
+    by_function: those that name nobody are told apart by that, and from packets that waited for those before them.
+    """
     function, waited = (function_of(judged.holders), judged.waited) if by_function else (None, False)
     if judged.shape == "irqs-disabled":
         return (judged.shape, function, waited, *(() if machine_virtual else _program(judged)))
     if judged.task is not None and judged.shape in NAMING:
         return (judged.shape, *_program(judged))
+    behind = by_function and judged.shape in APART and judged.stall.kind == "queued"
     if judged.softirq is not None:
-        return (judged.shape, judged.softirq)
-    return (judged.shape, function, waited) if waited else (judged.shape,)
+        return (judged.shape, judged.softirq, behind)
+    return (judged.shape, function, waited, behind) if waited else (judged.shape, behind)
 
 
 def _program(judged: Judged) -> tuple[object, ...]:
@@ -233,7 +250,7 @@ def _confidence(case: Case, machine_virtual: bool, entry: Entry) -> Confidence:
         return "likely" if (case.is_counted if case.softirq is not None else is_long) else "possible"
     if case.shape == "steal":
         return "likely"
-    if may_be_turn(case.shape, max(case.waits), entry):
+    if may_be_turn(case.shape, max(one.held_seconds for one in case.stalls), entry):
         return "possible"
     if all(one.stall.kind == "thread" for one in case.stalls):
         return "likely"  # the thread may have waited for another CPU before

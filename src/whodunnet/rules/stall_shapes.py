@@ -82,6 +82,12 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
         return self.seen.stall
 
     @property
+    def held_seconds(self) -> float:
+        """How long the culprit may have had the CPU at once; between several runs of NET_RX, only while it was met."""
+        share = self.samples / self.of if self.stall.kind == "queued" and self.of else 1.0
+        return self.stall.wait_seconds * share
+
+    @property
     def system_call(self) -> str | None:
         """The one in which it was seen most."""
         calls: Counter[str] = Counter()
@@ -101,7 +107,7 @@ def judge_stall(seen: SeenStall, hertz: int, stolen: bool) -> Judged:
     if stall.kind == "long":
         return _long(seen, hertz)
     if stall.kind == "queued":
-        return _queued(seen)
+        return _queued(seen, hertz)
     return _waited(seen, hertz)
 
 
@@ -158,7 +164,7 @@ def _long(seen: SeenStall, hertz: int) -> Judged:
     return Judged(seen=seen, shape=shape, softirq=PACKETS, holders=served, samples=n, of=of)
 
 
-def _queued(seen: SeenStall) -> Judged:
+def _queued(seen: SeenStall, hertz: int) -> Judged:
     """A packet waited for those before it, which NET_RX took up in several runs; ksoftirqd had its turn between."""
     stall = seen.stall
     served = tuple(h for h in stall.holders if _whose(h) == PACKETS)
@@ -166,7 +172,7 @@ def _queued(seen: SeenStall) -> Judged:
     if of < SAMPLES_NAMED:
         return Judged(seen=seen, shape="paused", of=of)
     if n < SAMPLES_NAMED or n <= HELD_SHARE * of:
-        return Judged(seen=seen, shape="many-holders", of=of)
+        return _waited(seen, hertz)  # others had the CPU between these runs
     many = stall.wait_seconds * n / of < PACKET_SECONDS * stall.packets
     busy = seen.packets_per_second is not None and _may_be_busy(seen)  # there may be packets of devices among them
     shape: Shape = "overload" if many or busy else "softirq-hog"
@@ -235,7 +241,7 @@ def _end_of(stall: Stall) -> Holder | None:
 
 def _shape_of(stall: Stall, task: Task, holders: tuple[Holder, ...]) -> Shape:
     """What a task that held the CPU did to the packets."""
-    waited_for_thread = stall.kind == "thread" or stall.end.task.duty in ("softirqs", "packets")
+    waited_for_thread = _waited_for_thread(stall)
     if task.real_time_priority is not None and waited_for_thread:
         return "starved-thread"
     end = _end_of(stall)
@@ -244,6 +250,12 @@ def _shape_of(stall: Stall, task: Task, holders: tuple[Holder, ...]) -> Shape:
     if waited_for_thread and _in_one_call(holders):
         return "syscall-hog"
     return "overload" if waited_for_thread else "many-holders"  # it had its turn, which is no fault
+
+
+def _waited_for_thread(stall: Stall) -> bool:
+    """Whether it was a thread that had to take up the packets: at the end, or where there are several runs in any."""
+    met = (stall.end, *(stall.holders if stall.kind == "queued" else ()))
+    return stall.kind == "thread" or any(holder.task.duty in ("softirqs", "packets") for holder in met)
 
 
 def _in_one_call(holders: tuple[Holder, ...]) -> bool:

@@ -10,6 +10,7 @@ from whodunnet.rules.stall_shapes import Shape
 
 from .nodes import FROM_BOOT
 from .stalled import (
+    HERTZ,
     IDLE,
     KSOFTIRQD,
     MONITOR,
@@ -22,8 +23,10 @@ from .stalled import (
     found,
     gap,
     held,
+    not_checked,
     said,
     stall,
+    stolen,
     watched,
 )
 
@@ -109,14 +112,137 @@ def test_one_burst_that_fills_a_queue_is_no_finding() -> None:
     burst = stall(held(KSOFTIRQD, 20, softirq="NET_RX"), wait=0.08, kind="queued", packets=1000)
     answer = cleared(watched(burst))
     assert "1 stall of 10 ms or more in 3 s, longest 80 ms" in answer.sensitivity
+    assert answer.sensitivity.endswith("; a packet waited 80 ms behind others, once")
 
 
-def test_a_wait_that_another_stall_tells_of_is_not_told_twice() -> None:
+@pytest.mark.parametrize("wait", [0.08, 0.12])
+def test_a_burst_is_told_apart_from_short_stalls_however_long_it_was(wait: float) -> None:
+    burst = stall(held(KSOFTIRQD, round(wait * HERTZ), softirq="NET_RX"), wait=wait, kind="queued", packets=9)
+    cpu = CpuDelays(cpu=1, longest_seconds=0.012, longest_queued_seconds=wait)
+    answer = cleared(watched(burst, stall(held(MONITOR, 3), wait=0.012), cpus=(cpu,)))
+    told = f"; a packet waited {wait * 1000:.0f} ms behind others, once; otherwise fewer than 2 alike, none of 30 ms"
+    assert told in answer.sensitivity
+    assert answer.evidence[0].value == wait
+
+
+def test_several_waits_behind_others_that_are_not_alike_are_counted() -> None:
+    waits = [
+        stall(held(KSOFTIRQD, 20, softirq="NET_RX"), wait=0.08, kind="queued", packets=9),
+        stall(held(IDLE, 10, softirq="TIMER"), wait=0.04, kind="queued"),
+    ]
+    assert "; packets waited up to 80 ms behind others, 2 times" in cleared(watched(*waits)).sensitivity
+
+
+def test_a_long_wait_behind_others_of_which_nobody_was_seen_clears_nobody() -> None:
+    """The CPU stood still, or there is no record of it."""
+    paused = stall(held(KSOFTIRQD, 3, softirq="NET_RX"), wait=0.12, kind="queued", expected_samples=30)
+    unrecorded = CpuDelays(cpu=1, longest_seconds=0.0018, longest_queued_seconds=0.12)
+    for node in (watched(paused), watched(cpus=(unrecorded,))):
+        assert not_checked(node).reason.startswith("who held the CPU was not seen: ")
+
+
+def test_packets_behind_others_are_told_apart_from_what_ran_long() -> None:
+    """A burst of 120 ms and a run of 11 ms are chance, each of them."""
+    run = stall(held(MONITOR, 3, softirq="NET_RX"), wait=0.011, kind="long", end=ended(MONITOR))
+    late = stall(held(MONITOR, 3, softirq="NET_RX"), wait=0.011)
+    burst = stall(
+        held(KSOFTIRQD, 30, softirq="NET_RX"), wait=0.12, kind="queued", packets=9, ended_boot_seconds=FROM_BOOT + 2.0
+    )
+    assert found(run, burst, received=(90, 0)) == found(late, burst, received=(90, 0)) == []
+    both = found(run, run, burst, burst, received=(90, 0))
+    assert [(f.shape, f.severity, "ran for up to 11 ms" in f.title) for f in both] == [
+        ("softirq-hog", "critical", False),
+        ("softirq-hog", "warning", True),
+    ]
+    assert "kept a packet waiting for up to 120 ms" in both[0].title
+    assert both[0].id != both[1].id
+
+
+def test_an_overload_of_the_queue_is_told_apart_from_one_of_the_cpu() -> None:
+    late = stall(held(MONITOR, 3, softirq="NET_RX"), wait=0.011)
+    burst = stall(
+        held(KSOFTIRQD, 30, softirq="NET_RX"), wait=0.12, kind="queued", packets=9_000, ended_boot_seconds=FROM_BOOT + 2
+    )
+    assert found(late, burst) == []
+    assert len({f.id for f in found(late, late, burst, burst)}) == 2
+
+
+@pytest.mark.parametrize(("ended_at", "told"), [(1.019, True), (1.021, False)])
+def test_a_wait_that_another_stall_tells_of_is_not_told_twice(ended_at: float, told: bool) -> None:
     late = stall(held(MONITOR, 37), ended_boot_seconds=FROM_BOOT + 1.0)
-    behind = stall(held(KSOFTIRQD, 9, softirq="NET_RX"), wait=0.04, kind="queued", ended_boot_seconds=FROM_BOOT + 1.02)
-    assert [f.shape for f in found(late, behind, behind)] == ["syscall-hog"]
+    behind = stall(
+        held(KSOFTIRQD, 9, softirq="NET_RX"), wait=0.04, kind="queued", ended_boot_seconds=FROM_BOOT + ended_at
+    )
+    shapes = {"syscall-hog"} if told else {"syscall-hog", "softirq-hog"}
+    assert {f.shape for f in found(late, behind, behind)} == shapes
     elsewhere = replace(behind, cpu=0)
     assert {f.shape for f in found(late, elsewhere, elsewhere)} == {"syscall-hog", "softirq-hog"}
+
+
+def test_several_stalls_together_tell_of_a_wait_behind_others() -> None:
+    runs = [
+        stall(held(MONITOR, 4), wait=0.016, ended_boot_seconds=FROM_BOOT + end) for end in (0.94, 0.96, 0.98)
+    ]  # fmt: skip
+    behind = stall(held(KSOFTIRQD, 20, softirq="NET_RX"), wait=0.08, kind="queued", packets=9)
+    assert [f.shape for f in found(*runs, behind, behind)] == ["syscall-hog"]
+    assert len(found(*runs[:2], behind, behind)) == 2
+
+
+def test_a_short_stall_in_a_long_wait_behind_others_does_not_hide_it() -> None:
+    """A long filter that keeps packets waiting for 90 ms, while ksoftirqd waits for 12 ms once in each."""
+    both = [
+        one
+        for n in (1.0, 2.0)
+        for one in (
+            stall(held(MONITOR, 3, mode="user"), wait=0.012, ended_boot_seconds=FROM_BOOT + n - 0.03),
+            stall(held(KSOFTIRQD, 22, softirq="NET_RX"), wait=0.09, kind="queued", ended_boot_seconds=FROM_BOOT + n),
+        )
+    ]
+    assert [(f.shape, f.severity) for f in found(*both, seconds=3.0)] == [
+        ("softirq-hog", "warning"),
+        ("overload", "info"),
+    ]
+
+
+def test_a_pause_tells_of_no_wait_behind_others() -> None:
+    """Of the pause nobody knows what it was. If the queue was not looked at either, the CPU stood still once."""
+    pause = stall(held(MONITOR, 1, mode="user"), wait=0.05, expected_samples=12, ended_boot_seconds=FROM_BOOT + 0.99)
+    behind = stall(held(KSOFTIRQD, 12, softirq="NET_RX"), wait=0.08, kind="queued", packets=9, expected_samples=20)
+    assert [f.shape for f in found(pause, behind, behind)] == ["softirq-hog"]
+    unseen = replace(behind, samples=5)
+    assert "; once a CPU stood still" in cleared(watched(pause, unseen)).sensitivity
+
+
+def test_what_the_hypervisor_took_is_not_missing_twice() -> None:
+    """While NET_RX was late a packet waited as well: one pause explains both."""
+    late = stall(held(MONITOR, 1), wait=0.12, expected_samples=30)
+    behind = stall(held(MONITOR, 1), wait=0.12, kind="queued", expected_samples=30)
+    assert said(late, behind, cpus=stolen(0.07, 0.12)) == [("steal", "likely", "warning")]
+
+
+def test_a_real_time_task_that_leaves_little_to_ksoftirqd_is_named_for_the_queue() -> None:
+    spins = held(REAL_TIME, 20, mode="user", system_call=None, functions=None)
+    one = stall(spins, held(KSOFTIRQD, 5, softirq="NET_RX"), wait=0.1, kind="queued", packets=50, end=spins)
+    assert said(one, one) == [("starved-thread", "proven", "critical")]
+    assert blamed(one, one) == ["app7"]
+    assert found(one) == []
+    unmet = replace(one, holders=(spins, held(MONITOR, 5, softirq="NET_RX")))
+    assert [(f.shape, blamed(unmet, unmet)) for f in found(unmet, unmet)] == [("many-holders", [])]
+
+
+def test_tasks_that_have_their_turn_while_packets_wait_behind_others_are_an_overload() -> None:
+    turns = held(MONITOR, 6, mode="user", system_call=None, functions=None)
+    one = stall(turns, held(KSOFTIRQD, 3, softirq="NET_RX"), wait=0.036, kind="queued")
+    assert [(f.shape, blamed(one, one)) for f in found(one, one)] == [("overload", [])]
+
+
+@pytest.mark.parametrize(("samples", "named"), [(7, []), (8, ["app7"])])
+def test_a_turn_between_two_runs_is_as_long_as_the_task_was_met(samples: int, named: list[str]) -> None:
+    """Of a wait of 40 ms it had 28, or 32; only the latter is longer than any turn."""
+    one = stall(
+        held(MONITOR, samples), held(KSOFTIRQD, 10 - samples, softirq="NET_RX"), wait=0.04, kind="queued"
+    )  # fmt: skip
+    assert [(f.shape, blamed(one, one)) for f in found(one, one)] == [("syscall-hog", named)]
 
 
 def test_the_clearing_tells_the_longest_wait_behind_others_and_whether_that_is_seen() -> None:
@@ -126,6 +252,8 @@ def test_the_clearing_tells_the_longest_wait_behind_others_and_whether_that_is_s
     assert "those before them" not in answer.sensitivity
     blind = cleared(watched(backlogs_followed=False)).sensitivity
     assert blind.endswith("not seen how long packets waited for those before them")
+    threads = cleared(watched(threads_watched=1)).sensitivity
+    assert threads.endswith("not seen how long packets waited for those before them where a NAPI thread takes them up")
 
 
 def test_a_net_rx_that_was_met_once_in_each_run_may_have_been_paused() -> None:
