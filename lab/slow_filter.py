@@ -11,6 +11,9 @@ from lab.actor import every
 from lab.stage import Player, Pod, inside
 
 PORT = 5004
+SO_RCVBUFFORCE = 33
+"""asm-generic/socket.h; Python has no name for it."""
+
 NEVER_MATCHED = "  ip saddr 10.200.{}.{} udp dport {} counter drop\n"
 
 
@@ -33,10 +36,12 @@ def send_bursts(address: str, packets: int, every_seconds: float, cpu: int) -> N
             print(f"sent {packets} in {time.monotonic() - begin:.3f} s", flush=True)
 
 
-def take(cpu: int) -> None:
-    """Read whatever comes."""
+def take(cpu: int, room_bytes: int = 0) -> None:
+    """Read whatever comes. room_bytes: for what was not read yet, if more than is usual."""
     os.sched_setaffinity(0, {cpu})
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taker:
+        if room_bytes:
+            taker.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, room_bytes)
         taker.bind(("", PORT))
         while True:
             taker.recv(2000)

@@ -16,6 +16,9 @@ from lab.slow_filter import filter_slowly, send_bursts, sent, take
 RULES = 2_400
 BACKLOG = 64
 PACKETS, EVERY_SECONDS = 900, 0.1
+ROOM_BYTES = 8 << 20
+"""Of the collector, which is to lose nothing itself."""
+
 LOST = 0.2
 """Of what was sent, at least."""
 
@@ -30,7 +33,7 @@ class SoftnetSmallBacklog(StallCase):
         self.ping_all_the_time(probe, shop)
         self.stage.undo.enter_context(host.changed(host.BACKLOG, str(BACKLOG)))
         self.before = softnet_drops()
-        self.taker = self.stage.play(shop, "collector", take, self.sender)
+        self.taker = self.stage.play(shop, "collector", take, self.sender, ROOM_BYTES)
         self.meter = self.stage.play(meter, "meter", send_bursts, shop.address, PACKETS, EVERY_SECONDS, self.sender)
 
     def look(self) -> Sight:
