@@ -158,8 +158,9 @@ def outcomes_of(lines: Iterator[str] | Sequence[str]) -> Iterator[Outcome]:
 
 
 def to_run(name: str, asked: Sequence[str], board: Board, which: str) -> list[str]:
-    """which: "all", or only those "missing" from the board (or not scored), or "wrong" on it."""
-    results = {outcome.case: outcome.result for outcome in board.outcomes if outcome.machine.name == name}
+    """which: "all", or only those "missing" from the board (or not scored, or not of all rules), or "wrong" on it."""
+    here = [outcome for outcome in board.outcomes if outcome.machine.name == name]
+    results = {o.case: o.result for o in here if o.beside is not None or o.result != "right"}
     if which == "missing":
         return [case for case in asked if results.get(case, "not-scored") == "not-scored"]
     return [case for case in asked if which == "all" or results.get(case) == "wrong"]

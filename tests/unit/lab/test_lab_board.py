@@ -199,6 +199,8 @@ def test_what_is_kept_is_read_again_and_only_what_is_asked_for_is_run(tmp_path: 
     assert again.outcomes == board.outcomes
     asked = [Fault().name, "healthy", "odd", "new"]
     assert to_run("host", asked, again, "missing") == ["odd", "new"]
+    again.outcomes = [msgspec.structs.replace(o, beside=None) for o in again.outcomes]  # only its own rules were asked
+    assert to_run("host", asked, again, "missing") == [Fault().name, "odd", "new"]
     assert to_run("host", asked, again, "wrong") == ["healthy"]
     assert to_run("6.1", asked, again, "all") == asked
 
