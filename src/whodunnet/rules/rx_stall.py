@@ -14,7 +14,7 @@ from whodunnet.model.softnet import Softnet
 from whodunnet.model.stall_window import StallWindow, stall_window
 from whodunnet.model.text import clean
 from whodunnet.rules.catalogue import Entry
-from whodunnet.rules.stall_cases import Case, find_cases, judge_all
+from whodunnet.rules.stall_cases import Case, find_cases, is_behind, judge_all
 from whodunnet.rules.stall_evidence import SOURCE
 from whodunnet.rules.stall_findings import RULE, Scene, compose
 from whodunnet.rules.stall_shapes import Judged
@@ -112,33 +112,28 @@ def _sensitivity(window: StallWindow, judged: Sequence[Judged], entry: Entry) ->
 
 def _singles(judged: Sequence[Judged], entry: Entry) -> str:
     """Why what was seen is no finding: a few short stalls, or packets behind others, which a burst makes wait."""
-    behind = [one.stall.wait_seconds for one in judged if _is_behind(one)]
+    behind = [one.stall.wait_seconds for one in judged if is_behind(one)]
     text = ""
     if len(behind) == 1:
         text += f"; a packet waited {time_text(behind[0])} behind others, once"
     elif behind:
         text += f"; packets waited up to {time_text(max(behind))} behind others, {times_text(len(behind))}"
-    if any(one.shape not in PAUSES and not _is_behind(one) for one in judged):
+    if any(one.shape not in PAUSES and not is_behind(one) for one in judged):
         least, longest = entry.limit("min_stalls"), time_text(entry.limit("min_single_wait"))
         text += f"; {'otherwise ' if behind else ''}fewer than {least:.0f} alike, none of {longest}"
     return text
 
 
-def _is_behind(one: Judged) -> bool:
-    """Whether a packet waited for those before it, and it was seen who had the CPU meanwhile."""
-    return one.stall.kind == "queued" and one.shape not in PAUSES
-
-
 def _without_followed(window: StallWindow, judged: Sequence[Judged]) -> StallWindow:
-    """Without packets that waited for those before them and were followed, unless the CPU stood still meanwhile."""
+    """Without packets that waited for those before them and were followed, unless a task or nobody had the CPU."""
     followed = [seen.stall for seen in window.stalls if seen.stall.kind == "queued"]
     known = {cpu.cpu: max((s.wait_seconds for s in followed if s.cpu == cpu.cpu), default=0.0) for cpu in window.cpus}
-    paused = [one.seen for one in judged if one.stall.kind == "queued" and one.shape in PAUSES]
+    rest = [one.seen for one in judged if one.stall.kind == "queued" and not is_behind(one)]
     cpus = tuple(
         replace(cpu, longest_queued_seconds=0.0) if cpu.longest_queued_seconds <= known[cpu.cpu] else cpu
         for cpu in window.cpus
     )
-    return replace(window, stalls=(*(s for s in window.stalls if s.stall.kind != "queued"), *paused), cpus=cpus)
+    return replace(window, stalls=(*(s for s in window.stalls if s.stall.kind != "queued"), *rest), cpus=cpus)
 
 
 def _longest(window: StallWindow, judged: Sequence[Judged]) -> float:

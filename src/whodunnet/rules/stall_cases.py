@@ -79,8 +79,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_queue(self) -> bool:
-        """Whether packets only waited for those before them."""
-        return all(judged.stall.kind == "queued" for judged in self.stalls)
+        """Whether packets only waited for those before them, and nobody can be the culprit."""
+        return all(is_behind(judged) for judged in self.stalls)
 
     @property
     def is_counted(self) -> bool:
@@ -93,18 +93,32 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         return all(judged.waited for judged in self.stalls)
 
 
+def is_behind(judged: Judged) -> bool:
+    """Whether a packet waited for those before it, and no task held the CPU meanwhile."""
+    return judged.stall.kind == "queued" and judged.shape in APART
+
+
 def find_cases(judged: Sequence[Judged], window: StallWindow, machine_virtual: bool, entry: Entry) -> list[Case]:
     """Those that are a finding, worst first. machine_virtual: also where that is not known."""
     groups: dict[tuple[object, ...], list[Judged]] = {}
     for one in judged:
         if one.shape != "paused":
             groups.setdefault(key_of(one, machine_virtual), []).append(one)
-    cases = [_case(group, window, machine_virtual, entry) for group in groups.values()]
+    cases = [_case(_once(group), window, machine_virtual, entry) for group in groups.values()]
     found = [case for case in cases if is_enough(case, window.seconds, machine_virtual, entry)]
     severities = ("critical", "warning", "info")
     return sorted(
         found, key=lambda c: (severities.index(c.severity), ORDER.index(c.confidence), -sum(c.waits), -len(c.waits))
     )
+
+
+def _once(group: Sequence[Judged]) -> list[Judged]:
+    """Without packets that waited for those before them while the same case has another stall of that moment."""
+    others = [one.stall for one in group if one.stall.kind != "queued"]
+    return [
+        one for one in group
+        if one.stall.kind != "queued" or not any(o.cpu == one.stall.cpu and overlap(one.stall, o) for o in others)
+    ]  # fmt: skip
 
 
 def cause_of(judged: Judged, machine_virtual: bool) -> Workload | None:
@@ -173,7 +187,7 @@ def key_of(judged: Judged, machine_virtual: bool, by_function: bool = True) -> t
         return (judged.shape, function, waited, *(() if machine_virtual else _program(judged)))
     if judged.task is not None and judged.shape in NAMING:
         return (judged.shape, *_program(judged))
-    behind = by_function and judged.shape in APART and judged.stall.kind == "queued"
+    behind = by_function and is_behind(judged)
     if judged.softirq is not None:
         return (judged.shape, judged.softirq, behind)
     return (judged.shape, function, waited, behind) if waited else (judged.shape, behind)

@@ -225,9 +225,19 @@ def test_a_real_time_task_that_leaves_little_to_ksoftirqd_is_named_for_the_queue
     one = stall(spins, held(KSOFTIRQD, 5, softirq="NET_RX"), wait=0.1, kind="queued", packets=50, end=spins)
     assert said(one, one) == [("starved-thread", "proven", "critical")]
     assert blamed(one, one) == ["app7"]
-    assert found(one) == []
+    assert said(one) == [("starved-thread", "proven", "critical")]  # it held the CPU: no burst does that
     unmet = replace(one, holders=(spins, held(MONITOR, 5, softirq="NET_RX")))
     assert [(f.shape, blamed(unmet, unmet)) for f in found(unmet, unmet)] == [("many-holders", [])]
+
+
+def test_one_moment_is_not_counted_as_two_stalls_of_one_task() -> None:
+    """It is late for 11 ms, and the packet waits for 24 ms in all: the samples are the same ones."""
+    spins = held(REAL_TIME, 3, mode="user", system_call=None, functions=None)
+    late = stall(spins, wait=0.011, ended_boot_seconds=FROM_BOOT + 0.987)
+    more = replace(spins, samples=5)
+    behind = stall(more, held(KSOFTIRQD, 1, softirq="NET_RX"), wait=0.024, kind="queued", end=more)
+    assert found(late, behind) == []
+    assert [f.shape for f in found(late, replace(behind, ended_boot_seconds=FROM_BOOT + 2.0))] == ["starved-thread"]
 
 
 def test_tasks_that_have_their_turn_while_packets_wait_behind_others_are_an_overload() -> None:
