@@ -6,6 +6,8 @@ import resource
 import time
 from collections.abc import Callable, Collection
 
+from msgspec.structs import replace
+
 from whodunnet.collectors.snapshots import SnapshotTaker, boot_seconds
 from whodunnet.kernel.host import Place, find_place
 from whodunnet.kernel.namespaces import join_cgroups
@@ -20,9 +22,11 @@ SNAPSHOTS_MAX = 61
 BUSY_SHARE = 0.1
 """Snapshots are taken so far apart that collecting takes at most this share of one CPU."""
 
-CHEAP = ("tcp_memory", "connections", "retransmissions", "clock")
-"""Sums that the kernel has ready: read also where a whole snapshot fits in only at both ends of the window, as what
-lasts is told from what came at once by thirds of it."""
+CHEAP = ("connections", "retransmissions", "clock")
+"""Sums that are ready, without the names to them: read in between where only two or three whole snapshots fit into the
+window, as what lasts is told from what came at once by three parts of it or more."""
+TURNS = {1: 3, 2: 4}
+"""By how many whole snapshots follow the first: at how many moments any is taken."""
 
 
 class Watch:
@@ -70,11 +74,17 @@ class Watch:
         begin = first.at.boot_seconds
         apart = max(INTERVAL_SECONDS, seconds / (SNAPSHOTS_MAX - 1), (time.process_time() - cpu) / BUSY_SHARE)
         count = max(1, round(seconds / apart)) if seconds > 0 else 0
-        turns = 3 if count == 1 and seconds >= 3 * INTERVAL_SECONDS else count
+        turns = TURNS.get(count, count) if seconds >= 3 * INTERVAL_SECONDS else count
+        spent, is_cheap = 0.0, True
         for n in range(1, turns + 1):
-            sleep(max(0.0, begin + n * seconds / turns - boot_seconds()))
-            taken = self._taker.take() if turns == count or n == turns else self._taker.take(CHEAP)
-            self._snapshots = bounded_stalls(bounded([*self._snapshots, taken]))
+            whole = n * count % turns == 0
+            if whole or is_cheap:
+                sleep(max(0.0, begin + n * seconds / turns - boot_seconds()))
+                cpu = time.process_time()
+                taken = self._taker.take() if whole else replace(self._taker.take(CHEAP), partial=True)
+                self._snapshots = bounded_stalls(bounded([*self._snapshots, taken]))
+                spent = time.process_time() - cpu
+            is_cheap = is_cheap and (whole or spent <= BUSY_SHARE * seconds / turns)
 
     @property
     def recording(self) -> Recording:

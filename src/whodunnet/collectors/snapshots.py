@@ -142,7 +142,7 @@ class SnapshotTaker:
                 self._add_cost(collector.name, cost)
 
     def take(self, names: Collection[str] = COLLECTORS) -> Snapshot:
-        """One snapshot, of those collectors that are both wanted and named."""
+        """One snapshot, of the collectors that are both wanted and named; who is behind them only with workloads."""
         at = now()
         samples: dict[str, AnySample] = {}
         for collector in self._collectors:
@@ -153,12 +153,13 @@ class SnapshotTaker:
                 sample = in_order(sample)
             samples[collector.name] = sample
             self._add_cost(collector.name, cost)
-        if self._always_addresses or _has_addresses(samples):
+        if "addresses" in names and (self._always_addresses or _has_addresses(samples)):
             samples["addresses"], cost = run(self._addresses.collect)
             self._add_cost("addresses", cost)
-        if not {"sockets", "addresses", "connections", "stalls", "cpu_pressure", *_NAMED_TOO}.isdisjoint(samples):
+        named = {"sockets", "addresses", "connections", "stalls", "cpu_pressure", *_NAMED_TOO}
+        if "workloads" in names and not named.isdisjoint(samples):
             self._attribute(samples)
-        if self._quotas is not None and isinstance(samples.get("workloads"), Workloads):
+        if "cpu_quota" in names and self._quotas is not None and isinstance(samples.get("workloads"), Workloads):
             samples[self._quotas.name], cost = run(partial(self._quotas.collect, self._workloads.cgroups))
             self._add_cost(self._quotas.name, cost)
         self._note_losses(samples)

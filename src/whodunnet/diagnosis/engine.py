@@ -58,7 +58,7 @@ def diagnose(
             start=first.wall,
             end=last.wall,
             seconds=round(recording.seconds, 3),
-            snapshots=len(recording.snapshots),
+            snapshots=sum(not snapshot.partial for snapshot in recording.snapshots),
             tree=UNSET if recording.tree is None else recording.tree,
         ),
         outcome=_outcome(findings, not_checked, required, answers),

@@ -72,10 +72,14 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """samples: by collector name; a collector that failed has a Failure, one that was not asked is missing."""
+    """samples: by collector name; a collector that failed has a Failure, one that was not asked is missing.
+
+    partial: only some of the collectors that were wanted were asked.
+    """
 
     at: Moment
     samples: dict[str, AnySample]
+    partial: bool = False
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):

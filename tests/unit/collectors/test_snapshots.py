@@ -140,7 +140,12 @@ def test_owners_of_connections_are_named_with_those_of_sockets(both: SnapshotTak
 
 
 def test_connections_alone_are_attributed_too(both: SnapshotTaker) -> None:
-    assert list(both.take(("connections",)).samples) == ["connections", "addresses", "workloads"]
+    named = ("connections", "addresses", "workloads")
+    assert tuple(both.take(named).samples) == named
+
+
+def test_who_is_behind_is_looked_up_only_where_that_is_asked(both: SnapshotTaker) -> None:
+    assert list(both.take(("connections",)).samples) == ["connections"]
 
 
 def test_addresses_come_with_the_groups_of_connections_and_are_read_once(
