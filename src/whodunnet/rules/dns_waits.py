@@ -63,12 +63,13 @@ def find_waits(
 
 
 def _by_asker(every: Readings, resolvers: Resolvers) -> dict[Asker, list[_Seen]]:
-    """Each socket once, without our own."""
-    ours = {(lookup.netns, lookup.inode) for lookup in resolvers.lookups if lookup.inode}
+    """Each socket once, without our own and those to which something came that the program has not read."""
+    left_out = {(lookup.netns, lookup.inode) for lookup in resolvers.lookups if lookup.inode}
+    left_out |= {(s.netns, s.inode) for _, sample, _ in every for s in sample.names or () if s.unread_bytes > 0}
     found: defaultdict[Asker, dict[int, _Seen]] = defaultdict(dict)
     for at, sample, workloads in every:
         for socket, owner in _asking(sample, workloads):
-            if socket.remote is not None and (socket.netns, socket.inode) not in ours:
+            if socket.remote is not None and (socket.netns, socket.inode) not in left_out:
                 sockets = found[socket.netns, socket.owner_pid, socket.remote]
                 before = sockets.get(socket.inode)
                 first = before.first if before else at.boot_seconds
@@ -77,13 +78,12 @@ def _by_asker(every: Readings, resolvers: Resolvers) -> dict[Asker, list[_Seen]]
 
 
 def _asking(sample: Sockets, workloads: Workloads | None) -> Iterator[tuple[NameSocket, Workload | None]]:
-    """Without those to which something came that the program has not read, and without a name server's own: it keeps
-    sockets to others open, whether it has asked or not."""
+    """Without a name server's own: it keeps sockets to others open, whether it has asked or not."""
     names = sample.names or ()
     servers = {(s.netns, s.owner_pid) for s in names if s.local.port == PORT and s.owner_pid is not None}
     by_pid = workloads.by_pid if workloads is not None else {}
     for s in names:
-        if s.remote is None or s.remote.port != PORT or (s.netns, s.owner_pid) in servers or s.unread_bytes > 0:
+        if s.remote is None or s.remote.port != PORT or (s.netns, s.owner_pid) in servers:
             continue
         yield s, by_pid.get(s.owner_pid) if s.owner_pid is not None else None
 

@@ -129,6 +129,11 @@ def test_what_a_program_has_not_read_is_an_answer() -> None:
     assert cleared(node(unread, unread, rises=QUIET)).evidence[0].value == 0
 
 
+def test_an_answer_that_lies_unread_at_the_end_was_not_given_up() -> None:
+    late = [*asking(9, unread_bytes=768), *asking(1, first=100)]
+    assert cleared(node(asking(9), late, seconds=5, rises=QUIET)).evidence[0].value == 0
+
+
 def test_of_who_asks_anew_the_larger_number_counts() -> None:
     old, new = asking(FEW), asking(FEW - 1, first=10)
     assert finding(node(old, new, new, new, rises=QUIET), RULE).evidence[0].value == FEW
