@@ -152,9 +152,9 @@ def shape_and_endpoint(who: Who | None, expected: Expected, findings: list[Json]
     shapes = [finding.get("shape") for finding in loud(meant)]
     if expected.shapes and {*shapes} - {*expected.shapes}:
         yield f"shape of {who or expected.rule} is {shapes}, not {' or '.join(expected.shapes)}"
-    shown = {endpoint for finding in shaped for endpoint in endpoints(finding)}
-    if expected.endpoint and shaped and expected.endpoint not in shown:
-        yield f"endpoint of {who or expected.rule} is {sorted(shown, key=str)}, not {expected.endpoint}"
+    for finding in loud(meant) if expected.endpoint else ():
+        if expected.endpoint not in (shown := [*endpoints(finding)]):
+            yield f"endpoint of {who or expected.rule} is {sorted(shown, key=str)}, not {expected.endpoint}"
 
 
 def other_times(right: tuple[float, float], findings: list[Json]) -> Iterator[str]:

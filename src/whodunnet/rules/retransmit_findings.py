@@ -37,11 +37,12 @@ LAST_MILE = (
     "It is a client out on the Internet, which has a last mile of its own (radio, a full line at home): alone it is "
     "no fault of this node's network."
 )
-LASTING_PARTS = 3
-"""Of fewer, each with repeats, two short moments of loss look like one that lasts."""
 ALONE = "Hardly anything was sent to anybody else, so nothing says whether it is this destination or this node."
-FEW_READINGS = (
-    "There are {n} readings only, which do not tell whether segments were lost all the time or at two short moments."
+LASTING_PARTS = 3
+"""Of the window, between two readings each, with repeats: in fewer, short moments of loss look like one that lasts."""
+FEW_PARTS = (
+    "Repeats were seen in {seen} of {n} parts of the window, which does not tell whether segments were lost all the "
+    "time or at short moments."
 )
 MORE = "{n:,} more destinations are as bad, and not listed."
 
@@ -61,10 +62,11 @@ def compose(one: Lossy, window: RepeatWindow, recording: Recording, entry: Entry
     d, shape, ends = one.destination, entry.shapes[one.shape], ends_of([one.destination], recording)
     words = words_of(d, ends)
     title = shape.title.format(**words)
-    lasts = one.shape == "silent" or len(window.parts) >= LASTING_PARTS
+    seen = sum(d.key in part for part in window.parts)
+    lasts = one.shape == "silent" or seen >= LASTING_PARTS
     confidence: Confidence = "proven" if one.others is not None and window.whole and lasts else "likely"
     extra = [ALONE] if one.others is None else [BESIDE] if one.shape in ("lost", "timeouts") else []
-    extra += [] if lasts else [FEW_READINGS.format(n=len(window.parts) + 1)]
+    extra += [] if lasts else [FEW_PARTS.format(seen=seen, n=len(window.parts))]
     extra += [LAST_MILE] if _is_far_client(d) else []
     extra += [MORE.format(n=one.left_out)] if one.left_out else []
     return Finding(

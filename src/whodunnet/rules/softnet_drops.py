@@ -22,7 +22,7 @@ SOURCE = "/proc/net/softnet_stat"
 REPEAT = "cat /proc/net/softnet_stat  # twice; a line for each CPU, hexadecimal: processed, dropped, squeezed"
 MEANWHILE = "Of these, dropped between two readings between which received packets waited for that CPU"
 """By this a stall is known as their cause: see diagnosis/ties.py."""
-HELD_PART_SECONDS = 2.0
+HELD_PART_SECONDS = 2.5
 """Readings no further apart than this: what waited in between did so while they were dropped."""
 HELD_PART_SHARE = 0.25
 """Of the time between readings further apart that packets have to wait in; else most may have been dropped before."""
@@ -165,7 +165,7 @@ def _meanwhile(recording: Recording, bad: Sequence[Part], entry: Entry) -> list[
                 held += work.dropped
             else:
                 unsure += work.dropped
-    if unsure and not held:
+    if unsure > held:
         return []
     found = _reading(bad[-1].end, MEANWHILE, held, None)
     repeat = "whodunnet stalls --for 60s  # beside softnet_stat"

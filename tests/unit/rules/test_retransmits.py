@@ -143,10 +143,17 @@ def test_one_moment_of_loss_is_no_finding() -> None:
 def test_two_readings_do_not_tell_whether_a_loss_lasted(parts: int, confidence: str) -> None:
     f = found(node(to(100), good(), parts=parts))
     assert f.confidence == confidence
-    said = f"There are {parts + 1} readings only, which do not tell whether segments were lost all the time"
+    said = f"Repeats were seen in {parts} of {parts} parts of the window, which does not tell whether"
     assert (said in " ".join(f.explanation)) is (confidence == "likely")
     gone = found(node(to(0, timeouts=40, again_small=5), good(), parts=parts))
     assert (gone.shape, gone.confidence) == ("silent", "proven")
+
+
+def test_two_short_moments_of_loss_are_not_proven_to_last() -> None:
+    again = [sample(to(n, 1_000 * i), good(10_000 * i)) for i, n in ((1, 0), (2, 40), (3, 40), (4, 80))]
+    f = found(moments(*again))
+    assert (f.severity, f.confidence) == ("warning", "likely")
+    assert "Repeats were seen in 2 of 3 parts of the window" in " ".join(f.explanation)
 
 
 def test_what_goes_into_a_closed_window_is_no_loss() -> None:
