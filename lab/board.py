@@ -122,7 +122,7 @@ def on_kernel(kernel: Kernel, wanted: Sequence[str], command: list[str], keep: K
             keep(outcome)
         left = left[len(done) :]
         if len(done) < len(some) and not ENDING.is_set():
-            here = Machine(name=kernel.release, kernel=kernel.version, cpus=machine.CPUS)
+            here = Machine(name=kernel.release, kernel=kernel.version, cpus=machine.CPUS, preempt=kernel.arguments)
             keep(ended(find(left.pop(0))(), lines, why, here))
 
 
@@ -137,7 +137,9 @@ def boot(kernel: Kernel, wanted: Sequence[str], command: list[str]) -> tuple[str
     words = ["env", f"WHODUNNET_LAB_PATIENCE={PATIENCE:g}", *series_command(kernel.release, wanted, command)]
     try:
         limit = BOOT_SECONDS + SECONDS_EACH * len(wanted)
-        done = machine.run(kernel, words, ROOT, limit_seconds=limit, memory_mib=MEMORY_MIB)
+        done = machine.run(
+            kernel, words, ROOT, limit_seconds=limit, kernel_arguments=kernel.arguments, memory_mib=MEMORY_MIB
+        )
     except machine.MachineError as error:
         return error.stdout, str(error)
     return done.stdout, f"the series ended with {done.status}: {done.stderr}" if done.status else ""

@@ -101,7 +101,7 @@ def total(cells: Sequence[Outcome]) -> dict[str, str]:
     cpu = [o.cpu_seconds for o in cells if o.cpu_seconds is not None]
     memory = [o.peak_rss_bytes for o in cells if o.peak_rss_bytes is not None]
     return {
-        "machine": "this one" if cells[0].machine.name == "host" else "emulated (qemu without KVM), preempt=none",
+        "machine": "this one" if cells[0].machine.name == "host" else f"emulated (qemu without KVM), {preempt(cells)}",
         "kernel": ", ".join(sorted({o.machine.kernel for o in cells})),
         "CPUs": ", ".join(sorted({str(o.machine.cpus) for o in cells})),
         "date": spread(o.at.date().isoformat() for o in cells),
@@ -130,6 +130,12 @@ def total(cells: Sequence[Outcome]) -> dict[str, str]:
         "median seconds of CPU": f"{median(cpu):.2f}" if cpu else "–",
         "most memory, MiB": f"{max(memory) / 2**20:.0f}" if memory else "–",
     }
+
+
+def preempt(cells: Sequence[Outcome]) -> str:
+    """How the kernel was told to give way."""
+    ways = Counter(o.machine.preempt or "preemption as Debian built it" for o in cells)
+    return ", ".join(way if len(ways) == 1 else f"{way} in {n}" for way, n in ways.most_common())
 
 
 def asked(all_rules: int, cells: int) -> str:

@@ -14,6 +14,9 @@ from pathlib import Path
 
 PACKAGES = {"6.1": r"linux-image-6\.1\.0-[0-9]+-amd64", "6.12": r"linux-image-6\.12\.[0-9]+\+deb12-amd64"}
 """Names of the full packages; the cloud ones have no 9p."""
+ARGUMENTS = {"6.1": "preempt=none", "6.12": ""}
+"""For the command line of the kernel: 6.1 as clusters run it, 6.12 as Debian built it (PREEMPT_DYNAMIC, voluntary)."""
+
 FETCH_SECONDS = 600
 
 
@@ -42,6 +45,10 @@ class Kernel:
         text = (self.root / "boot" / f"config-{self.version}").read_text()
         found = re.search(rf"^CONFIG_{name}=(.*)$", text, re.MULTILINE)
         return found[1] if found else None
+
+    @property
+    def arguments(self) -> str:
+        return ARGUMENTS[self.release]
 
     @property
     def module_directory(self) -> Path:

@@ -17,12 +17,16 @@ TEXT_MOST = 600
 """Characters of a complaint or a reason that are kept."""
 
 
-class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """Where cases ran. name: "host", or the release of a kernel in a virtual machine. kernel: as `uname -r` says."""
+class Machine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where cases ran. name: "host", or the release of a kernel in a virtual machine. kernel: as `uname -r` says.
+
+    preempt: what the command line of a virtual machine's kernel says of it; empty: nothing.
+    """
 
     name: str
     kernel: str
     cpus: int
+    preempt: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 
@@ -77,6 +78,10 @@ def series(wanted: Sequence[str], command: list[str], machine: Machine, commit: 
         yield one(find(name)(), command, machine, commit)
 
 
+def preempt_words() -> str:
+    return " ".join(word for word in Path("/proc/cmdline").read_text().split() if word.startswith("preempt="))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lab.series", description=__doc__)
     parser.add_argument("names", nargs="+", choices=names(), metavar="NAME")
@@ -85,7 +90,9 @@ def main() -> int:
     parser.add_argument("--commit", default="unknown", help="what is being tried")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, terminated)
-    machine = Machine(name=options.machine, kernel=os.uname().release, cpus=os.cpu_count() or 0)
+    machine = Machine(
+        name=options.machine, kernel=os.uname().release, cpus=os.cpu_count() or 0, preempt=preempt_words()
+    )
     for outcome in series(options.names, options.command, machine, options.commit):
         print(msgspec.json.encode(outcome).decode(), flush=True)
     return 0

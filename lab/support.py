@@ -27,7 +27,6 @@ DOCUMENT = ROOT / "docs/support-matrix.json"
 PAGE = ROOT / "docs/support-matrix.md"
 INSIDE = [sys.executable, "-m", "lab.support_inside"]
 MODULES = (*machine.COMMON_MODULES, "crc32c_generic", "nf_conntrack_netlink")
-ARGUMENTS = {"6.1": "preempt=none", "6.12": ""}
 Lockdown = Literal["none", "integrity", "confidentiality"]
 LOCKDOWNS: tuple[Lockdown, ...] = ("none", "integrity", "confidentiality")
 HOST = "host"
@@ -40,8 +39,9 @@ def run(name: str) -> Machine:
         text = subprocess.run(INSIDE, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     else:
         release, lockdown = name.split()
-        arguments = f"{ARGUMENTS[release]} lockdown={lockdown}"
-        done = machine.run(kernel_packages.kernel(release), INSIDE, ROOT, kernel_arguments=arguments, modules=MODULES)
+        kernel = kernel_packages.kernel(release)
+        arguments = f"{kernel.arguments} lockdown={lockdown}"
+        done = machine.run(kernel, INSIDE, ROOT, kernel_arguments=arguments, modules=MODULES)
         if done.status:
             raise machine.MachineError(f"{name}: exit {done.status}\n{done.stderr}\n{done.console[-2000:]}")
         text = done.stdout
