@@ -48,7 +48,7 @@ class Expected:
     severities: any of these is right for the finding of `rule`; empty: not judged.
     shapes: any of these is right; empty: not judged.
     culprits: all of them, and nobody else; with `ordered`, the earlier in an earlier or the same finding.
-    tolerated: may be called culprit, need not.
+    tolerated: may be called culprit, need not. elsewhere: may be by rules that the case is not about, as it is true.
     innocent: those whom a wrong diagnosis would most likely blame. Whoever is no culprit is innocent; these get a name.
     bystanders: who has no part in it: in no finding of severity warning or above, but as a victim.
     others: who has to be named beside the culprits.
@@ -67,6 +67,7 @@ class Expected:
     culprits: tuple[Who, ...] = ()
     ordered: bool = False
     tolerated: tuple[Who, ...] = ()
+    elsewhere: tuple[Who, ...] = ()
     innocent: tuple[Who, ...] = ()
     bystanders: tuple[Who, ...] = ()
     others: tuple[Named, ...] = ()

@@ -9,7 +9,18 @@ from typing import Any, Literal
 import msgspec
 
 from lab.case import Case, Expected, Kind
-from lab.score import Json, Score, answers_of, culprits, in_role, is_meant, naming, score_of_all, shape_and_endpoint
+from lab.score import (
+    Json,
+    Score,
+    answers_of,
+    culprits,
+    for_others,
+    in_role,
+    is_meant,
+    naming,
+    score_of_all,
+    shape_and_endpoint,
+)
 from lab.stage import ROOT
 
 Result = Literal["right", "wrong", "not-scored"]
@@ -84,7 +95,8 @@ def scored(case: Case, expected: Expected, diagnosis: Mapping[str, Any], seconds
     """
     judged, rest = answers_of(diagnosis, case.rules), others(diagnosis, case.rules)
     found = score_of_all(expected, diagnosis, case.rules)
-    called = [party for finding in diagnosis["findings"] for party in culprits(finding)]
+    own = [party for finding in judged["findings"] for party in culprits(finding)]
+    by_others = [party for finding in rest for party in culprits(finding)]
     return Outcome(
         case=case.name,
         kind=case.kind,
@@ -92,9 +104,9 @@ def scored(case: Case, expected: Expected, diagnosis: Mapping[str, Any], seconds
         right_runs=int(found.right),
         named=whom_to_name(expected) - len(unnamed(expected, judged)),
         to_name=whom_to_name(expected),
-        called=len(called),
-        called_wrongly=len(called) - sum(is_allowed(party, expected) for party in called),
-        called_tolerated=sum(any(is_meant(who, party) for who in expected.tolerated) for party in called),
+        called=len(own) + len(by_others),
+        called_wrongly=wrongly(own, expected) + wrongly(by_others, for_others(expected)),
+        called_tolerated=tolerated(own, expected) + tolerated(by_others, for_others(expected)),
         rule_right=rule_right(expected, found, judged),
         shape_right=shape_right(expected, judged),
         info_only=found.right and is_info_only(expected, judged),
@@ -137,8 +149,13 @@ def others(diagnosis: Json, rules: Sequence[str]) -> list[Json]:
     return [finding for finding in diagnosis["findings"] if finding["rule"] not in rules]
 
 
-def is_allowed(party: Mapping[str, Any], expected: Expected) -> bool:
-    return any(is_meant(who, party) for who in (*expected.culprits, *expected.tolerated))
+def wrongly(called: Sequence[Json], expected: Expected) -> int:
+    allowed = (*expected.culprits, *expected.tolerated)
+    return sum(not any(is_meant(who, party) for who in allowed) for party in called)
+
+
+def tolerated(called: Sequence[Json], expected: Expected) -> int:
+    return sum(any(is_meant(who, party) for who in expected.tolerated) for party in called)
 
 
 def cut(found: Score) -> dict[str, Any]:

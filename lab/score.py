@@ -50,7 +50,14 @@ def score(expected: Expected, diagnosis: Json, rules: Sequence[str] = SOCKET_RUL
 
 def score_of_all(expected: Expected, diagnosis: Json, rules: Sequence[str]) -> Score:
     """Of a diagnosis by all rules. rules: that the case is about; of the others counts whom they blame."""
-    return replace(score(expected, answers_of(diagnosis, rules), rules), blamed=tuple(blamed(expected, diagnosis)))
+    own = score(expected, answers_of(diagnosis, rules), rules)
+    rest = {"findings": [finding for finding in diagnosis["findings"] if finding["rule"] not in rules]}
+    return replace(own, blamed=(*own.blamed, *blamed(for_others(expected), rest)))
+
+
+def for_others(expected: Expected) -> Expected:
+    """As rules see it that the case is not about."""
+    return replace(expected, tolerated=(*expected.tolerated, *expected.elsewhere))
 
 
 def answers_of(diagnosis: Json, rules: Sequence[str]) -> Json:

@@ -1,6 +1,11 @@
-"""Two programs on each CPU compute without end, all in user mode, while packets arrive: no packet waits for them."""
+"""Two programs on each CPU compute without end, all in user mode, while packets arrive: no packet waits for them.
+
+That they take the CPUs is true, and may be said.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from lab.arrivals import StallCase, used
 from lab.case import Expected
@@ -27,4 +32,4 @@ class StallUserHogs(StallCase):
         return self.in_time(True, f"a hog: {used(self.hogs[0].pid)}")
 
     def expected(self) -> Expected:
-        return self.nothing_stalled(*self.hogs)
+        return replace(self.nothing_stalled(*self.hogs), elsewhere=tuple(hog.who() for hog in self.hogs))

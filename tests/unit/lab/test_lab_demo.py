@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import sys
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from lab.catalogue import find, names
 from lab.demo import RefusedError, allowed, judged
 from lab.listing import as_json, as_text
 from lab.score import Score, score_of_all
+from lab.who import Who
 
 from .answers import CLIENT, CULPRIT, HOLDER, LEAK, SERVER, diagnosis, leak, party
 
@@ -62,6 +64,10 @@ def test_of_rules_that_a_case_is_not_about_whom_they_blame_counts_and_nothing_el
     right, wrong = (diagnosis(leak(CULPRIT, HOLDER), other) for other in (beside, blaming))
     assert score_of_all(LEAK, right, SOCKET_RULES).right
     assert score_of_all(LEAK, wrong, SOCKET_RULES) == Score(blamed=("foo[7] by dns:1",))
+    elsewhere = replace(LEAK, elsewhere=(Who("foo", frozenset({7})),))
+    assert score_of_all(elsewhere, wrong, SOCKET_RULES).right
+    own = diagnosis(leak(CULPRIT, HOLDER), {**blaming, "rule": "socket-leak"})
+    assert score_of_all(elsewhere, own, SOCKET_RULES).blamed
 
 
 def test_whom_it_had_to_name_is_told_with_the_roles() -> None:
