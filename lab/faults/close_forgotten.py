@@ -14,9 +14,9 @@ from lab.look import Sight, connections, sockstat
 from lab.servers import uvicorn
 
 
-def ask(address: str) -> None:
+def ask(address: str, pause_seconds: float) -> None:
     connections = []
-    for _ in every(0.05, times=5000):
+    for _ in every(pause_seconds, times=5000):
         connection = HTTPConnection(address, 8000)
         connection.request("GET", "/")
         connection.getresponse().read()
@@ -26,13 +26,14 @@ def ask(address: str) -> None:
 
 class CloseForgotten(Case):
     kind = "fault"
+    pause_seconds = 0.05
     window_seconds = 15
     age_seconds = 45
 
     def start(self) -> None:
         self.client_pod, self.server_pod = self.stage.pods("client", "server")
         self.server = uvicorn(self.stage, self.server_pod, 8000, keep_alive_seconds=1)
-        self.client = self.stage.play(self.client_pod, "price-feed", ask, self.server_pod.address)
+        self.client = self.stage.play(self.client_pod, "price-feed", ask, self.server_pod.address, self.pause_seconds)
 
     def look(self) -> Sight:
         waiting = connections(self.client_pod.netns).where("CLOSE-WAIT", peer_port=8000)

@@ -11,10 +11,14 @@ from itertools import pairwise
 
 import msgspec
 
+from whodunnet.model.sockets import AGE_BOUNDS_SECONDS
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.identity import HALTED
 from whodunnet.rules.tally import Candidate, Tally
 from whodunnet.rules.window import Window
+
+KEPT_SHARE = 0.8
+"""The first snapshot's pass ends later than it is dated, so that its last sockets are younger than the window."""
 
 
 class Sign(msgspec.Struct, frozen=True):
@@ -103,7 +107,7 @@ def response_never_read(c: Candidate, entry: Entry, window: Window, caused_bytes
 def close_forgotten(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
     old = c.last.older_than(entry.limit("close_wait_age"))
     if old < entry.limit("min_sockets"):
-        return None
+        return _close_missing_so_far(c, entry, window)
     stale = c.last.older_than(entry.limit("close_wait_stale")) >= entry.limit("min_without_growth")
     growing = grows(c, entry)
     signs = [Sign(f"Connections that the peer closed {entry.limit('close_wait_age'):.0f} s ago or earlier", old)]
@@ -113,6 +117,24 @@ def close_forgotten(c: Candidate, entry: Entry, window: Window, _: int) -> Signs
         return None
     seen = window.snapshots > 1 and (growing or stale)
     return Signs(shape=c.shape, affected=c.last.sockets, signs=signs, observed=seen, strong=seen)
+
+
+def _close_missing_so_far(c: Candidate, entry: Entry, window: Window) -> Signs | None:
+    """Too young to tell from a server that drains; worth knowing where many grow and the first were not closed."""
+    n, at_first = c.last.sockets, c.counts[0]
+    followed = max((bound for bound in AGE_BOUNDS_SECONDS if bound <= window.seconds), default=None)
+    if followed is None or n < entry.limit("min_without_growth") or not grows(c, entry):
+        return None
+    kept = min(c.last.older_than(followed), at_first)
+    if kept < max(entry.limit("min_sockets"), KEPT_SHARE * at_first):
+        return None
+    age = entry.limit("close_wait_age")
+    signs = [
+        Sign(f"Connections that the peer closed; a server that drains looks the same for {age:.0f} s", n),
+        Sign(f"Of the {at_first:,} of {window.seconds:.1f} s ago, not closed since", kept),
+        _growth(c),
+    ]
+    return Signs(shape=c.shape, affected=n, signs=signs, observed=False)
 
 
 def without_peer(c: Candidate, entry: Entry, _: Window, __: int) -> Signs | None:

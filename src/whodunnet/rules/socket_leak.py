@@ -34,7 +34,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
         gaps.append(f"Sockets were read without BPF, which sees less: {window.sockets.fallback_reason}.")
     if found:
         return [msgspec.structs.replace(f, explanation=(*f.explanation, *gaps)) for f in found]
-    return [unseen or _cleared(window)]
+    return [unseen or _cleared(window, entry)]
 
 
 def _unseen(window: Window, entry: Entry) -> NotChecked | None:
@@ -66,7 +66,7 @@ def _too_few(sockets: Sockets, alloc: int, entry: Entry) -> bool:
     return unseen >= entry.limit("min_unread")
 
 
-def _cleared(window: Window) -> Cleared:
+def _cleared(window: Window, entry: Entry) -> Cleared:
     sockets, page = window.sockets, window.sockets.page_size_bytes
     unread = sum(g.sockets for g in sockets.groups if g.symptom == "unread")
     waiting = sum(g.sockets for g in sockets.groups if g.state == "close-wait")
@@ -75,6 +75,8 @@ def _cleared(window: Window) -> Cleared:
         reach += "; two snapshots: idle connections that are held open do not show"
     elif window.seconds < 60:
         reach += "; idle connections that are held open show only in 60 s or more"
+    if waiting >= entry.limit("min_sockets"):
+        reach += f"; that a close is missing is told from {entry.limit('close_wait_age'):.0f} s on"
     if sockets.method != "bpf":
         why = f" ({sockets.fallback_reason})" if sockets.fallback_reason else ""
         reach += f"; without BPF{why}, sockets that were never connected or are dead are not seen"

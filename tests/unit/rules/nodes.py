@@ -36,17 +36,22 @@ KINDS: dict[str, dict[str, Any]] = {
     "dead-not-closed": {"state": "close", "role": "unconnected", "symptom": "dead", "endpoint": PEER},
     "accept-not-called": {"role": "accepted", "holding": "accept-queue", "endpoint": PORT},
     "orphans": {"state": "fin-wait-1", "role": "accepted", "holding": "orphan", "endpoint": PORT},
+    # Told by growth that goes on, or never a leak of its holder:
     "held-open": {"role": "initiated", "endpoint": PEER},
-    # What is never a leak of its holder:
     "serving": {"role": "accepted", "endpoint": PORT},
     "send-queue-full": {"role": "accepted", "symptom": "window-closed", "endpoint": PORT},
 }
+LEAKS = ["response-never-read", "close-forgotten", "never-connected", "dead-not-closed", "accept-not-called", "orphans"]
 UNOWNED = ("accept-not-called", "orphans")
 
 
 def limit(name: str) -> int:
     """A threshold of socket-leak that is a whole number."""
     return int(LEAK.limit(name))
+
+
+MIN = limit("min_sockets")
+"""Fewer sockets are a leak only where they tie up much."""
 
 
 def ages(n: int, seconds: float) -> tuple[int, ...]:

@@ -12,6 +12,8 @@ from whodunnet.model.workload import Process, Workload, Workloads
 
 from .nodes import (
     LEAK,
+    LEAKS,
+    MIN,
     PAGE,
     client,
     culprits,
@@ -21,7 +23,6 @@ from .nodes import (
     held,
     in_container,
     leak,
-    limit,
     memory_of,
     named,
     owners,
@@ -33,11 +34,8 @@ from .nodes import (
     server,
 )
 
-MIN = limit("min_sockets")
-KINDS = ["response-never-read", "close-forgotten", "never-connected", "dead-not-closed", "accept-not-called", "orphans"]
 
-
-@pytest.mark.parametrize("kind", [*KINDS, "held-open"])
+@pytest.mark.parametrize("kind", [*LEAKS, "held-open"])
 def test_a_finding_has_evidence_that_can_be_repeated_and_a_short_summary(kind: str) -> None:
     counts = [300, 330, 360, 390]
     found = finding(leak(kind, counts, seconds=90, age=400, each=PAGE, unsent=9, memory=memory_of(9_000)))

@@ -9,6 +9,8 @@ from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Recording
 
 from .nodes import (
+    LEAKS,
+    MIN,
     PAGE,
     answers,
     at_each,
@@ -17,7 +19,6 @@ from .nodes import (
     group,
     history,
     leak,
-    limit,
     memory_of,
     named,
     parties,
@@ -25,14 +26,10 @@ from .nodes import (
     said,
 )
 
-MIN = limit("min_sockets")
-KINDS = ["response-never-read", "close-forgotten", "never-connected", "dead-not-closed", "accept-not-called", "orphans"]
-
-
 # --- Confidence --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LEAKS)
 def test_one_snapshot_alone_is_never_more_than_possible(kind: str) -> None:
     found = findings(leak(kind, [900], age=7_200, each=PAGE, unsent=900, memory=memory_of(15_000, max_orphans=9)))
     assert [f.confidence for f in found] == ["possible"]
@@ -231,6 +228,8 @@ def test_a_clearing_says_what_this_window_could_have_seen() -> None:
     assert "two snapshots: idle connections that are held open do not show" in sensitivity(
         leak("serving", [9, 9], seconds=60)
     )
+    assert "a close is missing" not in sensitivity(leak("close-forgotten", [MIN - 1] * 3, age=60))
+    assert "a close is missing is told from 30 s on" in sensitivity(leak("close-forgotten", [MIN] * 3, age=10))
     without = {"method": "sock_diag", "fallback_reason": "an old kernel"}
     blind = sensitivity(recording([[group("serving", 9)]] * 2, memory=memory_of(10, alloc_sockets=9), **without))
     assert "without BPF (an old kernel), sockets that were never connected or are dead are not seen" in blind
