@@ -26,6 +26,7 @@ from whodunnet.recording.reader import load, open_recording
 from whodunnet.recording.recorder import Recorder
 from whodunnet.recording.source import Row
 
+from ..recording.written import OTHERS_FILE, plant
 from ..rules import nodes, stalled
 from ..rules.nodes import BEGIN, NODE, group, moment
 
@@ -293,13 +294,11 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
     assert refusal(path) == f"{path} cannot be read: it is a pipe or device, no file"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@OTHERS_FILE
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
 def test_what_another_user_put_beside_a_recording_is_not_taken_for_a_part_of_it(path: Path, suffix: str) -> None:
     """In /var/tmp anybody may make a file; SQLite would read it as newer than the recording, and write into it."""
-    planted = path.with_name(path.name + suffix)
-    planted.touch()
-    os.chown(planted, 65534, 65534)
+    planted = plant(path, suffix)
     assert refusal(path) == f"{planted} belongs to another user and would be taken for a part of {path.name}"
     assert len(load(recorded(path.with_name("other"))).snapshots) == 10
 

@@ -20,7 +20,7 @@ from whodunnet.recording.reader import load
 from whodunnet.recording.recorder import Recorder
 
 from ..recording.history import HEADER, ROOM, history
-from ..recording.written import large, refusal, write
+from ..recording.written import OTHERS_FILE, large, plant, refusal, write
 from ..rules.nodes import NODE
 
 
@@ -120,12 +120,10 @@ def test_what_a_foreign_header_says_is_cleaned(path: Path) -> None:
     assert "is a recording of n\ufffd]0;title\ufffd;" in refusal(path, history(1))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@OTHERS_FILE
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
 def test_nothing_is_written_into_what_another_user_put_beside(path: Path, suffix: str) -> None:
-    planted = path.with_name(path.name + suffix)
-    planted.touch()
-    os.chown(planted, 65534, 65534)
+    planted = plant(path, suffix)
     with pytest.raises(RecordingError, match="belongs to another user"):
         write(path, history(3))
     assert planted.read_bytes() == b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -29,6 +30,17 @@ def large(snapshot: Snapshot) -> Snapshot:
     dice = random.Random(1)
     groups = tuple(group("held-open", dice.randrange(10**9), pid=dice.randrange(10**6)) for _ in range(4_000))
     return replace(snapshot, samples={"sockets": Sockets(method="bpf", groups=groups)})
+
+
+OTHERS_FILE = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+
+
+def plant(path: Path, suffix: str) -> Path:
+    """An empty file of another user's, where SQLite would look for a part of the recording."""
+    planted = path.with_name(path.name + suffix)
+    planted.touch()
+    os.chown(planted, 65534, 65534)
+    return planted
 
 
 def refusal(path: Path, snapshots: list[Snapshot], header: Header = HEADER) -> str:
