@@ -75,16 +75,16 @@ class Watch:
         apart = max(INTERVAL_SECONDS, seconds / (SNAPSHOTS_MAX - 1), (time.process_time() - cpu) / BUSY_SHARE)
         count = max(1, round(seconds / apart)) if seconds > 0 else 0
         turns = TURNS.get(count, count) if seconds >= 3 * INTERVAL_SECONDS else count
-        spent, is_cheap = 0.0, True
+        is_cheap = True
         for n in range(1, turns + 1):
             whole = n * count % turns == 0
-            if whole or is_cheap:
-                sleep(max(0.0, begin + n * seconds / turns - boot_seconds()))
-                cpu = time.process_time()
-                taken = self._taker.take() if whole else replace(self._taker.take(CHEAP), partial=True)
-                self._snapshots = bounded_stalls(bounded([*self._snapshots, taken]))
-                spent = time.process_time() - cpu
-            is_cheap = is_cheap and (whole or spent <= BUSY_SHARE * seconds / turns)
+            if not whole and not is_cheap:
+                continue
+            sleep(max(0.0, begin + n * seconds / turns - boot_seconds()))
+            cpu = time.process_time()
+            taken = self._taker.take() if whole else replace(self._taker.take(CHEAP), partial=True)
+            self._snapshots = bounded_stalls(bounded([*self._snapshots, taken]))
+            is_cheap = is_cheap and (whole or time.process_time() - cpu <= BUSY_SHARE * seconds / turns)
 
     @property
     def recording(self) -> Recording:
