@@ -15,7 +15,7 @@ from whodunnet.collectors.namespace_counters import unless_unreadable
 from whodunnet.kernel import namespaces
 from whodunnet.kernel.name_query import NameQuery, make_query
 from whodunnet.kernel.namespaces import Visitor
-from whodunnet.kernel.procfs.files import unreadable
+from whodunnet.kernel.procfs.pids import list_pids
 from whodunnet.kernel.resolv_conf import Parsed, read_resolv_conf
 from whodunnet.kernel.roots import Roots
 from whodunnet.model.resolvers import Lookup, Outcome, ResolvConf, Resolvers
@@ -128,7 +128,7 @@ def _places(roots: Roots) -> tuple[dict[Place, int], int]:
     found: dict[Place, int] = {}
     of_one: dict[int, int] = {}
     left_out: set[Place] = set()
-    for pid in _pids(roots.proc)[:PROCESSES_MAX]:
+    for pid in list_pids(roots.proc)[:PROCESSES_MAX]:
         place = _place(roots.proc, pid)
         if place is None or place in found:
             continue
@@ -138,13 +138,6 @@ def _places(roots: Roots) -> tuple[dict[Place, int], int]:
         found[place] = pid
         of_one[place[0]] = of_one.get(place[0], 0) + 1
     return found, len(left_out)
-
-
-def _pids(proc: Path) -> list[int]:
-    try:
-        return sorted(int(name) for name in os.listdir(proc) if name.isdecimal())  # noqa: PTH208 - as in namespaces
-    except OSError as error:
-        raise unreadable(str(proc), error) from error
 
 
 def _place(proc: Path, pid: int) -> Place | None:

@@ -16,6 +16,7 @@ import msgspec
 
 from whodunnet.errors import MalformedError, UnreadableError
 from whodunnet.kernel.procfs.files import read_bytes, shown, unreadable
+from whodunnet.kernel.procfs.pids import list_pids
 from whodunnet.kernel.roots import Roots
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def _scan(proc: Path) -> tuple[dict[int, int], list[int], int]:
     denied: list[int] = []
     vanished = 0
     root = str(proc)
-    for pid in _processes(proc):
+    for pid in list_pids(proc):
         try:
             # The link's text holds the inode number: three times as fast as stat of what it points to.
             pids.setdefault(os.readlink(f"{root}/{pid}/ns/net"), pid)  # noqa: PTH115 - Path costs 3 µs a process
@@ -196,13 +197,6 @@ def _scan(proc: Path) -> tuple[dict[int, int], list[int], int]:
         except OSError:
             vanished += 1
     return {parse_link(os.fsencode(link), f"{root}/{pid}/ns/net"): pid for link, pid in pids.items()}, denied, vanished
-
-
-def _processes(proc: Path) -> list[int]:
-    try:
-        return sorted(int(name) for name in os.listdir(proc) if name.isdecimal())  # noqa: PTH208 - as above
-    except OSError as error:
-        raise unreadable(str(proc), error) from error
 
 
 def _mounts(proc: Path) -> dict[int, Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Final
 
@@ -10,7 +9,8 @@ import msgspec
 
 from whodunnet.errors import MalformedError, UnreadableError
 from whodunnet.kernel.cpus import CPUS_MAX
-from whodunnet.kernel.procfs.files import integer, read_bytes, shown, unreadable
+from whodunnet.kernel.procfs.files import integer, read_bytes, shown
+from whodunnet.kernel.procfs.pids import list_pids
 from whodunnet.kernel.roots import Roots
 
 PROCESSES_MAX: Final = 8192
@@ -52,12 +52,8 @@ def parse_ksoftirqd(data: bytes) -> int | None:
 
 def find_ksoftirqds(roots: Roots, wanted: frozenset[int]) -> dict[int, int]:
     """Pid by CPU, of those wanted that are in sight. Raises UnreadableError if /proc cannot be listed."""
-    try:
-        pids = sorted(int(name) for name in os.listdir(roots.proc) if name.isascii() and name.isdigit())  # noqa: PTH208
-    except OSError as error:
-        raise unreadable(str(roots.proc), error) from error
     found: dict[int, int] = {}
-    for pid in pids[:PROCESSES_MAX]:
+    for pid in list_pids(roots.proc)[:PROCESSES_MAX]:
         try:
             cpu = parse_ksoftirqd(read_bytes(roots.proc / str(pid) / "stat"))
         except UnreadableError:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from whodunnet.errors import MalformedError, UnreadableError
+from whodunnet.errors import MalformedError
 from whodunnet.kernel.procfs.files import integer, read_bytes, shown
+from whodunnet.kernel.procfs.pids import list_pids
 from whodunnet.kernel.procfs.process import parse_descriptor_limit
 from whodunnet.kernel.roots import Roots
 from whodunnet.model.bounds import INT64_MAX
@@ -59,10 +60,7 @@ def parse_file_nr(data: bytes, source: str) -> tuple[int, int]:
 
 def count_open_files(proc: Path, limit: int = LISTED_MAX) -> OpenFiles:
     """One pass over every process below `proc`: a stat of each, else a listing. Raises UnreadableError."""
-    try:
-        pids = sorted(int(name) for name in os.listdir(proc) if name.isdecimal())  # noqa: PTH208 - Path costs 3 µs each
-    except OSError as error:
-        raise UnreadableError(f"{proc} cannot be listed: {error.strerror}") from error
+    pids = list_pids(proc)
     found = OpenFiles(counted=_says_number(proc))
     room, root = limit, str(proc)
     for position, pid in enumerate(pids):

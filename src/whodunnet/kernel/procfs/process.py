@@ -12,6 +12,7 @@ import msgspec
 
 from whodunnet.errors import MalformedError, UnreadableError
 from whodunnet.kernel.procfs.files import integer, read_bytes, shown
+from whodunnet.kernel.procfs.pids import list_pids
 from whodunnet.kernel.roots import Roots
 from whodunnet.model.text import clean
 from whodunnet.model.workload import Process
@@ -167,11 +168,7 @@ def read_netns(roots: Roots, pid: int) -> int | None:
 def find_processes_in(roots: Roots, namespaces: Iterable[int]) -> dict[int, list[int]]:
     """The pids in each of some network namespaces, by one pass over /proc. Raises UnreadableError."""
     found: dict[int, list[int]] = {inode: [] for inode in namespaces}
-    try:
-        pids = sorted(int(p.name) for p in roots.proc.iterdir() if p.name.isascii() and p.name.isdigit())
-    except OSError as error:
-        raise UnreadableError(f"{roots.proc} cannot be listed: {error.strerror}") from error
-    for pid in pids:
+    for pid in list_pids(roots.proc):
         inode = read_netns(roots, pid)
         if inode in found:
             found[inode].append(pid)

@@ -9,8 +9,9 @@ from typing import Final
 import msgspec
 
 from whodunnet.errors import MalformedError, UnreadableError
-from whodunnet.kernel.procfs.files import integer, shown, unreadable
+from whodunnet.kernel.procfs.files import integer, shown
 from whodunnet.kernel.procfs.ksoftirqd import parse_schedstat
+from whodunnet.kernel.procfs.pids import list_pids
 from whodunnet.kernel.procfs.process import TICKS_PER_SECOND
 from whodunnet.kernel.roots import Roots
 from whodunnet.model.text import clean
@@ -78,10 +79,7 @@ def read_every_process(
     sleepers: also the wait of those that are not running, which takes as long again. is_busy: of whom all threads are
     read as well, although the first one may sleep while the others run.
     """
-    try:
-        pids = sorted(int(name) for name in os.listdir(roots.proc) if name.isascii() and name.isdigit())  # noqa: PTH208
-    except OSError as error:
-        raise unreadable(str(roots.proc), error) from error
+    pids = list_pids(roots.proc)
     found: dict[int, ProcessTimes] = {}
     threads = THREADS_MAX
     for pid in pids[-PROCESSES_MAX:]:
