@@ -147,7 +147,7 @@ def collecting(made: Load, support: Support, rate: float) -> float:
         made.begin(round(rate * COLLECTED_SECONDS))
         cpu, begin = time.process_time(), time.perf_counter()
         for _ in range(COLLECTED_SECONDS - 1):
-            time.sleep(1)
+            time.sleep(1)  # as far apart as the snapshots of a window
             collector.collect()
         share = (time.process_time() - cpu) / (time.perf_counter() - begin)
         made.end()

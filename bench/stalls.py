@@ -142,7 +142,7 @@ def idle(cpu: int, support: Support) -> Idle:
             time.sleep(0.05)  # what attaching leaves to be done is no part of being idle
             before, clock = busy_seconds(cpu), clock_interrupts(cpu)
             begin = time.monotonic()
-            time.sleep(IDLE_SECONDS)
+            time.sleep(IDLE_SECONDS)  # what is measured: a machine that does nothing else
             seconds = time.monotonic() - begin
             shares[on].append((busy_seconds(cpu) - before) / seconds)
             interrupts[on].append((clock_interrupts(cpu) - clock) / seconds)

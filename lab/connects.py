@@ -25,7 +25,7 @@ from lab.stage import Player, inside
 ANSWERED, CLOSED, GAVE_UP = "answered", "closed", "gave-up"
 """Closed: without an answer. Gave up: by the caller's own limit, where the kernel would have waited on."""
 
-ANY, NEVER = "0.0.0.0", 1e6  # noqa: S104
+ANY, NEVER = "0.0.0.0", 1e6
 UPLOAD = b"POST /small HTTP/1.1\r\nHost: lab\r\nContent-Length: %d\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n" + bytes(ANSWER_BYTES)
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)

@@ -101,7 +101,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     with ExitStack() as kept:
         net = OwnNet(kept, lambda: nft(RULES))
         directory = tmp_path_factory.mktemp("server")
-        server = net.server(lambda: kept.enter_context(uvicorn(directory, PORT, "--host", "0.0.0.0")))  # noqa: S104
+        server = net.server(lambda: kept.enter_context(uvicorn(directory, PORT, "--host", "0.0.0.0")))
         command = [str(WHODUNNET), "connections", "--for", "100s", "--top", "1000", "--format", "json"]
         watching = kept.enter_context(process(net.router, *command))
         wait_until(lambda: waits_between_snapshots(watching.pid), "the first snapshot")

@@ -221,7 +221,7 @@ def test_sums_stay_exact_where_the_groups_overflow(
     def connect() -> int:
         set_sysctl("core/somaxconn", 20_000)
         set_sysctl("ipv4/tcp_max_syn_backlog", 20_000)
-        listener = namespace.keep(socket.create_server(("0.0.0.0", 0), backlog=20_000))  # noqa: S104
+        listener = namespace.keep(socket.create_server(("0.0.0.0", 0), backlog=20_000))
         port = int(listener.getsockname()[1])
         for n, address in enumerate(addresses(MANY)):
             client = namespace.keep(socket.create_connection((address, port)))

@@ -36,7 +36,7 @@ def test_initiated_groups_are_by_peer() -> None:
 
 
 def test_a_listener_has_an_accept_queue_and_no_bytes() -> None:
-    listener = like(state="listen", remote_address="0.0.0.0", remote_port=0, receive_queue=3, send_queue=128)  # noqa: S104
+    listener = like(state="listen", remote_address="0.0.0.0", remote_port=0, receive_queue=3, send_queue=128)
     grouping = grouped(listener)
     group = only(grouping)
     assert (group.role, group.endpoint, group.unread_bytes, group.unsent_bytes, group.ages) == (

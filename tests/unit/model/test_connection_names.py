@@ -19,7 +19,7 @@ from .endings import BOOT, CLIENT, SERVER, accepted, ended, recording
 
 BEGIN = 1000.0
 """Of these recordings, on the boot clock; snapshots are 2 s apart."""
-ANY = "0.0.0.0"  # noqa: S104
+ANY = "0.0.0.0"
 CURL = {"owner_pid": 7, "comm": "curl", "process_started_seconds": 1001.0}
 
 

@@ -60,7 +60,7 @@ def population(leaked: int = 4790) -> Sockets:
             group(1, 0, owner_pid=999, netns=1, endpoint=None),
             group(30, 0, owner_pid=300, netns=1, protocol="unix", state="none", role="unconnected"),
         ),
-        accept_queues=(AcceptQueue(owner_pid=200, netns=12, local=Endpoint("0.0.0.0", 443), waiting=9, limit=511),),  # noqa: S104
+        accept_queues=(AcceptQueue(owner_pid=200, netns=12, local=Endpoint("0.0.0.0", 443), waiting=9, limit=511),),
         time_wait=58,
         request_sockets=2,
         other_sockets=10,

@@ -55,7 +55,7 @@ def accept_queue(d: Dice) -> AcceptQueue:
     return AcceptQueue(
         owner_pid=d.perhaps(lambda: d.one(PIDS)),
         netns=d.one(NAMESPACES),
-        local=Endpoint(d.one(("0.0.0.0", *ADDRESSES)), d.one(PORTS)),  # noqa: S104
+        local=Endpoint(d.one(("0.0.0.0", *ADDRESSES)), d.one(PORTS)),
         waiting=d.one((0, 1, 3, 6, 129)),
         limit=d.one((0, 1, 5, 128)),
         shared=d.one((False, True)),

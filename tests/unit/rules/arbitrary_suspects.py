@@ -72,7 +72,7 @@ def name_socket(d: Dice) -> NameSocket:
         owner_pid=d.perhaps(lambda: d.one(PIDS)),
         netns=d.one(NAMESPACES),
         inode=d.one(INODES),
-        local=Endpoint(d.one((*SERVERS, "0.0.0.0")), 53 if serves else 40_000),  # noqa: S104
+        local=Endpoint(d.one((*SERVERS, "0.0.0.0")), 53 if serves else 40_000),
         remote=None if serves else Endpoint(d.one(SERVERS), 53),
     )
 

@@ -39,7 +39,7 @@ def asking(
     ]  # fmt: skip
 
 
-def serving(address: str = "0.0.0.0", *, pid: int | None = 8, netns: int = HOST, inode: int = 1) -> NameSocket:  # noqa: S104
+def serving(address: str = "0.0.0.0", *, pid: int | None = 8, netns: int = HOST, inode: int = 1) -> NameSocket:
     """A socket that takes questions."""
     return NameSocket(owner_pid=pid, netns=netns, inode=inode, local=Endpoint(address, 53))
 

@@ -51,7 +51,7 @@ def node_of(d: Dice) -> Recording:
     moments = [[at_share(g, (i + 1) / steps) for g in made if d.random() < 0.9] for i in range(steps)]
     queues = tuple(
         AcceptQueue(owner_pid=d.one((7, 8, None)), netns=d.one((POD_NETNS, OTHER_NETNS)), waiting=d.one((0, 5, 6)),
-                    limit=5, local=Endpoint(d.one((*ADDRESSES, "0.0.0.0", "::")), d.one((80, 8000))))  # noqa: S104
+                    limit=5, local=Endpoint(d.one((*ADDRESSES, "0.0.0.0", "::")), d.one((80, 8000))))
         for _ in range(d.randint(0, 3))
     )  # fmt: skip
     asked, to = (Endpoint(d.one(ADDRESSES), 80) for _ in range(2))

@@ -154,7 +154,7 @@ def test_who_is_refused_although_somebody_listens_is_refused_by_a_rule() -> None
     assert parties(finding(found, RULE), "culprit") == []
 
 
-@pytest.mark.parametrize("at", ["0.0.0.0", OTHER_POD])  # noqa: S104
+@pytest.mark.parametrize("at", ["0.0.0.0", OTHER_POD])
 def test_a_listener_at_any_address_listens(at: str) -> None:
     assert said(node(refused(40), listeners=[listening(at=Endpoint(at, SERVER.port))]), RULE)[0][0] == "reset-by-rule"
 

@@ -36,7 +36,7 @@ def test_a_local_resolver_that_is_gone_is_told_by_closed_ports() -> None:
 def test_a_local_resolver_that_is_there_is_cleared() -> None:
     every = [serving("127.0.0.53", netns=HOST)]
     assert cleared(node(every, every, files=[conf(STUB, netns=HOST)], rises={"NoPorts": 50}, netns=HOST))
-    every = [serving("0.0.0.0", netns=HOST)]  # noqa: S104
+    every = [serving("0.0.0.0", netns=HOST)]
     assert cleared(node(every, every, files=[conf(STUB, netns=HOST)], rises={"NoPorts": 50}, netns=HOST))
 
 
