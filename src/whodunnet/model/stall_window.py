@@ -186,13 +186,13 @@ def _spans_sum(spans: Iterable[DelaySpan]) -> tuple[DelaySpan, ...]:
 
 
 def bounded_stalls(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
-    """The same window with at most STALLS_IN_WINDOW, the longest; the others are counted as left out."""
+    """The same window with at most STALLS_IN_WINDOW, those of most weight; the others are counted as left out."""
     samples = [x for snapshot in snapshots for x in snapshot.samples.values() if isinstance(x, Stalls)]
-    waits = sorted((stall.wait_seconds for x in samples for stall in x.stalls), reverse=True)
-    if len(waits) <= STALLS_IN_WINDOW:
+    weights = sorted((_weight(stall) for x in samples for stall in x.stalls), reverse=True)
+    if len(weights) <= STALLS_IN_WINDOW:
         return list(snapshots)
-    least = waits[STALLS_IN_WINDOW - 1]
-    room = STALLS_IN_WINDOW - sum(wait > least for wait in waits)  # for those that are as long as the shortest
+    least = weights[STALLS_IN_WINDOW - 1]
+    room = STALLS_IN_WINDOW - sum(weight > least for weight in weights)  # for those of just that weight
     found = []
     for snapshot in snapshots:
         changed: dict[str, AnySample] = {}
@@ -204,13 +204,19 @@ def bounded_stalls(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
     return found
 
 
-def _shortened(sample: Stalls, least: float, room: int) -> tuple[Stalls, int]:
-    """Without stalls shorter than `least`, and with as many of just that as there is room for; the room then left."""
+def _weight(stall: Stall) -> tuple[bool, float]:
+    """A wait behind other packets tells less than the stall it came of, which is shorter; else by length."""
+    return stall.kind != "queued", stall.wait_seconds
+
+
+def _shortened(sample: Stalls, least: tuple[bool, float], room: int) -> tuple[Stalls, int]:
+    """Without stalls of less weight, and with as many of just that as there is room for; the room then left."""
     kept = []
     for stall in sample.stalls:
-        if stall.wait_seconds == least:
+        weight = _weight(stall)
+        if weight == least:
             room -= 1
-        if stall.wait_seconds > least or (stall.wait_seconds == least and room >= 0):
+        if weight > least or (weight == least and room >= 0):
             kept.append(stall)
     if len(kept) == len(sample.stalls):
         return sample, room

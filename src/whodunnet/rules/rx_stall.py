@@ -14,15 +14,13 @@ from whodunnet.model.softnet import Softnet
 from whodunnet.model.stall_window import StallWindow, stall_window
 from whodunnet.model.text import clean
 from whodunnet.rules.catalogue import Entry
-from whodunnet.rules.stall_cases import Case, find_cases, is_behind, judge_all
+from whodunnet.rules.stall_cases import PAUSES, Case, find_cases, is_behind, judge_all
 from whodunnet.rules.stall_evidence import SOURCE
 from whodunnet.rules.stall_findings import RULE, Scene, compose
 from whodunnet.rules.stall_shapes import Judged
 from whodunnet.rules.stall_words import span_text, time_text, times_text
 
 RATES: Final = ((60.0, "one a minute"), (3_600.0, "one an hour"), (86_400.0, "one a day"))
-PAUSES: Final = ("paused", "irqs-disabled", "steal")
-"""Shapes that may be of a CPU that just did not run: a few of them are no finding."""
 DELAYS: Final = (
     "bpftrace -e 'tracepoint:irq:softirq_raise { if (args.vec == 3 && !@r[cpu]) { @r[cpu] = nsecs } } "
     "tracepoint:irq:softirq_entry { if (args.vec == 3 && @r[cpu]) "

@@ -13,6 +13,7 @@ from whodunnet.model.stall_window import SeenStall, StallWindow
 from whodunnet.model.stalls import Holder, Stack, Stall, Task
 from whodunnet.model.workload import Process, Workload
 from whodunnet.rules.catalogue import Entry, catalogue
+from whodunnet.rules.stall_bursts import LASTING_SHARE, began, burst_waits
 from whodunnet.rules.stall_functions import common_function, memory_stat_by, stacks_of
 from whodunnet.rules.stall_shapes import STOLEN_SHARE, Judged, Shape, judge_stall, unaccounted_seconds
 
@@ -26,6 +27,8 @@ NAMING: Final = frozenset({"syscall-hog", "softirqs-disabled", "starved-thread",
 """Shapes of which a task can be the culprit."""
 APART: Final = frozenset({"softirq-hog", "overload", "many-holders"})
 """Shapes of which packets that only waited for those before them are a case of their own: one burst is chance."""
+PAUSES: Final = frozenset({"paused", "irqs-disabled", "steal"})
+"""Shapes that may be of a CPU that just did not run: a few of them are no finding."""
 ORDER: Final[tuple[Confidence, ...]] = ("proven", "likely", "possible")
 
 
@@ -92,6 +95,10 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         """Whether who was met there waited for a lock itself."""
         return all(judged.waited for judged in self.stalls)
 
+    def lasts(self, seconds: float) -> bool:
+        """Whether one packet waited for much of a window of so many seconds, which no burst explains."""
+        return max(self.waits) >= LASTING_SHARE * seconds
+
 
 def is_behind(judged: Judged) -> bool:
     """Whether a packet waited for those before it, and no task held the CPU meanwhile."""
@@ -113,12 +120,15 @@ def find_cases(judged: Sequence[Judged], window: StallWindow, machine_virtual: b
 
 
 def _once(group: Sequence[Judged]) -> list[Judged]:
-    """Without packets that waited for those before them while the same case has another stall of that moment."""
-    others = [one.stall for one in group if one.stall.kind != "queued"]
-    return [
-        one for one in group
-        if one.stall.kind != "queued" or not any(o.cpu == one.stall.cpu and overlap(one.stall, o) for o in others)
-    ]  # fmt: skip
+    """A packet that waited for those before it, or the other stalls of that moment: those by which more was held."""
+    others = [one for one in group if one.stall.kind != "queued"]
+    dropped: set[int] = set()
+    for one in (one for one in group if one.stall.kind == "queued"):
+        meanwhile = [o for o in others if o.stall.cpu == one.stall.cpu and overlap(o.stall, one.stall)]
+        if meanwhile:
+            is_more = one.held_seconds > sum(o.held_seconds for o in meanwhile)
+            dropped.update(id(o) for o in (meanwhile if is_more else [one]))
+    return [one for one in group if id(one) not in dropped]
 
 
 def cause_of(judged: Judged, machine_virtual: bool) -> Workload | None:
@@ -141,7 +151,7 @@ def judge_all(window: StallWindow) -> list[Judged]:
     taken = _stolen(seen for seen in window.stalls if not _is_told(seen.stall, all_others))
     hertz = window.last.hertz
     judged = [judge_stall(seen, hertz, stolen=(seen.at, seen.stall.cpu) in taken) for seen in window.stalls]
-    telling = [one.stall for one in judged if one.shape != "paused"]
+    telling = [one.stall for one in judged if one.shape not in PAUSES]
     return [one for one in judged if not _is_told(one.stall, all_others if one.shape == "paused" else telling)]
 
 
@@ -150,20 +160,16 @@ def _is_told(one: Stall, others: Iterable[Stall]) -> bool:
     if one.kind != "queued":
         return False
     telling = [o for o in others if o.kind in ("late", "long") and o.cpu == one.cpu and overlap(one, o)]
-    told, until = 0.0, _began(one)
-    for other in sorted(telling, key=_began):
-        since, until = max(until, _began(other)), max(until, min(other.ended_boot_seconds, one.ended_boot_seconds))
+    told, until = 0.0, began(one)
+    for other in sorted(telling, key=began):
+        since, until = max(until, began(other)), max(until, min(other.ended_boot_seconds, one.ended_boot_seconds))
         told += max(until - since, 0.0)
     return told >= TOLD_SHARE * one.wait_seconds
 
 
-def _began(stall: Stall) -> float:
-    return stall.ended_boot_seconds - stall.wait_seconds
-
-
 def overlap(one: Stall, other: Stall) -> bool:
     """Whether both were at one time."""
-    return _began(one) < other.ended_boot_seconds and _began(other) < one.ended_boot_seconds
+    return began(one) < other.ended_boot_seconds and began(other) < one.ended_boot_seconds
 
 
 def _stolen(stalls: Iterable[SeenStall]) -> set[tuple[object, int]]:
@@ -268,6 +274,8 @@ def _confidence(case: Case, machine_virtual: bool, entry: Entry) -> Confidence:
         return "possible"
     if all(one.stall.kind == "thread" for one in case.stalls):
         return "likely"  # the thread may have waited for another CPU before
+    if case.is_queue and len(burst_waits(one.stall for one in case.stalls)) < entry.limit("min_stalls"):
+        return "likely"
     seen_enough = case.samples >= entry.limit("proven_samples")
     return "proven" if seen_enough and case.samples >= entry.limit("proven_share") * case.of else "likely"
 
@@ -282,7 +290,7 @@ def _severity(case: Case, window: StallWindow, entry: Entry) -> Severity:
     share = max(on_cpu.values()) / 1e6 / max(window.seconds, 1e-6)
     grave = max(case.waits) >= entry.limit("critical_wait") or share >= entry.limit("critical_share")
     if case.is_queue:  # where one stands there is always a packet that waits, and one burst is chance
-        grave = min(sorted(case.waits)[-2:]) >= entry.limit("critical_wait")
+        grave = sum(wait >= entry.limit("critical_wait") for wait in burst_waits(one.stall for one in case.stalls)) > 1
     return "critical" if grave and case.shape not in ("steal", "many-holders", "irqs-disabled") else "warning"
 
 
@@ -302,5 +310,5 @@ def is_enough(case: Case, seconds: float, machine_virtual: bool, entry: Entry) -
     if not is_much_stolen(case, seconds, entry):
         return max(case.waits) >= entry.limit("critical_wait")
     if case.is_queue:  # one burst may fill a queue for longer than any round of softirqs takes
-        return len(case.stalls) >= entry.limit("min_stalls")
+        return len(burst_waits(one.stall for one in case.stalls)) >= entry.limit("min_stalls") or case.lasts(seconds)
     return len(case.stalls) >= entry.limit("min_stalls") or max(case.waits) >= entry.limit("min_single_wait")

@@ -16,7 +16,7 @@ from whodunnet.model.text import clean, shorten_bytes
 from whodunnet.rules import remedies
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.identity import party
-from whodunnet.rules.stall_cases import APART, NAMING, Case
+from whodunnet.rules.stall_cases import NAMING, Case
 from whodunnet.rules.stall_evidence import evidence_of, is_cut
 from whodunnet.rules.stall_remedies import remedies_of
 from whodunnet.rules.stall_sufferers import NOT_SEEN, sufferers
@@ -108,7 +108,7 @@ def _digest(case: Case) -> str:
     place = (owner.container.id if owner.container else owner.unit) if owner is not None else None
     named = case.task.comm if case.task is not None and case.shape in NAMING else case.softirq
     function = case.function[0] if case.function is not None and not case.is_named else None
-    behind = ("queued",) if case.is_queue and case.shape in APART else ()
+    behind = ("queued",) if case.is_queue else ()
     return hashlib.sha256(repr((case.shape, place, named, function, *behind)).encode()).hexdigest()[:12]
 
 

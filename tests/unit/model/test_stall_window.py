@@ -145,6 +145,14 @@ def test_the_longest_stalls_of_a_window_are_kept_and_the_others_counted(monkeypa
     assert [x.left_out for s in kept for x in s.samples.values()] == [1, 4]  # type: ignore[union-attr]
 
 
+def test_a_wait_behind_others_makes_room_for_the_stall_it_came_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stall_window_module, "STALLS_IN_WINDOW", 3)
+    behind = stall(9.0, kind="queued"), stall(8.0, kind="queued")
+    assert waits(bounded_stalls(recorded(reading(*behind, stall(1.0), stall(2.0))).snapshots)) == [[9.0, 1.0, 2.0]]
+
+
 @given(st.lists(st.lists(st.sampled_from([0.01, 0.02, 0.03]), max_size=6), min_size=1, max_size=5), st.integers(1, 9))
 def test_never_more_are_kept_than_there_is_room_for_and_none_is_forgotten(sizes: list[list[float]], room: int) -> None:
     snapshots = recorded(*(reading(*map(stall, size)) for size in sizes)).snapshots

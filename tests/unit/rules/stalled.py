@@ -71,6 +71,13 @@ def gap(function: str = "serial8250_console_write", **other: Any) -> Stall:
     return stall(kind="silent", wait=0.04, end=end, **other)
 
 
+def again(*stalls: Stall, times: int = 2) -> list[Stall]:
+    """The same ones so many times, every 0.3 s: no one burst does that."""
+    return [
+        replace(one, ended_boot_seconds=one.ended_boot_seconds + 0.3 * n) for n in range(times) for one in stalls
+    ]  # fmt: skip
+
+
 def sample(*stalls: Stall, seconds: float, **other: Any) -> Stalls:
     """A reading so many seconds after the start. cpus: one, with delays of 2 ms and below."""
     fields: dict[str, Any] = {
