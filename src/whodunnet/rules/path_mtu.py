@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from whodunnet.model.addresses import Addresses
 from whodunnet.model.connection_places import Places
-from whodunnet.model.connection_window import ConnectionWindow, connection_window
+from whodunnet.model.connection_window import connection_window
+from whodunnet.model.connections import Connections
 from whodunnet.model.counter_window import CounterWindow, counter_window
 from whodunnet.model.finding import Answer, Cleared, NotApplicable, NotChecked
 from whodunnet.model.repeat_window import RepeatWindow, repeat_window
 from whodunnet.model.retransmissions import Destination, Retransmissions
-from whodunnet.model.snapshot import Recording, Snapshot
+from whodunnet.model.snapshot import Recording
 from whodunnet.model.tcp_memory import TcpMemory
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.path_mtu_findings import RULE, Hole, compose
 from whodunnet.rules.repeat_parties import reading
 
+Place = tuple[int, str]
+"""Network namespace and remote address."""
 NO_ROOM = "TcpExt.TCPRcvQDrop"
 """Received segments for which there was no memory."""
 
@@ -31,8 +35,9 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
         return [NotChecked(rule=RULE, code="not-collected", reason=reason)]
     if not window.destinations and counters is not None and not sum(counters.rise("Tcp.OutSegs").values()):
         return [NotApplicable(rule=RULE, reason="no TCP segment was sent in this window")]
-    stuck = [those for those in _by_address(window).values() if _is_stuck(those, entry)]
-    holes = [hole for those in stuck if (hole := _hole(those, recording, entry)) is not None]
+    stuck = {place: those for place, those in _by_address(window).items() if _is_stuck(those, entry)}
+    opened = _opened(stuck, recording)
+    holes = [hole for place in stuck if (hole := _hole(stuck[place], opened[place] or 0, entry)) is not None]
     innocent = [hole for hole in holes if not _lacks_memory(hole, recording, counters)]
     if innocent:
         innocent.sort(key=lambda hole: (hole.confidence == "possible", -hole.again, hole.first.key))
@@ -47,14 +52,13 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     if window.seconds < entry.limit("min_seconds") and not _any_again(window):
         reason = f"it shows after the third time-out of a segment, and this window has {window.seconds:.1f} s"
         return [NotChecked(rule=RULE, code="not-collected", reason=f"{reason}: look for longer")]
-    return [_cleared(window, stuck, recording, entry)]
+    return [_cleared(window, opened, entry)]
 
 
-def _by_address(window: RepeatWindow) -> dict[tuple[int, str], list[Destination]]:
-    """A path has no ports."""
-    found: dict[tuple[int, str], list[Destination]] = {}
+def _by_address(window: RepeatWindow) -> dict[Place, list[Destination]]:
+    found: dict[Place, list[Destination]] = {}
     for d in window.destinations:
-        found.setdefault((d.netns, d.remote), []).append(d)
+        found.setdefault(_place(d), []).append(d)
     return found
 
 
@@ -70,11 +74,10 @@ def _is_stuck(those: Sequence[Destination], entry: Entry) -> bool:
     )
 
 
-def _hole(those: Sequence[Destination], recording: Recording, entry: Entry) -> Hole | None:
+def _hole(those: Sequence[Destination], opened: int, entry: Entry) -> Hole | None:
     """None where nothing shows that small segments pass: then nothing may pass at all."""
     heard = sum(min(d.heard, d.again_full) for d in those)
     sacked = sum(d.sacked for d in those)
-    opened = _opened(those, recording)
     if not (heard or sacked or opened):
         return None
     stuck = sum(d.stuck for d in those)
@@ -84,29 +87,42 @@ def _hole(those: Sequence[Destination], recording: Recording, entry: Entry) -> H
     return Hole(tuple(those), "likely" if sure else "possible", heard, sacked, opened)
 
 
-def _opened(those: Sequence[Destination], recording: Recording) -> int:
-    """Connects to it that were answered, three small segments each, after its segments had been seen to be stuck.
+def _opened(stuck: Iterable[Place], recording: Recording) -> dict[Place, int | None]:
+    """Connects to each that were answered, three small segments each, after its segments had been seen to be stuck.
 
-    Those before tell nothing: a peer that went away meanwhile answered them.
+    Those before tell nothing: a peer that went away meanwhile answered them. None: no reading followed to show any.
     """
-    since, first = _since_stuck(those, recording), those[0]
-    return sum(
-        g.connections
-        for g in (since.total.groups if since is not None else ())
-        if g.ending == "opened" and g.netns == first.netns and g.server.address == first.remote
-    )
+    first: dict[Place, int] = {}
+    for n, snapshot in enumerate(recording.snapshots):
+        sample = snapshot.samples.get("retransmissions")
+        for d in sample.destinations if isinstance(sample, Retransmissions) else ():
+            if d.again_full:
+                first.setdefault(_place(d), n)
+    begins = {place: first.get(place) for place in stuck}
+    since = {n: _opened_since(n, recording) for n in set(begins.values()) if n is not None}
+    found: dict[Place, int | None] = {}
+    for place, begin in begins.items():
+        counted = since[begin] if begin is not None else None
+        found[place] = None if counted is None else counted[place]
+    return found
 
 
-def _since_stuck(those: Sequence[Destination], recording: Recording) -> ConnectionWindow | None:
-    """How connects went from the first reading on that shows it; None where no other one followed."""
-    stuck = [n for n, snapshot in enumerate(recording.snapshots) if _is_seen_stuck(those, snapshot)]
-    since = connection_window(replace(recording, snapshots=recording.snapshots[stuck[0] :])) if stuck else None
-    return since if since is not None and since.parts else None
+def _opened_since(first: int, recording: Recording) -> Counter[Place] | None:
+    """Connects that were answered, by where they went, from this snapshot on; None where no other one followed."""
+    read = [s for s in recording.snapshots[first:] if isinstance(s.samples.get("connections"), Connections)]
+    if len(read) < 2:
+        return None
+    window = connection_window(replace(recording, snapshots=(read[0], read[-1])))
+    counted: Counter[Place] = Counter()
+    for g in window.total.groups if window is not None else ():
+        if g.ending == "opened" and g.server.address is not None:
+            counted[g.netns, g.server.address] += g.connections
+    return counted
 
 
-def _is_seen_stuck(those: Sequence[Destination], snapshot: Snapshot) -> bool:
-    sample, keys = snapshot.samples.get("retransmissions"), {d.key for d in those}
-    return isinstance(sample, Retransmissions) and any(d.again_full for d in sample.destinations if d.key in keys)
+def _place(destination: Destination) -> Place:
+    """A path has no ports."""
+    return destination.netns, destination.remote
 
 
 def _lacks_memory(hole: Hole, recording: Recording, counters: CounterWindow | None) -> bool:
@@ -126,20 +142,19 @@ def _any_again(window: RepeatWindow) -> bool:
     return any(d.again_full or d.again_small for d in window.destinations)
 
 
-def _cleared(
-    window: RepeatWindow, stuck: Sequence[Sequence[Destination]], recording: Recording, entry: Entry
-) -> Cleared:
+def _cleared(window: RepeatWindow, opened: Mapping[Place, int | None], entry: Entry) -> Cleared:
+    """opened: of each address that is stuck."""
     reach = (
         f"{entry.limit('min_again'):.0f} or more repeats of full-size segments to one address after the third time-out "
         f"or a later one, which takes about 1.4 s of this window of {window.seconds:.1f} s, while none gets through"
     )
-    unseen = sum(_since_stuck(those, recording) is None for those in stuck)
-    if gone := len(stuck) - unseen:
-        reach += f"; to {gone:,} addresses nothing else gets through either, so that they may not be there at all"
+    unseen = sum(connects is None for connects in opened.values())
+    if gone := len(opened) - unseen:
+        reach += f"; addresses to which nothing else was seen to get through, which may not be there at all: {gone:,}"
     if unseen:
         reach += (
-            f"; to {unseen:,} addresses nothing else was seen to get through, and no reading followed that would show "
-            "whether connects there are answered"
+            "; addresses to which nothing else was seen to get through, with no reading after that to show whether "
+            f"connects there are answered: {unseen:,}"
         )
     full = sum(d.full for d in window.destinations)
     again, passed = sum(d.again_full for d in window.destinations), sum(d.passed for d in window.destinations)
