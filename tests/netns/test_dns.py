@@ -154,7 +154,7 @@ def test_who_gives_up_between_two_readings_is_counted(net: Net, tmp_path: Path) 
     (found,) = about(window(net, 2.5, apart=2.5, tracking=False), SILENT)
     assert (found.shape, found.severity, found.confidence) == ("silent", "warning", "likely")
     values = {e.statement: e.value for e in found.evidence}
-    assert values["Sockets that were connected to it given up while nothing came"] == THREADS
+    assert values["Sockets that were connected to it until given up, while nothing came"] == THREADS
 
 
 def test_without_bpf_sockets_are_found_by_sock_diag(net: Net, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
         "InReceives", "InHdrErrors", "InTooBigErrors", "InNoRoutes", "InAddrErrors", "InDiscards", "InDelivers",
         "OutForwDatagrams", "OutRequests", "OutDiscards", "OutNoRoutes", "FragFails",
     ),
-    "Icmp6": ("InPktTooBigs", "OutPktTooBigs", "InDestUnreachs", "OutDestUnreachs"),
+    "Icmp6": ("InMsgs", "InPktTooBigs", "OutPktTooBigs", "InDestUnreachs", "OutDestUnreachs"),
     "Udp6": (
         "InDatagrams", "NoPorts", "InErrors", "OutDatagrams", "RcvbufErrors", "SndbufErrors", "InCsumErrors",
         "MemErrors",

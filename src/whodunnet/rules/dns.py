@@ -160,9 +160,8 @@ def _nothing(reading: Reading, entry: Entry) -> Cleared | NotChecked:
     reach += f", of {len(reading.servers):,} in {len(resolvers.files):,} different files"
     reach += f", by sockets in {reading.seconds:.1f} s" if reading.readings > 1 else ", not by sockets"
     if reading.readings > 1 and 2 * reading.apart_seconds >= resolvers.given_up_seconds:
-        reach += (
-            f" (read {reading.apart_seconds:.1f} s apart: who gives up meanwhile shows only where nothing comes in)"
-        )
+        reach += f" (read {reading.apart_seconds:.1f} s apart: who gives up and asks anew meanwhile shows only where "
+        reach += "nothing comes in)"
     reach += ", by connection tracking" if reading.tracking is not None else ", not by connection tracking"
     reach += "; answers that say no (NXDOMAIN, SERVFAIL) are not seen" if not resolvers.asked else ""
     if resolvers.netns_unread or resolvers.left_out:

@@ -62,7 +62,9 @@ def evidence_of(case: Case, reading: Reading, entry: Entry) -> list[Evidence]:
             )
         )  # fmt: skip
     if server.waits:
-        ways = {"given up while nothing came" if one.given_up else f"for {wait:g} s or more" for one in server.waits}
+        ways = {
+            "until given up, while nothing came" if one.given_up else f"for {wait:g} s or more" for one in server.waits
+        }
         text = f"Sockets that were connected to it {' or '.join(sorted(ways))}"
         found.append(reading_of(reading, text, len(server.waits), "sockets", limit=least, source="sockets collector"))
     found.sort(key=lambda one: -float(one.value) if isinstance(one.value, int | float) else 0.0)

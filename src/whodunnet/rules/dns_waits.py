@@ -19,6 +19,10 @@ CAME: Final = (
 )  # fmt: skip
 """A datagram that a program read (net/ipv4/udp.c counts it then), that nobody wanted any more, and a refusal."""
 
+DELIVERED: Final = ("Ip.InDelivers", "Ip6.InDelivers")
+ELSEWHERE: Final = ("Tcp.InSegs", "Icmp.InMsgs", "Icmp6.InMsgs")
+"""To whom packets were delivered, but to UDP; Tcp counts those of both families (net/ipv6/tcp_ipv6.c)."""
+
 Readings = Sequence[tuple[Moment, Sockets, Workloads | None]]
 Asker = tuple[int, int | None, Endpoint]
 """Network namespace, process, name server."""
@@ -51,10 +55,10 @@ def find_waits(
     every: readings of sockets with names, oldest first.
     """
     found: list[Wait] = []
-    for (netns, _, _), seen in _by_asker(every, resolvers).items():
+    for (netns, pid, _), seen in _by_asker(every, resolvers).items():
         stayed = [Wait(s.socket, s.owner) for s in seen if s.last - s.first >= least_seconds]
         gone: list[Wait] = []
-        if counted is not None and _is_silent(netns, counted, least_seconds):
+        if pid is not None and counted is not None and _is_silent(netns, counted, least_seconds):
             begin, end = _oldest_and_newest(every, counted)
             if any(s.last >= end for s in seen):
                 gone = [Wait(s.socket, s.owner, True) for s in seen if s.first == begin and s.last < end]
@@ -96,7 +100,8 @@ def _is_silent(netns: int, counted: CounterWindow, least_seconds: float) -> bool
     rises = counted.rises.get(netns)
     if rises is None or counted.seconds < 2 * least_seconds or any(rises.get(name, 0) for name in CAME):
         return False
-    return rises.get("Ip.InDelivers", 0) <= rises.get("Tcp.InSegs", 0) + rises.get("Icmp.InMsgs", 0)
+    delivered, elsewhere = (sum(rises.get(name, 0) for name in names) for names in (DELIVERED, ELSEWHERE))
+    return delivered <= elsewhere
 
 
 def _oldest_and_newest(every: Readings, counted: CounterWindow) -> tuple[float, float]:

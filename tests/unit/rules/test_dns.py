@@ -93,7 +93,7 @@ def test_sockets_that_are_closed_while_nothing_comes_in_were_given_up() -> None:
     found = finding(node(asking(FEW), asking(FEW, first=100), seconds=5, rises=QUIET), RULE)
     assert (found.shape, found.severity, found.confidence) == ("silent", "warning", "likely")
     assert found.title == f"{SERVER}:53 does not answer names: {FEW} questions of default/web (app7) wait"
-    assert found.evidence[0].statement == "Sockets that were connected to it given up while nothing came"
+    assert found.evidence[0].statement == "Sockets that were connected to it until given up, while nothing came"
     assert found.evidence[0].value == FEW
 
 
@@ -102,14 +102,14 @@ def test_who_asks_anew_in_every_reading_is_counted_once() -> None:
     assert finding(node(*readings, seconds=5, rises=QUIET), RULE).evidence[0].value == FEW
 
 
-@pytest.mark.parametrize("came", [*CAME, "Ip.InDelivers"])
+@pytest.mark.parametrize("came", [*CAME, "Ip.InDelivers", "Ip6.InDelivers"])
 def test_sockets_that_are_closed_while_anything_came_are_none(came: str) -> None:
     found = cleared(node(asking(9), asking(9, first=100), seconds=5, rises={**QUIET, came: 1}))
     assert found.evidence[0].value == 0
 
 
 def test_what_was_delivered_to_tcp_is_nothing_that_came() -> None:
-    rises = {**QUIET, "Ip.InDelivers": 9, "Tcp.InSegs": 8, "Icmp.InMsgs": 1}
+    rises = {**QUIET, "Ip.InDelivers": 9, "Ip6.InDelivers": 9, "Tcp.InSegs": 13, "Icmp.InMsgs": 1, "Icmp6.InMsgs": 4}
     assert finding(node(asking(9), asking(9, first=100), seconds=5, rises=rises), RULE).shape == "silent"
 
 
@@ -122,6 +122,10 @@ def test_sockets_that_are_closed_are_none_where_nothing_was_counted_or_sent() ->
 def test_who_closes_its_sockets_and_asks_no_more_did_not_wait() -> None:
     """A server that is told to reload closes a pool that it never used."""
     assert cleared(node(asking(9), asking(9, pid=8, first=100), seconds=5, rises=QUIET)).evidence[0].value == 0
+
+
+def test_sockets_of_nobody_known_are_not_one_program_that_asks_anew() -> None:
+    assert cleared(node(asking(9, pid=None), asking(9, pid=None, first=100), seconds=5, rises=QUIET))
 
 
 def test_what_a_program_has_not_read_is_an_answer() -> None:
