@@ -18,7 +18,7 @@ from whodunnet.rules.tally import Candidate, Tally
 from whodunnet.rules.window import Window
 
 KEPT_SHARE = 0.8
-"""The first snapshot's pass ends later than it is dated, so that its last sockets are younger than the window."""
+"""A pass over sockets ends later than its snapshot is dated, and ages are known by class only."""
 
 
 class Sign(msgspec.Struct, frozen=True):
@@ -107,7 +107,7 @@ def response_never_read(c: Candidate, entry: Entry, window: Window, caused_bytes
 def close_forgotten(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
     old = c.last.older_than(entry.limit("close_wait_age"))
     if old < entry.limit("min_sockets"):
-        return _close_missing_so_far(c, entry, window)
+        return _close_missing_so_far(c, entry)
     stale = c.last.older_than(entry.limit("close_wait_stale")) >= entry.limit("min_without_growth")
     growing = grows(c, entry)
     signs = [Sign(f"Connections that the peer closed {entry.limit('close_wait_age'):.0f} s ago or earlier", old)]
@@ -119,22 +119,32 @@ def close_forgotten(c: Candidate, entry: Entry, window: Window, _: int) -> Signs
     return Signs(shape=c.shape, affected=c.last.sockets, signs=signs, observed=seen, strong=seen)
 
 
-def _close_missing_so_far(c: Candidate, entry: Entry, window: Window) -> Signs | None:
-    """Too young to tell from a server that drains; worth knowing where many grow and the first were not closed."""
-    n, at_first = c.last.sockets, c.counts[0]
-    followed = max((bound for bound in AGE_BOUNDS_SECONDS if bound <= window.seconds), default=None)
+def _close_missing_so_far(c: Candidate, entry: Entry) -> Signs | None:
+    """Too young to tell from a server that drains; worth knowing where many grow and those of before are there yet."""
+    n, followed = c.last.sockets, _kept(c)
     if followed is None or n < entry.limit("min_without_growth") or not grows(c, entry):
         return None
-    kept = min(c.last.older_than(followed), at_first)
-    if kept < max(entry.limit("min_sockets"), KEPT_SHARE * at_first):
+    seconds, before, kept = followed
+    if kept < max(entry.limit("min_sockets"), KEPT_SHARE * before):
         return None
     age = entry.limit("close_wait_age")
     signs = [
         Sign(f"Connections that the peer closed; a server that drains looks the same for {age:.0f} s", n),
-        Sign(f"Of the {at_first:,} of {window.seconds:.1f} s ago, not closed since", kept),
+        Sign(f"Of the {before:,} of {seconds:.1f} s ago, not closed since", kept),
         _growth(c),
     ]
     return Signs(shape=c.shape, affected=n, signs=signs, observed=False)
+
+
+def _kept(c: Candidate) -> tuple[float, int, int] | None:
+    """Seconds back to a snapshot, its sockets, and how many are as old now; None where no age class begins there."""
+    end = c.series[-1][0].boot_seconds
+    for bound in reversed(AGE_BOUNDS_SECONDS):
+        ago = min((s for at, _ in c.series if (s := end - at.boot_seconds) >= bound), default=None)
+        if ago is not None and KEPT_SHARE * ago <= bound:
+            before = next(tally.sockets for at, tally in c.series if end - at.boot_seconds == ago)
+            return ago, before, min(c.last.older_than(bound), before)
+    return None
 
 
 def without_peer(c: Candidate, entry: Entry, _: Window, __: int) -> Signs | None:

@@ -166,6 +166,7 @@ def test_close_wait_of_seconds_that_comes_and_goes_is_no_leak(age: int, told: li
         ([100, ALONE], 79, False),  # a fifth of the first was closed
         ([ALONE, ALONE], ALONE, False),
         ([ALONE], ALONE, False),
+        ([100, 100, ALONE], 100, True),
     ],
 )
 def test_many_that_nobody_has_closed_yet_may_be_a_leak(counts: list[int], old: int, told: bool) -> None:
@@ -184,6 +185,13 @@ def test_close_wait_that_does_not_grow_must_be_older_than_a_pool_lets_it_be(age:
     assert said(leak("close-forgotten", [ALONE, ALONE], age=age, memory=memory_of(10))) == [
         ("close-forgotten", confidence)
     ]
+
+
+@pytest.mark.parametrize(("old", "told"), [(151, False), (152, True)])
+def test_whether_those_of_before_were_closed_shows_by_their_age(old: int, told: bool) -> None:
+    """Those that are older than 5 s are compared with the 190 of 5.4 s ago, not with the 100 of 9.9 s ago."""
+    counts = [100 + 18 * n for n in range(12)]
+    assert bool(findings(leak("close-forgotten", counts, age=7, old=old, seconds=9.9))) is told
 
 
 # --- never-connected, dead-not-closed ----------------------------------------------------------------------------
