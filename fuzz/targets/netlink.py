@@ -15,7 +15,7 @@ from whodunnet.kernel.netlink import (
     link_counters,
     neighbours,
     route,
-    sock_diag,
+    sock_diag_messages,
     socket_idle,
 )
 from whodunnet.kernel.netlink.conntrack_events import ConntrackEvents
@@ -72,12 +72,12 @@ def _take_events(data: bytes) -> None:
 
 
 def _decode_ends(body: memoryview) -> object:
-    ends = sock_diag.decode_ends(body)
-    return ends.state, ends.in_time_wait, sock_diag.ends_of(ends.kind[0], ends.key)
+    ends = sock_diag_messages.decode_ends(body)
+    return ends.state, ends.in_time_wait, sock_diag_messages.ends_of(ends.kind[0], ends.key)
 
 
 def _decode_tcp(body: memoryview) -> object:
-    found = sock_diag.decode_tcp(body)
+    found = sock_diag_messages.decode_tcp(body)
     total = found.memory.total_bytes if found.memory is not None else 0
     return found.unread_bytes, found.unsent_bytes, found.receive_window_full, found.send_window_closed, total
 
@@ -107,8 +107,10 @@ TARGETS: Final = (
     Target(name="netlink-neighbour", run=_decode_neighbour, recorded=("neighbours",), max_bytes=512),
     Target(name="netlink-tcp", run=_without_header(_decode_tcp), files=("netlink/sock_diag/tcp*.bin",)),
     Target(name="netlink-tcp-ends", run=_without_header(_decode_ends), files=("netlink/sock_diag/tcp.bin",)),
-    Target(name="netlink-udp", run=_without_header(sock_diag.decode_udp), files=("netlink/sock_diag/udp.bin",)),
-    Target(name="netlink-unix", run=_without_header(sock_diag.decode_unix), files=("netlink/sock_diag/unix.bin",)),
+    Target(name="netlink-udp", run=_without_header(sock_diag_messages.decode_udp),
+           files=("netlink/sock_diag/udp.bin",)),
+    Target(name="netlink-unix", run=_without_header(sock_diag_messages.decode_unix),
+           files=("netlink/sock_diag/unix.bin",)),
     Target(name="netlink-one-socket", run=lambda data: socket_idle.decode_answer(memoryview(data)),
            raises=(UnreadableError,), files=("netlink/sock_diag/tcp.bin",), seeds=(_refusal(-2), _refusal(-2**31))),
 )  # fmt: skip

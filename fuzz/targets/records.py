@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from fuzz.target import Target
-from whodunnet.kernel.bpf import _libbpf, connection_ends, objects, repeats, socket_walk, stall_records
+from whodunnet.kernel.bpf import _libbpf, connection_ends, objects, repeats, socket_records, stall_records
 
 _FFI: Final = _libbpf.ffi
 _HERTZ: Final = 250
@@ -32,7 +32,7 @@ def _item(decode: Callable[[Any, Any], object], kind: str) -> Callable[[bytes], 
 
 
 def _decode_group(ffi: Any, key: Any, value: Any) -> object:
-    return socket_walk.decode_group(ffi, key, value, first_pass=False)
+    return socket_records.decode_group(ffi, key, value, first_pass=False)
 
 
 def _decode_repeat(ffi: Any, key: Any, value: Any) -> object:
@@ -79,9 +79,9 @@ TARGETS: Final = (
            seeds=_zeros("struct destination_key", "struct destination")),
     Target(name="records-group", run=_entry(_decode_group, "struct group_key", "struct group"),
            seeds=_zeros("struct group_key", "struct group")),
-    Target(name="records-stuck", run=_item(socket_walk.decode_stuck, "struct stuck"), seeds=_zeros("struct stuck")),
-    Target(name="records-dropping", run=_item(socket_walk.decode_dropping, "struct dropping"),
+    Target(name="records-stuck", run=_item(socket_records.decode_stuck, "struct stuck"), seeds=_zeros("struct stuck")),
+    Target(name="records-dropping", run=_item(socket_records.decode_dropping, "struct dropping"),
            seeds=_zeros("struct dropping")),
-    Target(name="records-names", run=_item(socket_walk.decode_names, "struct dropping"),
+    Target(name="records-names", run=_item(socket_records.decode_names, "struct dropping"),
            seeds=_zeros("struct dropping")),
 )  # fmt: skip

@@ -1,8 +1,9 @@
-"""The BPF walk, and a namespace with sockets to be walked."""
+"""The BPF walk, a namespace with sockets to be walked, and what lasts until a test is over."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -37,3 +38,9 @@ def namespace() -> Iterator[Namespace]:
 @pytest.fixture
 def scene(namespace: Namespace) -> Scene:
     return namespace(lambda: Scene(namespace))
+
+
+@pytest.fixture
+def kept() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack

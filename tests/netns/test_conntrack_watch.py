@@ -8,7 +8,6 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -69,12 +68,6 @@ with socket.create_connection((sys.argv[1], 80)) as connection:
 STATES_OF_AN_EXCHANGE = [
     ("new", "syn-sent"), ("changed", "syn-recv"), ("changed", "established"), ("changed", "fin-wait"),
 ]  # fmt: skip
-
-
-@pytest.fixture
-def kept() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 @pytest.fixture(params=[by_nftables, by_iptables], ids=lambda rules: rules.__name__)

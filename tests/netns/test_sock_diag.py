@@ -22,7 +22,8 @@ from netns.namespace import DEADLINE_SECONDS, Namespace
 from netns.scene import HERE, Scene
 from whodunnet.collectors.sockets_diag import collect_by_sock_diag
 from whodunnet.collectors.sockets_diag_groups import Positions
-from whodunnet.kernel.netlink.sock_diag import InetSocket, SockDiag
+from whodunnet.kernel.netlink.sock_diag import SockDiag
+from whodunnet.kernel.netlink.sock_diag_messages import InetSocket
 from whodunnet.kernel.roots import Roots
 from whodunnet.model.sockets import SocketGroup, Sockets
 

@@ -13,7 +13,8 @@ from whodunnet.collectors.namespace_counters import unless_unreadable
 from whodunnet.errors import UnreadableError
 from whodunnet.kernel import namespaces
 from whodunnet.kernel.namespaces import Visitor, Way
-from whodunnet.kernel.netlink.sock_diag import SockDiag, ends_of
+from whodunnet.kernel.netlink.sock_diag import SockDiag
+from whodunnet.kernel.netlink.sock_diag_messages import ends_of
 from whodunnet.kernel.procfs.sockstat import read_sockstat, read_sockstat6
 from whodunnet.kernel.roots import Roots
 from whodunnet.model.ports import NamespacePorts, Ports, PortUse

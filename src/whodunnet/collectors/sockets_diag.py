@@ -16,7 +16,8 @@ import msgspec
 from whodunnet.collectors.sockets_diag_groups import Grouping, Positions
 from whodunnet.errors import UnreadableError
 from whodunnet.kernel import namespaces
-from whodunnet.kernel.netlink.sock_diag import PlainSocket, SockDiag
+from whodunnet.kernel.netlink.sock_diag import SockDiag
+from whodunnet.kernel.netlink.sock_diag_messages import PlainSocket
 from whodunnet.kernel.procfs.descriptors import SocketHolders, read_socket_holders
 from whodunnet.kernel.roots import Roots
 from whodunnet.model.sockets import Protocol, Sockets

@@ -22,7 +22,7 @@ from whodunnet.collectors.sockets_diag_single import (
     role_of,
     symptom_of,
 )
-from whodunnet.kernel.netlink.sock_diag import InetSocket, PlainSocket
+from whodunnet.kernel.netlink.sock_diag_messages import InetSocket, PlainSocket
 from whodunnet.kernel.procfs.descriptors import SocketHolders
 from whodunnet.model.sockets import (
     AGE_BOUNDS_SECONDS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from whodunnet.kernel.netlink.sock_diag import FIN_RECEIVED, InetSocket, PlainSocket
+from whodunnet.kernel.netlink.sock_diag_messages import FIN_RECEIVED, InetSocket, PlainSocket
 from whodunnet.kernel.procfs.descriptors import SocketHolders
 from whodunnet.model.sockets import AcceptQueue, DroppingSocket, Endpoint, Holding, NameSocket, Protocol, Role, Symptom
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from whodunnet.collectors.sockets_diag_groups import Grouping, Positions
-from whodunnet.kernel.netlink.sock_diag import InetSocket, SocketMemory, TcpInfo
+from whodunnet.kernel.netlink.sock_diag_messages import InetSocket, SocketMemory, TcpInfo
 from whodunnet.kernel.procfs.descriptors import SocketHolders
 from whodunnet.model.sockets import SocketGroup
 

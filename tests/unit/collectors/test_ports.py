@@ -14,7 +14,7 @@ from whodunnet.collectors.ports import PortsCollector, read_uses
 from whodunnet.errors import UnreadableError
 from whodunnet.kernel import namespaces
 from whodunnet.kernel.namespaces import Namespaces, Way
-from whodunnet.kernel.netlink.sock_diag import SocketEnds
+from whodunnet.kernel.netlink.sock_diag_messages import SocketEnds
 from whodunnet.kernel.roots import Roots
 from whodunnet.model.ports import NamespacePorts, PortUse
 from whodunnet.model.settings import NamespaceSettings, Settings

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from whodunnet.collectors import sockets_diag_groups
 from whodunnet.collectors.sockets_diag_groups import Grouping, Positions, age_ms_of, role_of, symptom_of
-from whodunnet.kernel.netlink.sock_diag import STATES, InetSocket, PlainSocket, SocketMemory
+from whodunnet.kernel.netlink.sock_diag_messages import STATES, InetSocket, PlainSocket, SocketMemory
 from whodunnet.kernel.procfs.descriptors import SocketHolders
 from whodunnet.model.sockets import AGE_BOUNDS_SECONDS, AcceptQueue, Endpoint, SocketGroup
 

@@ -8,7 +8,7 @@ import pytest
 
 from whodunnet.collectors import sockets_diag_groups
 from whodunnet.collectors.sockets_diag_groups import Grouping, Positions
-from whodunnet.kernel.netlink.sock_diag import PlainSocket, SocketMemory
+from whodunnet.kernel.netlink.sock_diag_messages import PlainSocket, SocketMemory
 from whodunnet.model.sockets import DroppingSocket, Endpoint, NameSocket
 
 from .grouping import ALL_SEEN, NETNS, UNREAD, grouped, like, only

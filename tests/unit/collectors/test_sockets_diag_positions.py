@@ -6,7 +6,7 @@ import pytest
 
 from whodunnet.collectors import sockets_diag_groups
 from whodunnet.collectors.sockets_diag_groups import Positions
-from whodunnet.kernel.netlink.sock_diag import InetSocket
+from whodunnet.kernel.netlink.sock_diag_messages import InetSocket
 
 from .grouping import SERVER, UNREAD, grouped, like, only
 

@@ -17,6 +17,7 @@ from whodunnet.report.comparison import Taken
 from .populations import PAGE, WORKLOADS, group, kernel_totals, population
 
 NODE = Node(hostname="n1", kernel="6.1.0", boot_id="b1", virtual_machine=True)
+REBOOTED = msgspec.structs.replace(NODE, boot_id="b2")
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 DAY = 86_400.0
 LIMITS: dict[str, Any] = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from whodunnet.model.connection_window import sum_groups
 from whodunnet.model.connections import ConnectionGroup
 from whodunnet.model.conntrack import Conntrack
@@ -19,6 +21,8 @@ from .tracking import OTHER_NETNS, flow, pods, table
 
 LATE = 1.0
 """When a SYN is sent again."""
+SECONDS = 10.0
+"""How long is watched, unless said otherwise."""
 
 
 def limit(rule: str, name: str) -> float:
@@ -62,10 +66,10 @@ def slow(n: int, *, seconds: float = 1.001, **other: Any) -> list[ConnectionGrou
 
 def node(*groups: ConnectionGroup, **other: Any) -> Recording:
     """Watched for 10 s in four readings, unless said otherwise."""
-    return watched(*groups, **{"seconds": 10.0, **other})
+    return watched(*groups, **{"seconds": SECONDS, **other})
 
 
-def timeline(*events: tuple[float, ConnectionGroup], seconds: float = 10.0) -> Recording:
+def timeline(*events: tuple[float, ConnectionGroup], seconds: float = SECONDS) -> Recording:
     """What came at which second, read every second."""
     moments = [sum_groups(g for at, g in events if at <= second) for second in range(int(seconds) + 1)]
     return moments_of(*moments, seconds=seconds)
@@ -81,6 +85,16 @@ def queue(waiting: int, limit: int = 128, *, at: Endpoint = SERVER) -> AcceptQue
 
 def overflows(n: int) -> TcpMemory:
     return memory_of(0, counters={OTHER_NETNS: {"ListenOverflows": n}})
+
+
+def counted(found: Recording, risen: int) -> Recording:
+    """With overflows of the server's namespace, from nothing to so many."""
+    last = len(found.snapshots) - 1
+    shots = (
+        replace(s, samples={**s.samples, "tcp_memory": overflows(risen * i // last)})
+        for i, s in enumerate(found.snapshots)
+    )
+    return replace(found, snapshots=tuple(shots))
 
 
 def said(found: Recording, rule: str) -> list[tuple[str | None, str, str]]:

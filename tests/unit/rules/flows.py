@@ -20,7 +20,7 @@ from .nodes import FROM_BOOT, NODE, ages, moment
 
 RULE = "conntrack-table"
 ENTRY = catalogue()[RULE]
-HOST = 4_026_531_840
+HOST, CHILD = 4_026_531_840, 4_026_532_700
 HOST_ADDRESS = "192.0.2.10"
 CLIENT = "198.51.100.7"
 SERVICE = Endpoint("10.96.0.20", 443)
@@ -103,6 +103,11 @@ def table(*groups: FlowGroup, size: int = SIZE, count: int | None = None, **othe
     }  # fmt: skip
     entries = sum(g.entries for g in groups) if count is None else count
     return Conntrack(loaded=True, count=entries, max_entries=size, groups=groups, **{**fields, **other})
+
+
+def of(entries: int, **other: Any) -> Conntrack:
+    """A table with so many busy entries of one client."""
+    return table(busy(CLIENT, SERVICE, entries), **other)
 
 
 def dropping(found: Conntrack, packets: int, column: str = "drop") -> Conntrack:

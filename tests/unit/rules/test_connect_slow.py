@@ -7,13 +7,26 @@ from msgspec.structs import replace
 
 from whodunnet.model.connections import ConnectionGroup
 
-from .connects import cleared, endpoints, limit, named, node, opened, queue, repeated, said, silent, slow, timeline
+from .connects import (
+    SECONDS,
+    cleared,
+    counted,
+    endpoints,
+    limit,
+    named,
+    node,
+    opened,
+    queue,
+    repeated,
+    said,
+    silent,
+    slow,
+    timeline,
+)
 from .endings import FAR_SERVER, SERVER, initiated
 from .nodes import finding, findings, parties
-from .test_connect_timeout import counted
 
 RULE = "connect-slow"
-SECONDS = 10.0
 ENOUGH = max(int(limit(RULE, "min_rate") * SECONDS), int(limit(RULE, "min_failed")))
 
 

@@ -7,9 +7,7 @@ from msgspec.structs import replace
 from whodunnet.model.finding import Finding
 from whodunnet.rules.rule import judge
 
-from .flows import CLIENT, HOST, RULE, SERVICE, busy, dropping, logged, node, only, table, told
-
-CHILD = 4_026_532_700
+from .flows import CHILD, CLIENT, HOST, RULE, SERVICE, busy, dropping, logged, node, only, table, told
 
 
 def test_a_lost_race_beside_a_line_of_another_namespace_is_no_full_table() -> None:

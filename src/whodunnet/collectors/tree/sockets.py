@@ -13,7 +13,7 @@ from whodunnet.collectors.sockets_diag_groups import Grouping, Positions
 from whodunnet.collectors.tree.counted import settings_of
 from whodunnet.collectors.tree.place import COMMANDS, OWN, Place
 from whodunnet.errors import UnreadableError
-from whodunnet.kernel.netlink.sock_diag import InetSocket
+from whodunnet.kernel.netlink.sock_diag_messages import InetSocket
 from whodunnet.kernel.procfs.descriptors import SocketHolders
 from whodunnet.kernel.tree import ps_text
 from whodunnet.kernel.tree.ss_text import LIMIT_BYTES, SsText, confirmed, parse_inodes, parse_ss

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from whodunnet.errors import MalformedError
 from whodunnet.kernel.bpf.objects import BpfObject, closed_on_error
-from whodunnet.kernel.bpf.socket_walk import decode_address, state_name, ticks_per_second
+from whodunnet.kernel.bpf.socket_records import decode_address, state_name
+from whodunnet.kernel.bpf.socket_walk import ticks_per_second
 from whodunnet.kernel.support import Support
 from whodunnet.model.connections import FIRST_IDLE_CLASSES, IDLE_STEPS, Ending, EndRole
 from whodunnet.model.sockets import Endpoint

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from whodunnet.kernel.bpf.objects import BpfObject, closed_on_error
-from whodunnet.kernel.bpf.socket_walk import decode_address, ticks_per_second
+from whodunnet.kernel.bpf.socket_records import decode_address
+from whodunnet.kernel.bpf.socket_walk import ticks_per_second
 from whodunnet.kernel.support import Support
 from whodunnet.model.retransmissions import Destination, RepeatOwner
 from whodunnet.model.text import clean

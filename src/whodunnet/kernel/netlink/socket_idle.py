@@ -8,7 +8,8 @@ import socket
 import struct
 
 from whodunnet.errors import MalformedError, UnreadableError
-from whodunnet.kernel.netlink.sock_diag import NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, InetSocket, TcpInfo, decode_tcp
+from whodunnet.kernel.netlink.sock_diag import NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY
+from whodunnet.kernel.netlink.sock_diag_messages import InetSocket, TcpInfo, decode_tcp
 from whodunnet.kernel.netlink.socket import MAX_ERRNO, NLM_F_REQUEST, NLMSG_ERROR, split
 from whodunnet.model.sockets import Endpoint
 

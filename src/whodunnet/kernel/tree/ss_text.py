@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from whodunnet.errors import MalformedError
-from whodunnet.kernel.netlink.sock_diag import InetSocket, PlainSocket, SocketMemory, TcpInfo
+from whodunnet.kernel.netlink.sock_diag_messages import InetSocket, PlainSocket, SocketMemory, TcpInfo
 from whodunnet.kernel.procfs.files import shown
 from whodunnet.model.bounds import INT64_MAX
 from whodunnet.model.text import clean

@@ -7,18 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whodunnet.errors import MalformedError
+from whodunnet.kernel.bpf.socket_records import HOLDINGS, PROTOCOLS, ROLES, STATES, SYMPTOMS, decode_group, decode_stuck
 from whodunnet.kernel.bpf.socket_walk import (
     DROPPING_LIMIT,
-    HOLDINGS,
     LISTENER_LIMIT,
     NAMES_LIMIT,
-    PROTOCOLS,
-    ROLES,
-    STATES,
-    SYMPTOMS,
     Hashed,
-    decode_group,
-    decode_stuck,
     surplus_by_state,
     ticks_per_second,
     unheld_groups,

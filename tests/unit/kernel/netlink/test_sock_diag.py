@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whodunnet.errors import MalformedError
-from whodunnet.kernel.netlink.sock_diag import (
+from whodunnet.kernel.netlink.sock_diag import SockDiag
+from whodunnet.kernel.netlink.sock_diag_messages import (
     InetSocket,
     PlainSocket,
-    SockDiag,
     SocketMemory,
     TcpInfo,
     decode_ends,

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from whodunnet.errors import MalformedError
-from whodunnet.kernel.netlink.sock_diag import InetSocket, PlainSocket, SocketMemory
+from whodunnet.kernel.netlink.sock_diag_messages import InetSocket, PlainSocket, SocketMemory
 from whodunnet.kernel.tree.ss_text import NO_SUCH_INODE, Holder, Printed, confirmed, parse_inodes, parse_ss
 
 REAL = (Path(__file__).parents[3] / "fixtures/trees/ss-6.1.txt").read_bytes()
