@@ -15,11 +15,12 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, NoReturn
+
+from lab.look import wait_until
 
 ROOT = Path(__file__).parent.parent
 CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
@@ -60,22 +61,16 @@ def crowd(namespaces: int, sockets: int, unread_every: int) -> Iterator[list[Con
     finally:
         keeper.stdin.close()
         keeper.wait()
-        wait_until_gone(before + sockets)
+        # The kernel takes namespaces down in its own time.
+        wait_until(
+            lambda: tcp_sockets() <= before + sockets, GONE_SECONDS, lambda: f"{tcp_sockets():,} sockets are left"
+        )
 
 
 def tcp_sockets() -> int:
     """All TCP sockets of the kernel ("alloc" of sockstat)."""
     words = Path("/proc/net/sockstat").read_text().split()
     return int(words[words.index("alloc") + 1])
-
-
-def wait_until_gone(enough: int) -> None:
-    """Namespaces are taken down by the kernel in its own time."""
-    limit = time.monotonic() + GONE_SECONDS
-    while tcp_sockets() > enough:
-        if time.monotonic() > limit:
-            raise TimeoutError(f"{tcp_sockets():,} sockets are left of the crowd after {GONE_SECONDS} s")
-        time.sleep(0.1)
 
 
 def keep(namespaces: int, sockets: int, unread_every: int) -> None:
@@ -108,7 +103,7 @@ def announce(pid: int, ready: int) -> None:
     if not os.read(ready, 1):
         raise ChildProcessError(f"process {pid} could not fill its namespace")
     os.close(ready)
-    print(pid, os.stat(f"/proc/{pid}/ns/net").st_ino, flush=True)  # noqa: PTH116 - of what the link points to
+    print(pid, Path(f"/proc/{pid}/ns/net").stat().st_ino, flush=True)
 
 
 def start(number: int, sockets: int, unread_every: int) -> tuple[int, int]:

@@ -150,7 +150,7 @@ def send(cpu: int) -> None:
         os.write(1, b"r")
         while not ended():
             there.send(b"x")
-            time.sleep(PACKETS_APART_SECONDS)
+            time.sleep(PACKETS_APART_SECONDS)  # one packet at a time is what is measured
             try:
                 there.recv(1)
             except BlockingIOError:

@@ -27,7 +27,7 @@ def connected(address: str, port: int) -> socket.socket:
         try:
             return socket.create_connection((address, port))
         except ConnectionRefusedError:
-            time.sleep(0.1)
+            time.sleep(0.1)  # nobody tells when somebody listens
 
 
 def rest() -> NoReturn:

@@ -112,16 +112,15 @@ class Pings:
     def __str__(self) -> str:
         middle = sorted(self.trips)[len(self.trips) // 2] if self.trips else 0.0
         return (
-            f"{len(self.trips)} pings in {self.within} s, half within {1000 * middle:.2f} ms, {self.stalled} of "
+            f"{len(self.trips)} pings in {self.within:.3g} s, half within {1000 * middle:.2f} ms, {self.stalled} of "
             f"{1000 * STALL_SECONDS:.0f} ms or more, the longest {1000 * self.longest:.1f} ms"
         )
 
 
-def pings(player: Player, within: float) -> Pings:
-    """Of the last seconds."""
+def pings(player: Player, since: float, until: float) -> Pings:
+    """Of a time by time.monotonic()."""
     lines = (line.split() for line in player.log.read_text(errors="replace").splitlines()[:-1])
-    since = time.monotonic() - within
-    return Pings(within, tuple(float(took) for at, took in lines if float(at) >= since))
+    return Pings(until - since, tuple(float(took) for at, took in lines if since <= float(at) <= until))
 
 
 def used(pid: int) -> str:
@@ -150,7 +149,8 @@ class StallCase(Case):
 
     @property
     def pings(self) -> Pings:
-        return pings(self.pinger, SEEN_SECONDS)
+        now = time.monotonic()
+        return pings(self.pinger, now - SEEN_SECONDS, now)
 
     def late(self, at_least: int, seconds: float, seen: str) -> Sight:
         """So many pings waited long, and one so long."""
@@ -175,7 +175,7 @@ class StallCase(Case):
     @property
     def paused(self) -> tuple[str, ...]:
         """Where pings of the window were late all the same, virtual CPUs were not run: that may be said, of nobody."""
-        return ("rx-stall",) if pings(self.pinger, self.window_seconds).stalled else ()
+        return ("rx-stall",) if self.window is not None and pings(self.pinger, *self.window).stalled else ()
 
     def nothing_stalled(self, *innocent: Player, also: tuple[str, ...] = ()) -> Expected:
         paused = self.paused
@@ -185,4 +185,5 @@ class StallCase(Case):
             cleared=() if paused else ("rx-stall",),
             inapplicable=ONE_QUEUE,
             innocent=(self.pinger.who(), *(player.who() for player in innocent)),
+            loosened=bool(paused),
         )

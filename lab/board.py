@@ -16,9 +16,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event, Lock, Timer
 from types import FrameType
-from typing import IO
 
 import msgspec
 
@@ -43,8 +42,12 @@ PATIENCE = 4.0
 AT_ONCE = 8
 """Cases for one start of a virtual machine: a kernel that dies takes no more of them with it."""
 SECONDS_EACH = 240.0
+END_SECONDS = 60.0
 BOOT_SECONDS = 120.0
 MEMORY_MIB = 4096
+MOUNTED = 'mkdir -p /run/netns && mount -t tmpfs none /run/netns && ip link set lo up && exec "$@"'
+BED = ("unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", MOUNTED, "sh")
+"""A network and a mount namespace of their own, as `make test` has them."""
 Keep = Callable[[Outcome], None]
 ENDING = Event()
 """Somebody wants us to end: what a virtual machine says from now on is no result."""
@@ -83,31 +86,45 @@ def write(path: Path, outcomes: Sequence[Outcome]) -> None:
 
 
 def on_host(wanted: Sequence[str], command: list[str], keep: Keep) -> None:
-    """In a network and a mount namespace of their own, as `make test` runs them."""
-    bed = 'mkdir -p /run/netns && mount -t tmpfs none /run/netns && ip link set lo up && exec "$@"'
-    words = ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", bed, "sh"]
+    """Case after case; a series that ends early takes one case with it, and the others go on in the next."""
     here, left = Machine(name=HOST, kernel=os.uname().release, cpus=os.cpu_count() or 0), list(wanted)
     while left:
         lines: list[str] = []
         with subprocess.Popen(
-            words + series_command(HOST, left, command), cwd=ROOT, stdout=subprocess.PIPE, text=True
+            [*BED, *series_command(HOST, left, command)], cwd=ROOT, stdout=subprocess.PIPE, text=True
         ) as process:
             try:
-                for outcome in outcomes_of(read_into(lines, process.stdout)):
+                for outcome in outcomes_of(read_into(lines, process)):
                     keep(outcome)
                     left.remove(outcome.case)
             except BaseException:
-                process.terminate()  # it takes its case down, and we wait for that
+                give_up(process)
                 raise
         if left:
             keep(ended(find(left.pop(0))(), lines, f"the series ended with {process.returncode}", here))
 
 
-def read_into(lines: list[str], stream: IO[str] | None) -> Iterator[str]:
-    """What comes, which is kept as well."""
-    for line in stream or ():
+def read_into(lines: list[str], process: subprocess.Popen[str]) -> Iterator[str]:
+    """What comes, which is kept as well. A series of which nothing comes for too long is ended."""
+    assert process.stdout is not None
+    while True:
+        patience = Timer(SECONDS_EACH, give_up, (process,))
+        patience.start()
+        line = process.stdout.readline()
+        patience.cancel()
+        if not line:
+            return
         lines.append(line.rstrip("\n"))
         yield line
+
+
+def give_up(process: subprocess.Popen[str]) -> None:
+    """It takes its case down; if that does not end either, the guard of the case does it."""
+    process.terminate()
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def on_kernel(kernel: Kernel, wanted: Sequence[str], command: list[str], keep: Keep) -> None:
@@ -128,8 +145,11 @@ def on_kernel(kernel: Kernel, wanted: Sequence[str], command: list[str], keep: K
 
 def ended(case: Case, lines: Sequence[str], why: str, here: Machine) -> Outcome:
     """Of the case at which a series or its machine ended: while whodunnet looked, or before it was asked."""
-    became = no_answer if f"{ASKING}{case.name}" in lines else not_scored
-    return became(case, why, machine=here, commit=commit(TRIED), at=now())
+    place = {"machine": here, "commit": commit(TRIED), "at": now()}
+    for line in lines:
+        if line.startswith(f"{ASKING}{case.name} "):
+            return no_answer(case, why, int(line.rpartition(" ")[2]), **place)
+    return not_scored(case, why, **place)
 
 
 def boot(kernel: Kernel, wanted: Sequence[str], command: list[str]) -> tuple[str, str]:
@@ -160,8 +180,12 @@ def outcomes_of(lines: Iterator[str] | Sequence[str]) -> Iterator[Outcome]:
 
 
 def to_run(name: str, asked: Sequence[str], board: Board, which: str) -> list[str]:
-    """which: "all", or only those "missing" from the board (or not scored, or not of all rules), or "wrong" on it."""
+    """which: "all", or only those "missing" from the board (or not scored, or not of all rules), those and what is
+    "older" than the commit that is tried, or what is "wrong" on it."""
     here = [outcome for outcome in board.outcomes if outcome.machine.name == name]
+    if which == "older":
+        new = {o.case for o in here if o.commit == commit(TRIED) and o.result != "not-scored"}
+        return [case for case in asked if case not in new]
     results = {o.case: o.result for o in here if o.beside is not None or o.result != "right"}
     if which == "missing":
         return [case for case in asked if results.get(case, "not-scored") == "not-scored"]
@@ -190,6 +214,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="only those that `make test` has, shown and not kept")
     parser.add_argument("--missing", dest="which", action="store_const", const="missing", default="all")
     parser.add_argument("--wrong", dest="which", action="store_const", const="wrong", help="what was wrong, again")
+    parser.add_argument("--older", dest="which", action="store_const", const="older", help="those of other commits too")
     parser.add_argument("--together", action="store_true", help="virtual machines side by side")
     parser.add_argument("--command", type=shlex.split, default=default_command(), help="how to call whodunnet here")
     parser.add_argument("--bundle", type=shlex.split, default=bundle(), help="and in virtual machines")
@@ -198,6 +223,8 @@ def main() -> int:
     if os.geteuid() != 0 and not options.page:
         parser.error("network namespaces and virtual machines need root")
     board = Board(None if options.quick else JSON)
+    if board.path and not options.page and commit(TRIED).endswith("+"):
+        parser.error("there are changes that are not committed, and the board says of which commit each result is")
     if options.page:
         write(JSON, board.outcomes)
         return 0

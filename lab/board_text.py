@@ -25,16 +25,17 @@ beforehand. Written by `make lab` from [scoreboard.json](scoreboard.json), never
 """
 MEANING = """
 A case is *right* only if whoever has to be named is, each in the right role, a culprit by the right rule and in the
-right shape; if nobody else is called culprit by any rule; and if the rules it is about (`rules` in its file) have no
-other finding of warning or above. Findings of other rules are counted *beside*: a fault may have more consequences
-than its case speaks of, and this machine faults of its own, so they are shown and not judged. *As info only*: said,
-but with a severity for which `diagnose` ends with status 0. No answer, or none that can be read, is wrong. If a case
-was run several times with one commit, the worst is what counts; a run with newer code takes the place of older ones. A
-fault *that one machine cannot decide* may be told or not, and nobody innocent may be blamed.
+right shape and severity; if nobody else is called culprit by any rule; and if there is no other finding of warning or
+above: of a fault by the rules it is about (`rules` in its file), of a healthy node by any but those that the case says
+are true. Findings of other rules on faults are counted *beside*, and not judged: a fault may have more consequences
+than its case speaks of. *As info only*: said, but `diagnose` ends with status 0. No answer, or none that can be read,
+is wrong. If a case was run several times with one commit, the worst is what counts; a run with newer code takes the
+place of older ones, and says how many of those were wrong. A fault *that one machine cannot decide* may be told or
+not, and nobody innocent may be blamed.
 
 *Recall*: who has to be named and is, of all who have to be; where nobody is to be named, the fault itself counts for
 one. *Precision*: right culprits of all who were called so, without those who may be and need not. *False findings*:
-those of warning or above on healthy and look-alike nodes, of the rules asked. *Seconds from fault to name* run from
+those of warning or above on healthy and look-alike nodes. *Seconds from fault to name* run from
 the fault being there, as seen by other means, to the answer, of diagnoses that are right; in it are the age that the
 case wants and the window, which are chosen beforehand. *Of asking* is what of it whodunnet took, its window included.
 *Not scored*: the case could not be made real there. *Not run*: not tried there yet. Where not *all rules* were *asked*,
@@ -69,11 +70,12 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     for name in machines_of(outcomes):
         cells = [outcome for outcome in outcomes if outcome.machine.name == name]
         sums, where = total(cells), "" if name == "host" else "an emulated "
+        quiet = int(sums["of these as info only"])
+        told = f"{sums['faults right']} are right{f', {quiet} of them as info only' if quiet else ''}; of the healthy"
         parts.append(
-            f"On {where}{sums['kernel']} {sums['cases scored']} cases were scored: of the faults "
-            f"{sums['faults right']} are right, of the healthy nodes and look-alikes "
-            f"{sums['healthy and look-alike right']}, innocents blamed "
-            f"{sums['innocents blamed']}, {sums['median seconds from fault to name']} s from fault to name."
+            f"On {where}{sums['kernel']} {sums['cases scored']} cases were scored: of the faults {told} nodes and "
+            f"look-alikes {sums['healthy and look-alike right']}; innocents blamed {sums['innocents blamed']}, rules "
+            f"asked: {sums['rules asked']}; {sums['median seconds from fault to name']} s from fault to name."
         )
     return " ".join(parts)
 
@@ -85,51 +87,90 @@ def machines_of(outcomes: Sequence[Outcome]) -> list[str]:
 
 def total(cells: Sequence[Outcome]) -> dict[str, str]:
     """The figures of one machine. cells: not empty."""
-    told = [o for o in cells if o.result != "not-scored"]
+    return {**of_cells(cells), **of_answers(cells), **of_names(cells), **of_costs(cells)}
+
+
+def of_cells(cells: Sequence[Outcome]) -> dict[str, str]:
+    """Which they are."""
     known = {*names()}
-    open_ones = [o for o in told if o.case in known and find(o.case).undecidable]
-    faults = [o for o in told if o.kind == "fault" and o not in open_ones]
-    others = [o for o in told if o.kind != "fault"]
-    unread = [o for o in told if o.case in known and find(o.case).rules_unread]
-    silent = [o for o in faults if not o.to_name and o.rule_right is not None]
-    named = sum(o.named for o in faults) + sum(o.rule_right is True for o in silent)
-    wrongly = sum(o.called_wrongly for o in cells)
-    called = sum(o.called - o.called_tolerated for o in cells)
-    asked_all = [o for o in cells if o.beside is not None]
-    times = [o.seconds_to_name for o in faults if o.result == "right" and o.seconds_to_name is not None]
-    asking = [o.diagnose_seconds for o in cells if o.diagnose_seconds is not None]
-    cpu = [o.cpu_seconds for o in cells if o.cpu_seconds is not None]
-    memory = [o.peak_rss_bytes for o in cells if o.peak_rss_bytes is not None]
     return {
         "machine": "this one" if cells[0].machine.name == "host" else f"emulated (qemu without KVM), {preempt(cells)}",
         "kernel": ", ".join(sorted({o.machine.kernel for o in cells})),
         "CPUs": ", ".join(sorted({str(o.machine.cpus) for o in cells})),
         "date": spread(o.at.date().isoformat() for o in cells),
-        "commit": ", ".join(sorted({f"`{o.commit}`" for o in cells})),
-        "cases scored": f"{len(told)} of {len(known)}",
+        "commit": ", ".join(f"`{name}` {n}" for name, n in Counter(o.commit for o in cells).most_common()),
+        "cases scored": f"{len(answered(cells))} of {len(known)}",
         "not run": str(len(known - {o.case for o in cells})),
-        "not scored": str(len(cells) - len(told)),
-        "rules asked": asked(len(asked_all), len(cells)),
+        "not scored": str(len(cells) - len(answered(cells))),
+        "not made real since": str(sum(bool(o.not_made_since) for o in cells)),
+        "rules asked": asked(sum(o.beside is not None for o in cells), len(cells)),
+    }
+
+
+def of_answers(cells: Sequence[Outcome]) -> dict[str, str]:
+    """How many are right."""
+    told = answered(cells)
+    faults, others = decidable(told), [o for o in told if o.kind != "fault"]
+    unread = [o for o in told if is_known(o) and find(o.case).rules_unread]
+    return {
         "faults right": rate(faults),
         "of these as info only": str(sum(o.info_only for o in faults)),
-        "faults that one machine cannot decide, right": rate(open_ones),
+        "faults that one machine cannot decide, right": rate([o for o in told if o not in (*faults, *others)]),
         "healthy and look-alike right": rate(others),
-        f"right of the {sum(find(n).rules_unread for n in known)} written without a look at the rules": rate(unread),
-        "recall": share(named, sum(o.to_name for o in faults) + len(silent)),
-        "precision": share(called - wrongly, called),
-        "innocents blamed": str(sum(len(o.blamed) for o in cells)),
-        "false findings on healthy and look-alike": str(sum(len(o.extra) for o in others)),
-        "findings beside on healthy and look-alike": beside([o for o in others if o.beside is not None]),
-        "findings beside, of other rules, on all": beside(asked_all),
+        "of all, with late pings, so that a stall of nobody was allowed": str(sum(o.loosened for o in told)),
+        "right, and wrong with an earlier commit": str(sum(o.result == "right" and o.wrong_before > 0 for o in told)),
+        f"right of the {sum(find(n).rules_unread for n in names())} written without a look at the rules": rate(unread),
         "right rule": share(sum(o.rule_right is True for o in faults), sum(o.rule_right is not None for o in faults)),
         "right shape, where asked": share(
             sum(o.shape_right is True for o in faults), sum(o.shape_right is not None for o in faults)
         ),
-        "median seconds from fault to name": f"{median(times):.1f}" if times else "–",
-        "median seconds of asking": f"{median(asking):.1f}" if asking else "–",
-        "median seconds of CPU": f"{median(cpu):.2f}" if cpu else "–",
+    }
+
+
+def of_names(cells: Sequence[Outcome]) -> dict[str, str]:
+    """Who was named, and who should not have been."""
+    faults, others = decidable(answered(cells)), [o for o in answered(cells) if o.kind != "fault"]
+    silent = [o for o in faults if not o.to_name and o.rule_right is not None]
+    named = sum(o.named for o in faults) + sum(o.rule_right is True for o in silent)
+    called = sum(o.called - o.called_tolerated for o in cells)
+    asked_all = [o for o in cells if o.beside is not None]
+    return {
+        "recall": share(named, sum(o.to_name for o in faults) + len(silent)),
+        "precision": share(called - sum(o.called_wrongly for o in cells), called),
+        "innocents blamed": str(sum(len(o.blamed) for o in cells)),
+        "false findings on healthy and look-alike": str(sum(len(o.extra) for o in others)),
+        "findings beside, of other rules, on all": beside(asked_all),
+    }
+
+
+def of_costs(cells: Sequence[Outcome]) -> dict[str, str]:
+    """How long it took, and what it used."""
+    right = [o for o in decidable(answered(cells)) if o.result == "right"]
+    memory = [o.peak_rss_bytes for o in cells if o.peak_rss_bytes is not None]
+    return {
+        "median seconds from fault to name": middle([o.seconds_to_name for o in right], 1),
+        "median seconds of asking": middle([o.diagnose_seconds for o in cells], 1),
+        "median seconds of CPU": middle([o.cpu_seconds for o in cells], 2),
         "most memory, MiB": f"{max(memory) / 2**20:.0f}" if memory else "–",
     }
+
+
+def answered(cells: Sequence[Outcome]) -> list[Outcome]:
+    return [o for o in cells if o.result != "not-scored"]
+
+
+def is_known(outcome: Outcome) -> bool:
+    return outcome.case in names()
+
+
+def decidable(told: Sequence[Outcome]) -> list[Outcome]:
+    """The faults, without those that one machine cannot decide."""
+    return [o for o in told if o.kind == "fault" and not (is_known(o) and find(o.case).undecidable)]
+
+
+def middle(numbers: Iterable[float | None], digits: int) -> str:
+    known = [number for number in numbers if number is not None]
+    return f"{median(known):.{digits}f}" if known else "–"
 
 
 def preempt(cells: Sequence[Outcome]) -> str:
@@ -188,6 +229,10 @@ def cell(outcome: Outcome) -> str:
         parts += ["info"] if outcome.info_only else []
     if outcome.right_runs not in (0, outcome.runs):
         parts.append(f"right in {outcome.right_runs} of {outcome.runs} runs")
+    if outcome.wrong_before:
+        parts.append(f"wrong in {outcome.wrong_before} of earlier commits")
+    if outcome.not_made_since:
+        parts.append("not made real since")
     return ", ".join(parts)
 
 

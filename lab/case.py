@@ -45,10 +45,14 @@ class Expected:
     also: further rules which may have a finding here. A rule in `also` alone (rule None) may speak or be silent.
     cleared: rules that have to say it is not so: not even a finding of severity info.
     inapplicable: rules which may say that what they look for cannot exist here; the others have to have looked.
-    severities: any of these is right for the finding of `rule`; empty: not judged.
+    severities: any of these is right for the finding of `rule`, or without one, of those in `also`; empty: warning and
+        critical of a fault, info and warning of what may be said.
     shapes: any of these is right; empty: not judged.
     culprits: all of them, and nobody else; with `ordered`, the earlier in an earlier or the same finding.
-    tolerated: may be called culprit, need not. elsewhere: may be by rules that the case is not about, as it is true.
+    tolerated: may be called culprit, need not.
+    elsewhere: rules that the case is not about and who may truly be called culprit by them.
+    beside: of a look-alike: rules that the case is not about and that truly find something here.
+    loosened: something else was the matter with this machine meanwhile, so that less is asked for.
     innocent: those whom a wrong diagnosis would most likely blame. Whoever is no culprit is innocent; these get a name.
     bystanders: who has no part in it: in no finding of severity warning or above, but as a victim.
     others: who has to be named beside the culprits.
@@ -67,7 +71,9 @@ class Expected:
     culprits: tuple[Who, ...] = ()
     ordered: bool = False
     tolerated: tuple[Who, ...] = ()
-    elsewhere: tuple[Who, ...] = ()
+    elsewhere: tuple[tuple[str, Who], ...] = ()
+    beside: tuple[str, ...] = ()
+    loosened: bool = False
     innocent: tuple[Who, ...] = ()
     bystanders: tuple[Who, ...] = ()
     others: tuple[Named, ...] = ()
@@ -100,6 +106,8 @@ class Case(ABC):
 
     def __init__(self) -> None:
         self.stage = Stage()
+        self.window: tuple[float, float] | None = None
+        """Of the diagnosis, by time.monotonic(), once there is one."""
 
     @property
     def name(self) -> str:

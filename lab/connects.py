@@ -105,7 +105,7 @@ def call(
             begin = time.monotonic()
             for number in count():
                 group.create_task(call_once(*targets[number % len(targets)], wait_seconds, body_bytes))
-                if number % burst == 0:
+                if number % burst == 0:  # the pace of the calls
                     await asyncio.sleep(max(0.0, begin + number / per_second - time.monotonic()))
 
     asyncio.run(go_on())
@@ -166,9 +166,9 @@ def serve(
             writer.transport.abort()
 
     async def go_on() -> None:
-        await asyncio.sleep(begin_after_seconds)
+        await asyncio.sleep(begin_after_seconds)  # it starts as slowly as that
         async with await asyncio.start_server(answer, ANY, port, backlog=1024):
-            await asyncio.sleep(NEVER if end_after_seconds is None else end_after_seconds)
+            await asyncio.sleep(NEVER if end_after_seconds is None else end_after_seconds)  # it lives so long
             os._exit(1)
 
     asyncio.run(go_on())
@@ -184,7 +184,7 @@ def serve_in_turn(port: int, backlog: int, answer_after_seconds: float) -> None:
     while True:
         with listener.accept()[0] as connection:
             connection.recv(4096)
-            time.sleep(answer_after_seconds)
+            time.sleep(answer_after_seconds)  # its work for one request
             connection.sendall(ANSWER)
 
 

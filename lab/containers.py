@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from lab.look import wait_until
 from lab.stage import Stage
 
 CGROUPS = Path("/sys/fs/cgroup")
 HIERARCHIES = ("freezer", "pids", "devices", "systemd")
 """Those of cgroup v1 in which a cgroup changes nothing for who is in it. Where there are none, cgroup v2 has one."""
+
+
+GONE_SECONDS = 5.0
 
 
 class PodCgroup:
@@ -40,8 +45,21 @@ def hierarchies() -> Iterator[Path]:
     yield from old or [CGROUPS]
 
 
+def is_removed(place: Path) -> bool:
+    """Who has just been killed is in it until somebody has waited for it."""
+    with suppress(FileNotFoundError):
+        try:
+            place.rmdir()
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                return False
+            raise
+    return True
+
+
 def remove(place: Path) -> None:
-    """With its pod, and what is above it if nobody else is in it."""
-    for directory in (place, *place.parents[:3]):
+    """With its pod, and what is above it if nobody else is in it. Raises NotThereError if its programs do not go."""
+    wait_until(lambda: is_removed(place), GONE_SECONDS, lambda: f"{place} is not empty")
+    for directory in place.parents[:3]:
         with suppress(OSError):
             directory.rmdir()

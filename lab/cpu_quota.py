@@ -69,7 +69,7 @@ def compute(share: float) -> None:
     listener = socket.create_server(("", PORT))
     while listener.fileno() >= 0:
         work(share / 100)
-        time.sleep((1 - share) / 100)
+        time.sleep((1 - share) / 100)  # what it leaves of each hundredth of a second
 
 
 def ask(address: str, clients: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from lab.score import (
     Score,
     answers_of,
     culprits,
-    for_others,
+    for_other,
     in_role,
     is_meant,
     naming,
@@ -22,6 +22,7 @@ from lab.score import (
     shape_and_endpoint,
 )
 from lab.stage import ROOT
+from lab.who import Who
 
 Result = Literal["right", "wrong", "not-scored"]
 TEXT_MOST = 600
@@ -47,13 +48,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     called culprit by any rule, called_wrongly: of these those who are none, called_tolerated: who may be, but need not.
     rule_right: whether the rule that is meant answered as it should, None where it may be silent;
     shape_right: and with the right shape; None where the case does not ask for any.
-    info_only: the finding that is wanted has no severity of warning or above, so `diagnose` ends with status 0.
+    info_only: nothing that was found has a severity of warning or above, so `diagnose` ends with status 0.
+    loosened: less was asked for, as something else was the matter with the machine meanwhile.
     beside: rules the case says nothing of that had a finding of warning or above, whom they name is in `blamed`; None:
     those were not asked.
     extra, blamed, missing, wrong: complaints, as in lab.score.Score. why: it could not be scored.
     seconds_to_name: from the fault being there, as seen by other means, to the answer of whodunnet.
     diagnose_seconds: from calling whodunnet to its answer. cpu_seconds, peak_rss_bytes: what it says that it cost.
-    runs, right_runs: with this commit; the worst of them is what is told.
+    runs, right_runs: with this commit; the worst of them is what is told. wrong_before: runs with other commits that
+    were wrong. not_made_since: a later commit with which the case could not be made real.
     """
 
     case: str
@@ -75,6 +78,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     wrong: tuple[str, ...] = ()
     why: str = ""
     info_only: bool = False
+    loosened: bool = False
     beside: tuple[str, ...] | None = None
     seconds_to_name: float | None = None
     diagnose_seconds: float | None = None
@@ -82,6 +86,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     peak_rss_bytes: int | None = None
     runs: int = 1
     right_runs: int = 0
+    wrong_before: int = 0
+    not_made_since: str = ""
 
     @property
     def complaints(self) -> tuple[str, ...]:
@@ -96,7 +102,8 @@ def scored(case: Case, expected: Expected, diagnosis: Mapping[str, Any], seconds
     judged, rest = answers_of(diagnosis, case.rules), others(diagnosis, case.rules)
     found = score_of_all(expected, diagnosis, case.rules)
     own = [party for finding in judged["findings"] for party in culprits(finding)]
-    by_others = [party for finding in rest for party in culprits(finding)]
+    by_others = [(party, for_other(finding["rule"], expected)) for finding in rest for party in culprits(finding)]
+    accused = [(party, expected) for party in own] + by_others
     return Outcome(
         case=case.name,
         kind=case.kind,
@@ -104,12 +111,13 @@ def scored(case: Case, expected: Expected, diagnosis: Mapping[str, Any], seconds
         right_runs=int(found.right),
         named=whom_to_name(expected) - len(unnamed(expected, judged)),
         to_name=whom_to_name(expected),
-        called=len(own) + len(by_others),
-        called_wrongly=wrongly(own, expected) + wrongly(by_others, for_others(expected)),
-        called_tolerated=tolerated(own, expected) + tolerated(by_others, for_others(expected)),
+        called=len(accused),
+        called_wrongly=sum(not is_any((*as_seen.culprits, *as_seen.tolerated), party) for party, as_seen in accused),
+        called_tolerated=sum(is_any(as_seen.tolerated, party) for party, as_seen in accused),
         rule_right=rule_right(expected, found, judged),
         shape_right=shape_right(expected, judged),
-        info_only=found.right and is_info_only(expected, judged),
+        info_only=found.right and expected.rule is not None and diagnosis["outcome"] == "healthy",
+        loosened=expected.loosened,
         beside=tuple(sorted({finding["rule"] for finding in rest if finding["severity"] != "info"})),
         seconds_to_name=round(case.age_seconds + seconds, 1) if expected.rule else None,
         diagnose_seconds=round(seconds, 1),
@@ -149,13 +157,8 @@ def others(diagnosis: Json, rules: Sequence[str]) -> list[Json]:
     return [finding for finding in diagnosis["findings"] if finding["rule"] not in rules]
 
 
-def wrongly(called: Sequence[Json], expected: Expected) -> int:
-    allowed = (*expected.culprits, *expected.tolerated)
-    return sum(not any(is_meant(who, party) for who in allowed) for party in called)
-
-
-def tolerated(called: Sequence[Json], expected: Expected) -> int:
-    return sum(any(is_meant(who, party) for who in expected.tolerated) for party in called)
+def is_any(some: Iterable[Who], party: Json) -> bool:
+    return any(is_meant(who, party) for who in some)
 
 
 def cut(found: Score) -> dict[str, Any]:
@@ -175,11 +178,6 @@ def rule_right(expected: Expected, found: Score, diagnosis: Mapping[str, Any]) -
     return any(finding["rule"] == expected.rule for finding in diagnosis["findings"])
 
 
-def is_info_only(expected: Expected, diagnosis: Json) -> bool:
-    severities = {finding["severity"] for finding in diagnosis["findings"] if finding["rule"] == expected.rule}
-    return severities == {"info"}
-
-
 def shape_right(expected: Expected, diagnosis: Mapping[str, Any]) -> bool | None:
     if expected.rule is None or not expected.shapes:
         return None
@@ -195,19 +193,23 @@ def badness(outcome: Outcome) -> tuple[bool, int, int, int]:
 
 
 def merged(old: Sequence[Outcome], new: Sequence[Outcome]) -> list[Outcome]:
-    """The newest of each case on each machine, in order; of runs with one commit the worst, and how many were right.
-
-    What could not be scored takes no score away.
-    """
+    """The newest of each case on each machine, in order. What could not be scored takes no score away, but is told."""
     cells = {(outcome.case, outcome.machine.name): outcome for outcome in old}
     for outcome in new:
-        before = cells.get(key := (outcome.case, outcome.machine.name))
-        if before is not None and before.result != "not-scored":
-            if outcome.result == "not-scored":
-                continue
-            if before.commit == outcome.commit:
-                runs, right = before.runs + outcome.runs, before.right_runs + outcome.right_runs
-                worst = max(outcome, before, key=badness)
-                outcome = msgspec.structs.replace(worst, runs=runs, right_runs=right)
-        cells[key] = outcome
+        key = outcome.case, outcome.machine.name
+        cells[key] = after(cells[key], outcome) if key in cells else outcome
     return [cells[key] for key in sorted(cells)]
+
+
+def after(before: Outcome, outcome: Outcome) -> Outcome:
+    """Of runs with one commit the worst, and how many were right; of others how many were wrong."""
+    if before.result == "not-scored":
+        return outcome
+    if outcome.result == "not-scored":
+        return msgspec.structs.replace(before, not_made_since=outcome.commit)
+    if before.commit != outcome.commit:
+        wrong = before.wrong_before + before.runs - before.right_runs
+        return msgspec.structs.replace(outcome, wrong_before=wrong)
+    runs, right = before.runs + outcome.runs, before.right_runs + outcome.right_runs
+    worst = max(outcome, before, key=badness)
+    return msgspec.structs.replace(worst, runs=runs, right_runs=right, wrong_before=before.wrong_before)

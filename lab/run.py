@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -56,10 +57,17 @@ def diagnose(case: Case, command: list[str]) -> dict[str, Any]:
         diagnosis: dict[str, Any] = json.loads(done.stdout)
         if not {"findings", "cleared"} <= {*diagnosis}:
             raise TypeError
-    except (json.JSONDecodeError, TypeError):
+        window = diagnosis["window"]
+        case.window = by_our_clock(window["from"]), by_our_clock(window["to"])
+    except (ValueError, TypeError, LookupError):
         said = done.stderr[-STDERR_MOST:]
         raise ToolError(f"{shlex.join(line)}: exit {done.returncode}, no diagnosis: {said}") from None
     return diagnosis
+
+
+def by_our_clock(at: str) -> float:
+    """What time.monotonic() said at that moment. Raises ValueError."""
+    return datetime.fromisoformat(at).timestamp() - time.time() + time.monotonic()
 
 
 @contextmanager

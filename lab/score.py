@@ -51,13 +51,24 @@ def score(expected: Expected, diagnosis: Json, rules: Sequence[str] = SOCKET_RUL
 def score_of_all(expected: Expected, diagnosis: Json, rules: Sequence[str]) -> Score:
     """Of a diagnosis by all rules. rules: that the case is about; of the others counts whom they blame."""
     own = score(expected, answers_of(diagnosis, rules), rules)
-    rest = {"findings": [finding for finding in diagnosis["findings"] if finding["rule"] not in rules]}
-    return replace(own, blamed=(*own.blamed, *blamed(for_others(expected), rest)))
+    by_others, too_many = list(own.blamed), list(own.extra)
+    for finding in diagnosis["findings"]:
+        if finding["rule"] in rules:
+            continue
+        by_others += blamed(for_other(finding["rule"], expected), {"findings": [finding]})
+        if expected.rule is None and finding["severity"] != "info" and finding["rule"] not in expected.beside:
+            too_many.append(said(finding))
+    return replace(own, blamed=tuple(by_others), extra=tuple(too_many))
 
 
-def for_others(expected: Expected) -> Expected:
-    """As rules see it that the case is not about."""
-    return replace(expected, tolerated=(*expected.tolerated, *expected.elsewhere))
+def for_other(rule: str, expected: Expected) -> Expected:
+    """As a rule sees it that the case is not about."""
+    true = (who for by, who in expected.elsewhere if by == rule)
+    return replace(expected, tolerated=(*expected.tolerated, *true))
+
+
+def said(finding: Json) -> str:
+    return f"{finding['severity']} {finding['id']}: {finding['title']}"
 
 
 def answers_of(diagnosis: Json, rules: Sequence[str]) -> Json:
@@ -110,7 +121,7 @@ def extra(expected: Expected, diagnosis: Json) -> Iterator[str]:
             or any(is_meant(who, party) for who in allowed for party in culprits(finding))
         )
         if not called_for:
-            yield f"{finding['severity']} {finding['id']}: {finding['title']}"
+            yield said(finding)
 
 
 def wrong(expected: Expected, diagnosis: Json) -> Iterator[str]:
@@ -124,9 +135,7 @@ def wrong(expected: Expected, diagnosis: Json) -> Iterator[str]:
     asked_for = [finding for finding in diagnosis["findings"] if finding["rule"] == expected.rule]
     if asked_for and not expected.culprits:
         yield from shape_and_endpoint(None, expected, asked_for)
-    severities = [finding["severity"] for finding in loud(asked_for)]
-    if expected.severities and {*severities} - {*expected.severities}:
-        yield f"severity of {expected.rule} is {severities}, not {' or '.join(expected.severities)}"
+    yield from severity_and_claim(expected, diagnosis)
     if asked_for:
         yield from unsaid(expected, asked_for)
     if asked_for and expected.seconds:
@@ -137,6 +146,18 @@ def wrong(expected: Expected, diagnosis: Json) -> Iterator[str]:
         shares = [party.get("share") or 0.0 for party in culprits(finding)]
         if sum(shares) > 1.0:
             yield f"shares of {finding['id']} are {shares}"
+
+
+def severity_and_claim(expected: Expected, diagnosis: Json) -> Iterator[str]:
+    rules = (expected.rule,) if expected.rule else expected.also
+    right = expected.severities or (("warning", "critical") if expected.rule else ("info", "warning"))
+    for rule in rules:
+        severities = [f["severity"] for f in loud([f for f in diagnosis["findings"] if f["rule"] == rule])]
+        if {*severities} - {*right}:
+            yield f"severity of {rule} is {severities}, not {' or '.join(right)}"
+    for finding in diagnosis["findings"]:
+        if finding["claim"] == "holds" and any(culprits(finding)):
+            yield f"{finding['id']} has a culprit, and says only that it holds something"
 
 
 def unsaid(expected: Expected, findings: list[Json]) -> Iterator[str]:

@@ -21,14 +21,14 @@ import msgspec
 from lab.case import Case
 from lab.catalogue import find, names
 from lab.look import NotThereError
-from lab.outcome import Machine, Outcome, no_answer, not_scored, scored, whom_to_name
+from lab.outcome import TEXT_MOST, Machine, Outcome, no_answer, not_scored, scored, whom_to_name
 from lab.run import ToolError, default_command, diagnose, made_real, terminated
 
 CANNOT = (NotThereError, OSError, LookupError, ImportError, subprocess.SubprocessError)
 """What says that a case could not be made real here."""
 UNANSWERED = (ToolError, subprocess.TimeoutExpired)
 ASKING = "asking "
-"""The line before whodunnet is started: if nothing comes after it, that is its fault."""
+"""The line before whodunnet is started, with how many it has to name: if nothing comes after it, that is its fault."""
 
 
 def one(case: Case, command: list[str], machine: Machine, commit: str) -> Outcome:
@@ -38,13 +38,15 @@ def one(case: Case, command: list[str], machine: Machine, commit: str) -> Outcom
         with made_real(case):
             outcome = asked(case, command, machine, commit)
     except CANNOT as error:
-        return outcome or not_scored(case, said(error), machine=machine, commit=commit, at=now())
+        if outcome is None:
+            return not_scored(case, said(error), machine=machine, commit=commit, at=now())
+        return msgspec.structs.replace(outcome, why=f"scored, and then: {said(error)}"[:TEXT_MOST])
     return outcome
 
 
 def asked(case: Case, command: list[str], machine: Machine, commit: str) -> Outcome:
     """The case is there from here on: if there is no answer, that is whodunnet's own fault. Raises NotThereError."""
-    print(f"{ASKING}{case.name}", flush=True)
+    print(f"{ASKING}{case.name} {whom_to_name(case.expected())}", flush=True)
     begin = time.monotonic()
     try:
         diagnosis = diagnose(case, command)

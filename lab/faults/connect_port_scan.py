@@ -30,6 +30,4 @@ class ConnectPortScan(ConnectCase):
         return Sight(len(made.where("ECONNREFUSED")) >= 100, str(made))
 
     def expected(self) -> Expected:
-        return Expected(
-            rule=None, also=("connect-refused",), tolerated=(self.client.who(),), innocent=(self.server.who(),)
-        )
+        return Expected(rule=None, tolerated=(self.client.who(),), innocent=(self.server.who(),))

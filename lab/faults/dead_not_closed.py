@@ -59,5 +59,5 @@ class DeadNotClosed(Case):
             rule="socket-leak",
             shapes=("dead-not-closed",),
             culprits=(self.client.who(),),
-            elsewhere=(self.server.who(),),
+            elsewhere=(("resets", self.server.who()),),
         )

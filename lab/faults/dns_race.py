@@ -99,6 +99,7 @@ class DnsRace(TableCase):
     def expected(self) -> Expected:
         return Expected(
             rule="dns-race",
+            severities=("info", "warning"),
             shapes=("packet-lost", "solved-by-kernel"),
             innocent=(self.client.who(), *(server.who() for server in self.servers)),
             others=(Named(self.client.who(), ("victim",)),),

@@ -39,6 +39,7 @@ class FewWithMuch(Case):
     def expected(self) -> Expected:
         return Expected(
             rule="socket-leak",
+            severities=("info", "warning"),
             shapes=("response-never-read",),
             culprits=(self.exporter.who(),),
             innocent=(self.gateway.who(), self.server.who()),

@@ -52,6 +52,7 @@ class ForwardingOffAddressMoved(LossCase):
         return Expected(
             rule=None,
             cleared=("rp-filter", "forwarding-off", "nic-drops", "time-wait-overflow"),
+            beside=("connect-timeout",),
             innocent=(self.client.who(), self.other.who(), *(server.who() for server in self.servers)),
         )
 

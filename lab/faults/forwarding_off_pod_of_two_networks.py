@@ -22,5 +22,6 @@ class ForwardingOffPodOfTwoNetworks(ForwardingOffAddressMoved):
         return Expected(
             rule=None,
             cleared=("rp-filter", "nic-drops", "time-wait-overflow"),
+            beside=("connect-timeout",),
             innocent=(self.client.who(), self.other.who(), *(server.who() for server in self.servers)),
         )

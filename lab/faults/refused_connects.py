@@ -29,4 +29,4 @@ class RefusedConnects(TableCase):
         return Sight(refused >= 50, f"{refused} refused; {self.table} of {LIMIT}")
 
     def expected(self) -> Expected:
-        return Expected(rule=None, innocent=(self.client.who(),))
+        return Expected(rule=None, beside=("connect-refused",), innocent=(self.client.who(),))

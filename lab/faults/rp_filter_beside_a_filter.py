@@ -47,6 +47,7 @@ class RpFilterBesideAFilter(LossCase):
         return Expected(
             rule=None,
             cleared=("rp-filter", "forwarding-off", "nic-drops", "time-wait-overflow"),
+            beside=("connect-timeout",),
             innocent=(self.client.who(), self.server.who()),
         )
 

@@ -29,8 +29,9 @@ class StallDumpByShortLived(StallCase):
         fill(self.stage, self.node.host)
         self.ping_all_the_time(*self.node.pods)
         steer(self.node.pods[0], "eth0", self.sender)
+        pod = PodCgroup(self.stage)
         self.script = self.stage.play(self.node.host, "count-marked", start_again_and_again, MARKED, EVERY_SECONDS)
-        PodCgroup(self.stage).add(self.script.pid)
+        pod.add(self.script.pid)
 
     @property
     def started(self) -> Who:

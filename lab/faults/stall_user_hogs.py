@@ -32,4 +32,5 @@ class StallUserHogs(StallCase):
         return self.in_time(True, f"a hog: {used(self.hogs[0].pid)}")
 
     def expected(self) -> Expected:
-        return replace(self.nothing_stalled(*self.hogs), elsewhere=tuple(hog.who() for hog in self.hogs))
+        wait_for_them = tuple(("cpu-pressure", hog.who()) for hog in self.hogs)
+        return replace(self.nothing_stalled(*self.hogs), elsewhere=wait_for_them, beside=("cpu-pressure",))

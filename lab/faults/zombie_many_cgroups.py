@@ -36,6 +36,7 @@ class ZombieManyCgroups(StallCase):
         return Expected(
             rule="zombie-cgroups",
             also=self.paused,
+            loosened=bool(self.paused),
             cleared=() if self.paused else ("rx-stall",),
             inapplicable=ONE_QUEUE,
             severities=("info",),

@@ -32,6 +32,7 @@ def leak(*parties: Json, **changed: object) -> Json:
         "id": "socket-leak:1",
         "rule": "socket-leak",
         "severity": "warning",
+        "claim": "leaks",
         "shape": "response-never-read",
         "title": "One process never reads its responses",
         "parties": [*parties, peer],

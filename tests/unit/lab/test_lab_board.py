@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,11 @@ class Fault(Case):
         return Expected(rule="socket-leak", shapes=("unread",), culprits=(LEAK,), others=(Named(VICTIM, ("victim",)),))
 
 
+class Quiet(Fault):
+    def expected(self) -> Expected:
+        return replace(super().expected(), severities=("info",))
+
+
 class Healthy(Fault):
     kind = "look-alike"
 
@@ -56,12 +63,13 @@ def party(who: Who, role: str) -> dict[str, Any]:
 
 def diagnosis(*parties: dict[str, Any], shape: str = "unread") -> dict[str, Any]:
     found = {
-        "id": "socket-leak", "rule": "socket-leak", "severity": "warning", "title": "It leaks", "shape": shape,
-        "evidence": [], "parties": list(parties),
+        "id": "socket-leak", "rule": "socket-leak", "severity": "warning", "claim": "leaks", "title": "It leaks",
+        "shape": shape, "evidence": [], "parties": list(parties),
     }  # fmt: skip
     said = [found] if parties else []
     cleared = [{"rule": rule} for rule in ("socket-leak", "tcp-memory")]
-    return {"findings": said, "cleared": cleared, "cost": {"cpu_seconds": 0.5, "peak_rss_bytes": 2**20}}
+    cost = {"cpu_seconds": 0.5, "peak_rss_bytes": 2**20}
+    return {"outcome": "findings" if said else "healthy", "findings": said, "cleared": cleared, "cost": cost}
 
 
 def outcome(case: Case, said: dict[str, Any], **other: Any) -> Outcome:
@@ -122,10 +130,39 @@ def test_the_newest_run_counts_and_of_those_of_one_commit_the_worst() -> None:
     assert len(merged([wrong], [msgspec.structs.replace(right, machine=OTHER)])) == 2
 
 
-def test_what_could_not_be_scored_takes_no_score_away() -> None:
+def test_what_could_not_be_scored_takes_no_score_away_and_is_told() -> None:
     wrong, odd = outcome(Fault(), diagnosis()), not_scored(Fault(), "?", machine=HOST, commit="def", at=AT)
-    assert merged([wrong], [odd]) == [wrong]
+    (kept,) = merged([wrong], [odd])
+    assert kept == msgspec.structs.replace(wrong, not_made_since="def")
+    assert "not made real since" in cell(kept)
     assert merged([odd], [wrong]) == [wrong]
+
+
+def test_what_was_wrong_with_an_earlier_commit_is_not_forgotten() -> None:
+    wrong, right = outcome(Fault(), diagnosis()), outcome(Fault(), RIGHT)
+    before = merged([], [wrong, wrong, right])
+    (mended,) = merged(before, [msgspec.structs.replace(right, commit="def")])
+    (later,) = merged([mended], [msgspec.structs.replace(right, commit="fed")])
+    assert [(o.result, o.wrong_before) for o in (mended, later)] == [("right", 2), ("right", 2)]
+    assert total([later])["right, and wrong with an earlier commit"] == "1"
+
+
+def test_a_finding_on_a_healthy_node_is_one_too_many_whatever_rule_it_is_of() -> None:
+    noise = {**RIGHT["findings"][0], "id": "nic-drops", "rule": "nic-drops", "parties": []}
+    said = {**diagnosis(), "findings": [noise]}
+    assert outcome(Healthy(), said).extra == ("warning nic-drops: It leaks",)
+    assert not outcome(Healthy(), {**said, "findings": [{**noise, "severity": "info"}]}).extra
+    assert not outcome(Fault(), {**RIGHT, "findings": [*RIGHT["findings"], noise]}).extra
+
+
+def test_a_fault_that_is_told_as_information_is_wrong_unless_the_case_says_so() -> None:
+    quiet = {**RIGHT, "findings": [{**RIGHT["findings"][0], "severity": "info"}]}
+    assert outcome(Fault(), quiet).wrong == ("severity of socket-leak is ['info'], not warning or critical",)
+
+
+def test_a_culprit_of_what_is_only_held_is_wrong() -> None:
+    holds = {**RIGHT, "findings": [{**RIGHT["findings"][0], "claim": "holds"}]}
+    assert outcome(Fault(), holds).wrong == ("socket-leak has a culprit, and says only that it holds something",)
 
 
 def test_where_the_checkout_is_does_not_get_out() -> None:
@@ -166,8 +203,8 @@ def test_what_one_machine_cannot_decide_is_no_fault_that_was_found() -> None:
 
 
 def test_a_name_that_is_only_information_is_counted_apart() -> None:
-    quiet = {**RIGHT, "findings": [{**RIGHT["findings"][0], "severity": "info"}]}
-    found = outcome(Fault(), quiet)
+    quiet = {**RIGHT, "outcome": "healthy", "findings": [{**RIGHT["findings"][0], "severity": "info"}]}
+    found = outcome(Quiet(), quiet)
     assert (found.result, found.info_only, outcome(Fault(), RIGHT).info_only) == ("right", True, False)
     assert (total([found])["of these as info only"], cell(found)) == ("1", "right, 9.0 s, info")
 
@@ -215,7 +252,7 @@ def test_at_which_case_a_machine_ended_is_told_and_the_others_go_on(
     def boot(_kernel: Kernel, wanted: list[str], _command: list[str]) -> tuple[str, str]:
         boots.append(wanted)
         lines = [msgspec.json.encode(msgspec.structs.replace(outcome(Fault(), RIGHT), case=w)).decode() for w in wanted]
-        last = f"asking {some[1]}" if asking else ""
+        last = f"asking {some[1]} 3" if asking else ""
         return ("\n".join([*lines[:1], last]), "it panicked") if len(boots) == 1 else ("\n".join(lines), "")
 
     monkeypatch.setattr(boards, "boot", boot)
@@ -224,9 +261,39 @@ def test_at_which_case_a_machine_ended_is_told_and_the_others_go_on(
     boards.on_kernel(Kernel("6.1", Path("/nowhere")), some, [], kept.append)
     assert boots == [some, some[2:]]
     assert [o.result for o in kept] == ["right", "wrong" if asking else "not-scored", "right"]
-    assert (kept[1].case, kept[1].missing, kept[1].why) == (
-        (some[1], ("no answer: it panicked",), "") if asking else (some[1], (), "it panicked")
+    assert (kept[1].case, kept[1].missing, kept[1].why, kept[1].to_name) == (
+        (some[1], ("no answer: it panicked",), "", 3) if asking else (some[1], (), "it panicked", 0)
     )
+
+
+SERIES = """
+import sys, time
+lines, end = sys.argv[1].split("|"), sys.argv[2]
+print("\\n".join(lines), flush=True)
+time.sleep(60 if end == "hangs" else 0)
+sys.exit(int(end == "dies"))
+"""
+
+
+@pytest.mark.parametrize("end", ["dies", "hangs"])
+@pytest.mark.parametrize(("asking", "became"), [(True, "wrong"), (False, "not-scored")])
+def test_a_series_on_the_host_that_does_not_go_on_is_ended_and_the_next_one_begins(
+    monkeypatch: pytest.MonkeyPatch, end: str, asking: bool, became: str
+) -> None:
+    first, second, third = names()[:3]
+
+    def command(_name: str, left: list[str], _command: list[str]) -> list[str]:
+        done = [msgspec.json.encode(msgspec.structs.replace(outcome(Fault(), RIGHT), case=w)).decode() for w in left]
+        lines = [done[0], f"asking {second} 2" if asking else ""] if left[0] == first else done
+        return [sys.executable, "-c", SERIES, "|".join(lines), end if left[0] == first else "well"]
+
+    monkeypatch.setattr(boards, "BED", ())
+    monkeypatch.setattr(boards, "SECONDS_EACH", 1.0)
+    monkeypatch.setattr(boards, "series_command", command)
+    kept: list[Outcome] = []
+    boards.on_host([first, second, third], [], kept.append)
+    assert [(o.case, o.result) for o in kept] == [(first, "right"), (second, became), (third, "right")]
+    assert kept[1].to_name == (2 if asking else 0)
 
 
 def test_text_of_a_node_stays_in_its_cell() -> None:

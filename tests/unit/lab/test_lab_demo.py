@@ -64,8 +64,9 @@ def test_of_rules_that_a_case_is_not_about_whom_they_blame_counts_and_nothing_el
     right, wrong = (diagnosis(leak(CULPRIT, HOLDER), other) for other in (beside, blaming))
     assert score_of_all(LEAK, right, SOCKET_RULES).right
     assert score_of_all(LEAK, wrong, SOCKET_RULES) == Score(blamed=("foo[7] by dns:1",))
-    elsewhere = replace(LEAK, elsewhere=(Who("foo", frozenset({7})),))
+    elsewhere = replace(LEAK, elsewhere=(("dns", Who("foo", frozenset({7}))), ("resets", CLIENT)))
     assert score_of_all(elsewhere, wrong, SOCKET_RULES).right
+    assert score_of_all(replace(LEAK, elsewhere=(("resets", Who("foo", frozenset({7}))),)), wrong, SOCKET_RULES).blamed
     own = diagnosis(leak(CULPRIT, HOLDER), {**blaming, "rule": "socket-leak"})
     assert score_of_all(elsewhere, own, SOCKET_RULES).blamed
 

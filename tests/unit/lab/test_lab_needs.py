@@ -16,7 +16,7 @@ LAB = Path(module.__file__).parent
 STARTERS = {"run": 2, "inside": 1}
 """Function -> position of the program's name among its arguments."""
 
-ALWAYS_THERE = {"cat", "nice", "python", "sh", "tee", "test", "true"}
+ALWAYS_THERE = {"cat", "nice", "python", "sh", "sleep", "tee", "test", "true"}
 NOT_OF_A_CASE = ("board", "commit", "images", "kernel_packages", "machine", "series", "support")
 
 

@@ -13,7 +13,9 @@ from lab.run import ToolError, command_line, diagnose, made_real, run
 from lab.who import Who
 
 SAYS = """import json, sys
-print(json.dumps({"asked": sys.argv[1:], "findings": [], "cleared": [{"rule": "socket-leak"}, {"rule": "tcp-memory"}]}))
+window = {"from": "2026-01-02T03:04:05Z", "to": "2026-01-02T03:04:10Z"}
+cleared = [{"rule": "socket-leak"}, {"rule": "tcp-memory"}]
+print(json.dumps({"asked": sys.argv[1:], "window": window, "findings": [], "cleared": cleared}))
 """
 
 
