@@ -163,7 +163,7 @@ def _nothing(reading: Reading, entry: Entry) -> Cleared | NotChecked:
         reach += f" (read {reading.apart_seconds:.1f} s apart: who gives up and asks anew meanwhile shows only where "
         reach += "nothing comes in)"
     reach += ", by connection tracking" if reading.tracking is not None else ", not by connection tracking"
-    reach += "; answers that say no (NXDOMAIN, SERVFAIL) are not seen" if not resolvers.asked else ""
+    reach += "; answers that say no (NXDOMAIN, SERVFAIL) are seen by --active only" if not resolvers.asked else ""
     if resolvers.netns_unread or resolvers.left_out:
         reach += f"; {resolvers.netns_unread + resolvers.left_out:,} files were not read"
     return Cleared(rule=RULE, sensitivity=reach, evidence=tuple(_readings(reading)))

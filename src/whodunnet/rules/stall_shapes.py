@@ -161,7 +161,7 @@ def _long(seen: SeenStall, hertz: int) -> Judged:
     if hertz and n < SAMPLES_NAMED:
         return Judged(seen=seen, shape="paused")  # a machine that paused while it ran looks like this
     shape: Shape = "overload" if stall.wait_seconds < ROUND_SECONDS and _may_be_busy(seen) else "softirq-hog"
-    return Judged(seen=seen, shape=shape, softirq=PACKETS, holders=served, samples=n, of=of)
+    return _of_softirq(seen, shape, PACKETS, served, of)
 
 
 def _queued(seen: SeenStall, hertz: int) -> Judged:
@@ -176,7 +176,15 @@ def _queued(seen: SeenStall, hertz: int) -> Judged:
     many = stall.wait_seconds * n / of < PACKET_SECONDS * stall.packets
     busy = seen.packets_per_second is not None and _may_be_busy(seen)  # there may be packets of devices among them
     shape: Shape = "overload" if many or busy else "softirq-hog"
-    return Judged(seen=seen, shape=shape, softirq=PACKETS, holders=served, samples=n, of=of)
+    return _of_softirq(seen, shape, PACKETS, served, of)
+
+
+def _of_softirq(seen: SeenStall, shape: Shape, softirq: str, holders: tuple[Holder, ...], of: int) -> Judged:
+    """One that spins for a lock does no work: what is wrong is where the lock is held."""
+    n = _sum(holders)
+    if _waits(holders):
+        return Judged(seen=seen, shape="many-holders", holders=holders, samples=n, of=of, waited=True)
+    return Judged(seen=seen, shape=shape, softirq=softirq, holders=holders, samples=n, of=of)
 
 
 def _waited(seen: SeenStall, hertz: int) -> Judged:
@@ -207,7 +215,7 @@ def _waited(seen: SeenStall, hertz: int) -> Judged:
     if key == IDLE:
         return Judged(seen=seen, shape="paused", of=of)
     shape = "overload" if key == PACKETS and _may_be_busy(seen) else "softirq-hog"
-    return Judged(seen=seen, shape=shape, softirq=key, holders=holders, samples=n, of=of)
+    return _of_softirq(seen, shape, key, holders, of)
 
 
 def _may_be_busy(seen: SeenStall) -> bool:

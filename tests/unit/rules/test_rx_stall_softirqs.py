@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from whodunnet.model.stalls import CpuDelays, Stall, Task
+from whodunnet.model.stalls import CpuDelays, Stall, StallKind, Task
 from whodunnet.rules.stall_shapes import Shape
 
 from .nodes import FROM_BOOT
@@ -286,6 +286,14 @@ def test_a_short_stall_does_not_hide_the_longer_wait_of_the_same_task() -> None:
     alone, both = found(behind), found(late, behind)
     assert [(f.shape, f.confidence, f.title) for f in alone] == [(f.shape, f.confidence, f.title) for f in both]
     assert both[0].confidence == "proven"
+
+
+@pytest.mark.parametrize("kind", ["long", "queued", "late"])
+def test_a_softirq_that_spins_for_a_lock_is_held_up_itself(kind: StallKind) -> None:
+    """On a virtual machine who has it may not run for long."""
+    functions = ("__pv_queued_spin_lock_slowpath", "_raw_spin_lock", "__netif_receive_skb_core")
+    spins = stall(held(MONITOR, 25, softirq="NET_RX", functions=functions), wait=0.1, kind=kind, end=ended(MONITOR))
+    assert said(*again(spins)) == [("many-holders", "likely", "warning")]
 
 
 def test_tasks_that_have_their_turn_while_packets_wait_behind_others_are_an_overload() -> None:
