@@ -23,8 +23,8 @@ BUSY_SHARE = 0.1
 """Snapshots are taken so far apart that collecting takes at most this share of one CPU."""
 
 CHEAP = ("connections", "retransmissions", "clock")
-"""Sums that are ready, without the names to them: read in between where only two or three whole snapshots fit into the
-window, as what lasts is told from what came at once by three parts of it or more."""
+"""Sums without the names to them: read in between where only two or three whole snapshots fit into the window, as three
+parts of it tell what lasts from what came at once, and the sooner the clock is read the smaller a step shows."""
 TURNS = {1: 3, 2: 4}
 """By how many whole snapshots follow the first: at how many moments any is taken."""
 
@@ -48,6 +48,7 @@ class Watch:
         if self.place.container is not None and self.place.host is not None:
             join_cgroups(self.roots)
         self.support: Support = read_support(self.roots)
+        self._has_cheap = not {*CHEAP}.isdisjoint(wanted)
         self._taker = SnapshotTaker(self.roots, self.support, wanted, bpf=bpf, active=active, addresses=addresses)
         self._snapshots: list[Snapshot] = []
 
@@ -75,7 +76,7 @@ class Watch:
         apart = max(INTERVAL_SECONDS, seconds / (SNAPSHOTS_MAX - 1), (time.process_time() - cpu) / BUSY_SHARE)
         count = max(1, round(seconds / apart)) if seconds > 0 else 0
         turns = TURNS.get(count, count) if seconds >= 3 * INTERVAL_SECONDS else count
-        is_cheap = True
+        is_cheap = self._has_cheap
         for n in range(1, turns + 1):
             whole = n * count % turns == 0
             if not whole and not is_cheap:

@@ -193,9 +193,8 @@ def _cleared(series: Series, entry: Entry) -> Cleared:
 
 
 def _largest(step: _Step, at: Moment, entry: Entry) -> Evidence:
-    moved, least = abs(step.moved), _least(step, entry)
     return Evidence(
         statement="Largest move of the wall clock against the time since boot between two readings",
-        value=round(moved, 6), unit="seconds", limit=round(least, 6), comparison=">=" if moved >= least else "<",
+        value=round(abs(step.moved), 6), unit="seconds", limit=round(_least(step, entry), 6), comparison="<",
         source="CLOCK_REALTIME against CLOCK_BOOTTIME", at=at.wall, boot_seconds=at.boot_seconds, repeat=STEP_REPEAT,
     )  # fmt: skip

@@ -39,13 +39,17 @@ class Clock:
 
 
 def taken(
-    monkeypatch: pytest.MonkeyPatch, seconds: float, cost_seconds: float, cheap_seconds: float = 0.01
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    cost_seconds: float,
+    cheap_seconds: float = 0.01,
+    wanted: tuple[str, ...] = ("clock",),
 ) -> list[tuple[float, bool]]:
     """After how many seconds of the window, and whether a whole one."""
     clock = Clock(cost_seconds, cheap_seconds)
     monkeypatch.setattr(watch, "boot_seconds", lambda: clock.boot)
     monkeypatch.setattr(watch.time, "process_time", lambda: clock.cpu)
-    with Watch(("clock",), roots=Roots()) as window:
+    with Watch(wanted, roots=Roots()) as window:
         monkeypatch.setattr(window, "_taker", clock)
         window.watch(seconds, clock.sleep)
         assert [not s.partial for s in window._snapshots] == [whole for _, whole in clock.taken]
@@ -71,3 +75,7 @@ def test_where_only_two_or_three_fit_in_what_is_cheap_is_read_in_between(monkeyp
 def test_what_turns_out_not_to_be_cheap_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert taken(monkeypatch, 6.0, 1.0, cheap_seconds=0.3) == [(0, True), (2, False), (6, True)]
     assert taken(monkeypatch, 8.0, 0.4, cheap_seconds=0.3) == [(0, True), (2, False), (4, True), (8, True)]
+
+
+def test_nothing_is_read_in_between_where_nothing_cheap_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert taken(monkeypatch, 6.0, 1.0, wanted=("sockets",)) == [(0, True), (6, True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from whodunnet.model.finding import Cleared, NotApplicable, NotChecked
 from whodunnet.model.snapshot import Recording
@@ -12,7 +13,7 @@ from whodunnet.model.softnet import Interrupt, ReceivingDevice, Softnet
 from whodunnet.rules.catalogue import catalogue
 from whodunnet.rules.rx_load import receiving
 
-from .nodes import answers, finding, findings, parties
+from .nodes import answers, finding, findings, moment, parties
 from .receiving import busy, device, node, softnet, work
 
 RULE = "rx-imbalance"
@@ -93,8 +94,10 @@ def test_a_busy_even_machine_is_cleared_with_its_busiest_cpu() -> None:
 
 
 def test_it_is_cleared_with_the_length_of_the_longest_part_that_was_judged() -> None:
-    hog = [softnet(busy(t, 0.01, 0.0), busy(t, 0.0, 0.99), devices={"eth0": TOGETHER}) for t in (0.0, 5.0)]
-    (answer,) = answers(node(*hog, seconds=5.0), RULE)
+    hog = [softnet(busy(t, 0.01, 0.0), busy(t, 0.0, 0.99), devices={"eth0": TOGETHER}) for t in (0.0, 2.0, 7.0)]
+    even = node(*hog)
+    uneven = [replace(s, at=moment(t)) for s, t in zip(even.snapshots, (0.0, 2.0, 7.0), strict=True)]
+    (answer,) = answers(replace(even, snapshots=tuple(uneven)), RULE)
     assert isinstance(answer, Cleared)
     assert "for 80 % of 5.0 s while" in answer.sensitivity
 
