@@ -53,7 +53,7 @@ struct end_key {
 	 */
 	unsigned char last_word;
 	unsigned char unanswered; /* of resets while open: the client had sent data, and the accepting end none */
-	unsigned char padding;
+	unsigned char asked; /* of resets after the peer's close: what was written since is a request */
 };
 
 struct end {
@@ -72,9 +72,10 @@ struct connection {
 	unsigned int pid;
 	unsigned int last_data; /* jiffies at the last data in either direction before a close, 0: there was none */
 	unsigned int retransmitted; /* the socket's own number (total_retrans) when SYNs were counted last */
+	unsigned int written; /* write_seq when last_data was kept */
 	unsigned char role;
 	unsigned char reset; /* a reset was received */
-	unsigned char padding[10];
+	unsigned char padding[6];
 };
 
 /* A server's port on which somebody has closed an accepted connection. */

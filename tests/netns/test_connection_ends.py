@@ -316,3 +316,41 @@ def test_a_socket_that_connects_to_itself_was_opened_here(
     }
     assert {g.owner_pid for g in found.groups} == {pid}
     assert median(found.one("initiated", "opened")) < 1.0
+
+
+FAREWELL = b"ERROR 4031: gone away because of inactivity"
+
+
+@pytest.mark.parametrize(
+    ("written", "reads_first", "asked"),
+    [
+        (b"q" * 60, False, True),
+        (b"\1\0\0\0\1", False, False),
+        (b"q" * 60, True, False),
+        (b"e" * len(FAREWELL), False, False),
+    ],
+    ids=["a request", "its own farewell", "an answer to the farewell", "as long as the farewell"],
+)
+def test_a_request_after_an_unread_farewell_is_told_from_a_farewell(
+    collector: ConnectionsCollector, namespace: Namespace, written: bytes, reads_first: bool, asked: bool
+) -> None:
+    def act() -> int:
+        with socket.create_server((HERE, 0)) as listener:
+            client = socket.create_connection(listener.getsockname())
+            server = listener.accept()[0]
+            client.sendall(b"q" * 60)
+            server.recv(99)
+            server.sendall(FAREWELL)
+            server.close()
+            wait_until(lambda: in_state(client, CLOSE_WAIT), "the server's close")
+            if reads_first:
+                client.recv(99)
+            client.sendall(written)
+            wait_until(lambda: not in_state(client, CLOSE_WAIT), "the reset")
+            client.close()
+            return int(listener.getsockname()[1])
+
+    port = namespace(act)
+    found = look(collector, namespace)
+    (reset,) = (g for g in found.groups if g.server.port == port and g.ending == "reset-received")
+    assert (reset.state, reset.asked) == ("close-wait", asked)

@@ -72,6 +72,7 @@ class ConnectionGroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     last_word: this end (or the peer, of "closed-by-peer") sent something within 0.1 s before it closed, after at least
         0.5 s without data the other way, from which time is counted: a farewell (TLS), or an answer as slow as that.
     unanswered: of resets while open: the client had sent data, and the server none.
+    asked: of resets received in "close-wait": the peer's farewell was unread, and what was written since is a request.
     """
 
     netns: Count
@@ -85,6 +86,7 @@ class ConnectionGroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     process_started_seconds: Seconds = 0.0
     last_word: bool = False
     unanswered: bool = False
+    asked: bool = False
     connections: Count
     spans: Annotated[tuple[Span, ...], Meta(max_length=SPANS_MAX)] = ()
 
@@ -142,7 +144,7 @@ def groups_in_order(groups: Iterable[ConnectionGroup]) -> tuple[ConnectionGroup,
 def _group_key(g: ConnectionGroup) -> tuple[object, ...]:
     return (
         g.netns, g.server.address or "", g.server.port or 0, g.client or "", g.role, g.owner_pid or 0, g.comm,
-        g.process_started_seconds, g.ending, g.state, g.last_word, g.unanswered,
+        g.process_started_seconds, g.ending, g.state, g.last_word, g.unanswered, g.asked,
     )  # fmt: skip
 
 

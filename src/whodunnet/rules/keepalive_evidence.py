@@ -60,6 +60,8 @@ def _idle_times(reuse: Reuse, at: Moment, entry: Entry) -> list[Evidence]:
     limit, idle = reuse.client.limit, reuse.idle
     command = f"ss -tno state close-wait dst {shell_quote(endpoint_text(reuse.client.server))}  # in its namespace"
     statement, floor = "Written to after the server had closed, and reset", entry.limit("min_failures")
+    if reuse.asked:
+        statement = "Asked on after the server had closed, with its farewell unread, and reset"
     if reuse.shape == ON_THE_WAY:
         statement, command = "Reset though the server had not closed", BY_PAIR
     if reuse.shape != TOO_LATE:

@@ -53,6 +53,11 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
         """Times at its own end."""
         return timed(g for p in self.pairs for g in p.here if (g.ending, g.state) == (ending, state))
 
+    @property
+    def asked(self) -> tuple[Span, ...]:
+        """Times of what it wrote after the server's close, where that is known to be a request and no farewell."""
+        return timed(g for p in self.pairs for g in p.here if g.ending == "reset-received" and g.asked)
+
     def there(self, *endings: Ending) -> list[ConnectionGroup]:
         """Groups of the server's end, with all clients behind the same address."""
         found = (g for p in self.pairs for g in p.there if g.ending in endings)
@@ -76,7 +81,8 @@ class Reuse(msgspec.Struct, frozen=True, kw_only=True):
     """A client whose connections were used too late. idle: how long they had been, by class; beyond those, `crossed`.
 
     crossed: writes that met the server's close on the way: of these the time is that of the limit.
-    at_once: whether all came right after the close, as a farewell does that answers it.
+    at_once: whether all came right after the close, as a farewell does that answers it. asked: whether all are known to
+    be requests, although the server says farewell.
     """
 
     client: Client
@@ -85,6 +91,7 @@ class Reuse(msgspec.Struct, frozen=True, kw_only=True):
     idle: tuple[Span, ...]
     crossed: int = 0
     at_once: bool = False
+    asked: bool = False
 
     @property
     def failed(self) -> int:
@@ -139,20 +146,23 @@ def _too_late(client: Client, entry: Entry) -> Reuse | None:
         return None
     late = after_close(client, entry)
     crossed = _crossed(client, limit, entry)
-    failed = sum_of(late) + crossed
-    if not failed:
+    if not sum_of(late) + crossed:
         return None
-    least = entry.limit("min_failures")
-    beyond = sum_of(s for s in late if s.mean > limit.most + entry.limit("clock_tolerance"))
-    if beyond + crossed < least or (limit.farewell and not client.server_elsewhere):
-        confidence: Confidence = "possible"
-    else:
-        known = client.end.workload is not None and not client.end.several
-        sure = beyond >= least and not limit.farewell and known
-        confidence = "proven" if sure else "likely"
+    asked = bool(requests(client, limit, entry))
+    beyond = sum_of(s for s in late if asked or s.mean > limit.most + entry.limit("clock_tolerance"))
     return Reuse(
-        client=client, shape=TOO_LATE, confidence=confidence, idle=late, crossed=crossed, at_once=not beyond + crossed
-    )
+        client=client, shape=TOO_LATE, confidence=_confidence(client, limit, beyond, crossed, asked, entry), idle=late,
+        crossed=crossed, asked=asked, at_once=not beyond + crossed,
+    )  # fmt: skip
+
+
+def _confidence(client: Client, limit: Limit, beyond: int, crossed: int, asked: bool, entry: Entry) -> Confidence:
+    """beyond: writes that are not merely a farewell which answers the server's close."""
+    least, told = entry.limit("min_failures"), asked or not limit.farewell
+    if beyond + crossed < least or not (told or client.server_elsewhere):
+        return "possible"
+    known = client.end.workload is not None and not client.end.several
+    return "proven" if beyond >= least and told and known else "likely"
 
 
 def after_close(client: Client, entry: Entry) -> tuple[Span, ...]:
@@ -163,10 +173,19 @@ def after_close(client: Client, entry: Entry) -> tuple[Span, ...]:
     limit = client.limit
     if limit is None:
         return ()
+    if asked := requests(client, limit, entry):
+        return asked
     since = limit.least - entry.limit("clock_tolerance")
     if limit.farewell:
         since = limit.most + entry.limit("farewell")
     return tuple(s for s in client.here("reset-received", "close-wait") if s.mean >= since)
+
+
+def requests(client: Client, limit: Limit, entry: Entry) -> tuple[Span, ...]:
+    """Those of the writes that are known to be requests, of a server that says farewell, if it is more than chance."""
+    since = limit.least - entry.limit("clock_tolerance")
+    asked = tuple(s for s in client.asked if limit.farewell and s.mean >= since)
+    return asked if sum_of(asked) >= entry.limit("min_failures") else ()
 
 
 def _crossed(client: Client, limit: Limit, entry: Entry) -> int:
@@ -221,11 +240,10 @@ def _server_resets(server: Endpoint, found: Pairs) -> bool:
 
 def _uneven(client: Client, entry: Entry) -> Reuse | None:
     """Written to after the server had closed, which it does after no time of its own; a restart is over at once."""
-    after = client.here("reset-received", "close-wait")
+    farewells = 2 * client.closes.farewells >= sum_of(client.closes.idle)
+    after = client.asked if farewells else client.here("reset-received", "close-wait")
     idle = tuple(s for s in after if s.mean >= entry.limit("min_timeout"))
     if sum_of(idle) < entry.limit("min_forgotten") or client.lasts("reset-received") < entry.limit("min_parts"):
-        return None
-    if 2 * client.closes.farewells >= sum_of(client.closes.idle):
         return None
     return Reuse(client=client, shape=UNEVEN, confidence="possible", idle=idle)
 

@@ -182,7 +182,7 @@ def full() -> Connections:
             End(
                 4026531833 + n % 50, "accepted", "closed-by-peer", "established",
                 Endpoint(f"fd00:10:244:{n:x}::{n:x}", 60_000), f"fd00:10:245:{n:x}::{n:x}", 3_000_000 + n,
-                "nginx-worker-ab", 39_220.717485812 + n, last_word=True, unanswered=True,
+                "nginx-worker-ab", 39_220.717485812 + n, last_word=True, unanswered=True, asked=True,
             ),
             number, 123_456, 12_345.678901,
         )

@@ -17,7 +17,7 @@ ending = st.sampled_from(get_args(Ending))
 group = st.builds(
     ConnectionGroup, netns=number, role=st.sampled_from(get_args(EndRole)), ending=ending, state=text, server=endpoint,
     client=st.none() | text, owner_pid=maybe, comm=text, process_started_seconds=seconds, last_word=st.booleans(),
-    unanswered=st.booleans(),
+    unanswered=st.booleans(), asked=st.booleans(),
     connections=number, spans=st.lists(span, max_size=3).map(tuple),
 )  # fmt: skip
 connections = st.builds(

@@ -72,6 +72,7 @@ def wild(d: Dice) -> ConnectionGroup:
         process_started_seconds=float(d.one((0, 1_400, 10**6))),
         last_word=d.random() < 0.2,
         unanswered=d.random() < 0.2,
+        asked=d.random() < 0.2,
         connections=n,
         spans=spans,
     )
@@ -85,7 +86,7 @@ def reuse(d: Dice) -> list[ConnectionGroup]:
     resets = spans_of("reset-received", {limit * late: n, limit * late * 1.5: 1})
     failed = replace(
         same, role="initiated", ending="reset-received", state=d.one(("established", "close-wait")), spans=resets,
-        connections=n + 1, last_word=False, unanswered=d.random() < 0.2,
+        connections=n + 1, last_word=False, unanswered=d.random() < 0.2, asked=d.random() < 0.5,
     )  # fmt: skip
     there = replace(same, role="accepted", ending="closed-here", spans=closes, owner_pid=d.one((None, *PIDS)))
     after = replace(there, ending="late-data", state="time-wait", spans=(), connections=n + d.one(FEW))

@@ -40,6 +40,7 @@ class End(NamedTuple):
     process_started_seconds: float
     last_word: bool
     unanswered: bool = False
+    asked: bool = False
 
 
 class EndTotal(NamedTuple):
@@ -125,6 +126,7 @@ def decode_total(ffi: Any, key: Any, value: Any) -> EndTotal:
         process_started_seconds=value.process_started_ns / 1e9 if key.pid else 0.0,
         last_word=bool(key.last_word),
         unanswered=bool(key.unanswered),
+        asked=bool(key.asked),
     )
     unit = 1e6 if ending == "opened" else 1e3
     return EndTotal(end, None if key.merged else key.span_class, value.connections, value.time / unit)

@@ -42,13 +42,14 @@ def entry(**fields: object) -> tuple[object, object]:
 
 def test_an_entry_becomes_words() -> None:
     key, value = entry(
-        pid=7, netns=8, server_port=80, span_class=50, role=1, ending=1, state=1, last_word=1, unanswered=1,
+        pid=7, netns=8, server_port=80, span_class=50, role=1, ending=1, state=1, last_word=1, unanswered=1, asked=1,
         time=15_030,
         process_started_ns=2_500_000_000, comm=b"server",
     )  # fmt: skip
     found = decode_total(libbpf.ffi, key, value)
     assert found.end == (
         8, "accepted", "closed-here", "established", Endpoint("10.0.0.1", 80), "10.0.0.2", 7, "server", 2.5, True, True,
+        True,
     )  # fmt: skip
     assert (found.span_class, found.connections, found.seconds) == (50, 3, 15.03)
 
