@@ -25,6 +25,7 @@ BOUNDS = (
     ("collectors/kernel_log", "kernel.journal", "ENTRIES_A_READ"),
     ("collectors/kernel_log", "collectors.kernel_log", "LINES_KEPT"),
     ("collectors/conntrack", "collectors.conntrack", "NAMESPACES_LIMIT"),
+    ("collectors/conntrack", "collectors.conntrack", "INNER_GROUPS"),
     ("collectors/addresses", "collectors.addresses", "NAMESPACES_LIMIT"),
     ("collectors/addresses", "collectors.addresses", "ADDRESSES_PER_NETNS"),
     ("collectors/addresses", "collectors.addresses", "ADDRESSES_LIMIT"),

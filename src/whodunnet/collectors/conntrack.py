@@ -13,18 +13,25 @@ import msgspec
 from whodunnet.collectors.collector import failure_of
 from whodunnet.errors import MalformedError, UnreadableError
 from whodunnet.kernel import namespaces
-from whodunnet.kernel.namespaces import Visitor, Way
+from whodunnet.kernel.namespaces import Namespaces, Visitor, Way
 from whodunnet.kernel.netlink import conntrack as ctnetlink
 from whodunnet.kernel.netlink.conntrack_groups import FlowTable
 from whodunnet.kernel.procfs.conntrack import TableSize, read_size, read_statistics, read_timeouts
 from whodunnet.kernel.procfs.conntrack_entries import read_entries
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import Support
-from whodunnet.model.conntrack import Conntrack
+from whodunnet.model.conntrack import Conntrack, FlowGroup
 
 T = TypeVar("T")
 Method = Literal["ctnetlink", "procfs"]
 NAMESPACES_LIMIT = 4096
+INNER_FILL = 0.25
+"""Of the limit; below it nobody asks who is behind another namespace."""
+INNER_SHARE = 0.1
+"""Of our entries; who has fewer opens few of ours for others."""
+INNER_LIMIT = 4
+INNER_GROUPS = 512
+"""Of each, the largest."""
 
 # What ctnetlink does with softirqs off: measured on 6.18, 2 CPUs, and rounded up.
 BUCKET_SECONDS = 25e-9  # an empty bucket, with its lock
@@ -51,11 +58,13 @@ class ConntrackCollector:
         size = read_size(self._roots)
         if size is None:
             return Conntrack(loaded=False)
-        counts, unread = self._counts()
+        found = namespaces.find(self._roots)
+        counts, unread = self._counts(found)
         sample = self._read(sum(counts.values()))
         if sample.netns is not None and sample.count is not None:
             counts[sample.netns] = sample.count  # no process but this thread may be in it
-        return msgspec.structs.replace(sample, counts=counts, netns_unread=unread)
+        inner = self._inner(found, sample, counts)
+        return msgspec.structs.replace(sample, counts=counts, netns_unread=unread, inner=inner)
 
     def close(self) -> None:
         """Nothing stays open between calls."""
@@ -70,9 +79,8 @@ class ConntrackCollector:
         except UnreadableError as error:
             return _seen_from_outside(self._roots, error)
 
-    def _counts(self) -> tuple[dict[int, int], int]:
+    def _counts(self, found: Namespaces) -> tuple[dict[int, int], int]:
         """Entries by namespace, and the number of namespaces that could not be read."""
-        found = namespaces.find(self._roots)
         counts: dict[int, int] = {}
         with Visitor() as visitor:
             for inum, way in islice(found.ways.items(), NAMESPACES_LIMIT):
@@ -80,6 +88,22 @@ class ConntrackCollector:
                 if count is not None:
                     counts[inum] = count
         return counts, len(found.ways) - len(counts) + found.unidentified
+
+    def _inner(self, found: Namespaces, sample: Conntrack, counts: dict[int, int]) -> dict[int, tuple[FlowGroup, ...]]:
+        """Entries of namespaces that may open ours for others, where our table fills up."""
+        count, limit = sample.count or 0, sample.max_entries or 0
+        if not sample.groups or limit <= 0 or count < INNER_FILL * limit:
+            return {}
+        many = [n for n in found.ways if n != sample.netns and counts.get(n, 0) >= INNER_SHARE * count]
+        many.sort(key=lambda n: -counts[n])
+        inner: dict[int, tuple[FlowGroup, ...]] = {}
+        with Visitor() as visitor:
+            for inum in many[:INNER_LIMIT]:
+                read = partial(_translated, self._roots, visitor, inum, found.ways[inum], sum(counts.values()))
+                groups = _unless_unreadable(read)
+                if groups is not None:
+                    inner[inum] = groups
+        return inner
 
 
 def read_here(roots: Roots, all_entries: int) -> Conntrack:
@@ -180,6 +204,20 @@ def _count(roots: Roots, visitor: Visitor, inum: int, way: Way) -> int:
     place = way.mount or roots.proc / str(way.pid) / "ns/net"
     size = visitor.inside(place, inum, partial(read_size, roots))
     return 0 if size is None else size.count
+
+
+def _translated(roots: Roots, visitor: Visitor, inum: int, way: Way, all_entries: int) -> tuple[FlowGroup, ...] | None:
+    """The largest groups of one namespace, () if it translates no source, None if there is no way to read them.
+
+    Raises UnreadableError.
+    """
+    place = way.mount or roots.proc / str(way.pid) / "ns/net"
+    table = visitor.inside(place, inum, partial(read_here, roots, all_entries))
+    if table.dump_failure is not None:
+        return None
+    if not any(group.source_as is not None for group in table.groups):
+        return ()
+    return tuple(sorted(table.groups, key=lambda group: -group.entries)[:INNER_GROUPS])
 
 
 def _count_of(roots: Roots, pid: int, inum: int) -> int | None:

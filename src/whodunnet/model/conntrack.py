@@ -68,6 +68,8 @@ class Conntrack(msgspec.Struct, frozen=True, tag="conntrack", kw_only=True, omit
         full or no memory. "insert_failed": lost race, long chain. "early_drop": another entry was thrown out.
     timeouts: seconds by name, as "tcp_timeout_established": what a new packet gives the entry.
     counts: entries by inode number of the namespace. netns_unread: known, but their number could not be read.
+    inner: groups of other namespaces' own tables by inode number, the largest; of those that have so many entries that
+        they may open ours for others. None of one that translates no source.
     method: how the entries were read: by ctnetlink, or as text where so few are in a large table that ctnetlink would
         keep softirqs waiting (it walks empty buckets with softirqs off); None where there was nothing to read.
     dump_failure: why there are no groups, though there may be entries.
@@ -86,6 +88,7 @@ class Conntrack(msgspec.Struct, frozen=True, tag="conntrack", kw_only=True, omit
     timeouts: dict[str, Signed] = {}
     counts: dict[Count, Count] = {}
     netns_unread: Count = 0
+    inner: dict[Count, tuple[FlowGroup, ...]] = {}
     method: Literal["ctnetlink", "procfs"] | None = None
     dump_failure: Failure | None = None
     groups: tuple[FlowGroup, ...] = ()
@@ -104,7 +107,11 @@ class Conntrack(msgspec.Struct, frozen=True, tag="conntrack", kw_only=True, omit
 
 def flows_in_order(conntrack: Conntrack) -> Conntrack:
     """The same reading with its groups in the order of their text."""
-    return msgspec.structs.replace(conntrack, groups=tuple(sorted(conntrack.groups, key=_group_key)))
+    return msgspec.structs.replace(
+        conntrack,
+        groups=tuple(sorted(conntrack.groups, key=_group_key)),
+        inner={netns: tuple(sorted(groups, key=_group_key)) for netns, groups in sorted(conntrack.inner.items())},
+    )
 
 
 def _group_key(g: FlowGroup) -> tuple[object, ...]:

@@ -16,6 +16,7 @@ import msgspec
 
 from whodunnet.model.addresses import Addresses
 from whodunnet.model.conntrack import Conntrack, FlowGroup
+from whodunnet.model.inner_flows import InnerFlows
 from whodunnet.model.sockets import Endpoint, SocketGroup, Sockets
 from whodunnet.model.vouching import OPENING, Destination, Sides, vouch
 from whodunnet.model.workload import Process, Workload, Workloads, owner_key
@@ -40,6 +41,7 @@ class FlowOwner(msgspec.Struct, frozen=True, kw_only=True):
     inferred: these entries have no socket any more; it is the only one seen with sockets to that destination, and these
         came and went.
     candidates: who was seen with sockets to that destination, where entries could not be told apart.
+    via: the namespace that opened them for others by its own address; of kind "netns" nobody knows for whom.
     """
 
     key: str
@@ -49,6 +51,7 @@ class FlowOwner(msgspec.Struct, frozen=True, kw_only=True):
     netns: int | None = None
     inferred: bool = False
     candidates: tuple[Workload, ...] = ()
+    via: int | None = None
 
 
 class FlowOwners:
@@ -74,12 +77,15 @@ class FlowOwners:
         self._representative: dict[str, Workload] = {}
         self._by_pid: Mapping[int, Workload] = workloads.by_pid
         self._key_of = _keys(self._by_pid)
+        self._inner = InnerFlows(conntrack, addresses)
+        self._connected: set[Destination] = set()
         ever: Opened = {}
         for n, sample in enumerate(sockets):
             named = then[n] if then else None
             self._by_pid = workloads.by_pid if named is None else workloads.by_pid | named.by_pid
             key_of = self._key_of = _keys(self._by_pid)
             self._representative |= _representatives(sample, self._by_pid, key_of)
+            self._connected |= _connected(sample)
             now = _opened(sample, key_of)
             ever |= {opened: count for opened, count in now.items() if count > ever.get(opened, 0)}
             # The same number in every reading: such connections do not come and go. One that opens has not come yet.
@@ -101,9 +107,11 @@ class FlowOwners:
             owner = FlowOwner(key=f"ambiguous {group.source}", kind="ambiguous", address=group.source)
             return [(owner, group.entries)]
         (netns,) = places
+        if netns != self._node and (behind := self._behind(group, netns)):
+            return behind
         tenant = None if netns == self._node else self._tenant(netns)
         if tenant is not None:
-            return [(FlowOwner(key=f"netns {netns}", kind="workload", workload=tenant, netns=netns), group.entries)]
+            return [(_whole(netns, tenant), group.entries)]
         return self._by_sockets(group, netns)
 
     def holder(self, group: SocketGroup) -> FlowOwner | None:
@@ -112,7 +120,7 @@ class FlowOwners:
             return None
         pod = None if group.netns == self._node else self._workloads.by_netns.get(group.netns)
         if pod is not None:
-            return FlowOwner(key=f"netns {group.netns}", kind="workload", workload=pod, netns=group.netns)
+            return _whole(group.netns, pod)
         if group.owner_pid is None:
             return None
         key = self._key_of(group.owner_pid, group.netns)
@@ -204,6 +212,41 @@ class FlowOwners:
             return None
         return places[0], group.protocol, group.destination
 
+    def _behind(self, group: FlowGroup, netns: int) -> list[tuple[FlowOwner, int]]:
+        """For whom a namespace opened a group by its own address; nothing if it did so for itself."""
+        found: dict[str, tuple[FlowOwner, int]] = {}
+        for address, n in self._inner.senders(netns, group).items():
+            owner = self._sender(address, group, netns)
+            _, before = found.get(owner.key, (owner, 0))
+            found[owner.key] = owner, before + n
+        if found:
+            return list(found.values())
+        if self._inner.may_translate(netns, group.source) and not self._has_sockets(group, netns):
+            return [(self._somebody_behind(netns, group.source), group.entries)]
+        return []
+
+    def _sender(self, address: str, group: FlowGroup, netns: int) -> FlowOwner:
+        """Who had an address before a namespace translated it, if its sockets show that too.
+
+        Inner networks of several pods often have the same addresses, and some may be out of sight.
+        """
+        here = [place for place in self._namespaces.get(address, ()) if self._has_sockets(group, place)]
+        tenant = self._tenant(here[0]) if len(here) == 1 else None
+        if tenant is None or (here[0] != netns and self._inner.is_here(address)):
+            return self._somebody_behind(netns, group.source)
+        return _whole(here[0], tenant, via=netns if here[0] != netns else None)
+
+    def _has_sockets(self, group: FlowGroup, netns: int) -> bool:
+        """Whether any socket of a namespace was seen that leads where a group does."""
+        return group.destination is not None and (netns, group.protocol, group.destination) in self._connected
+
+    def _somebody_behind(self, netns: int, address: str) -> FlowOwner:
+        """The pod or container is the place; a lone process there need not be the one."""
+        place = self._workloads.by_netns.get(netns)
+        return FlowOwner(
+            key=f"behind {netns}", kind="netns", workload=place, address=address, netns=netns, via=netns
+        )  # fmt: skip
+
     def _by_sockets(self, group: FlowGroup, netns: int) -> list[tuple[FlowOwner, int]]:
         """Split by the sockets to the same destination."""
         left, found = group.entries, []
@@ -229,6 +272,11 @@ class FlowOwners:
         return FlowOwner(key=f"{kind} {netns}", kind=kind, address=source, netns=netns, candidates=candidates)
 
 
+def _whole(netns: int, tenant: Workload, via: int | None = None) -> FlowOwner:
+    """Whoever has a namespace for itself."""
+    return FlowOwner(key=f"netns {netns}", kind="workload", workload=tenant, netns=netns, via=via)
+
+
 def is_loopback(address: str) -> bool:
     """Whether this is an address that every namespace has. Recordings come from strangers: it may be none at all."""
     return address == "::1" or address.startswith("127.")
@@ -248,6 +296,15 @@ def _connections(sample: Sockets, key_of: KeyOf) -> dict[tuple[int | None, str |
             if g.owner_pid is not None:
                 found[g.netns, key_of(g.owner_pid, g.netns)].append(g)
     return dict(found)
+
+
+def _connected(sample: Sockets) -> set[Destination]:
+    """What the sockets of each namespace lead to, also those that no process has open any more."""
+    return {
+        (g.netns, g.protocol, g.endpoint)
+        for g in sample.groups
+        if g.role == "initiated" and g.endpoint is not None and g.netns is not None and g.sockets > 0
+    }
 
 
 def _initiated(sample: Sockets, key_of: KeyOf) -> Iterator[tuple[Destination, str, SocketGroup]]:

@@ -51,7 +51,7 @@ def bounded_flows(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
     The first snapshot, the newest, and of those with most entries the newest stay as they are: of them rules ask who
     has what.
     """
-    sizes = [sum(len(c.groups) for c in _tables(snapshot)) for snapshot in snapshots]
+    sizes = [sum(map(_groups, _tables(snapshot))) for snapshot in snapshots]
     if sum(sizes) <= GROUPS_IN_WINDOW:
         return list(snapshots)
     counts = [max((c.count or 0 for c in _tables(snapshot)), default=-1) for snapshot in snapshots]
@@ -63,8 +63,9 @@ def bounded_flows(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
 def coarser(conntrack: Conntrack, at_most: int) -> Conntrack:
     """The same reading in at most so many groups: half of them the largest, half without destination.
 
-    What fits in neither is in other_entries, as if the collector had had no room for it.
+    What fits in neither is in other_entries, as if the collector had had no room for it. Without other tables.
     """
+    conntrack = msgspec.structs.replace(conntrack, inner={})
     if len(conntrack.groups) <= at_most:
         return conntrack
     by_size = sorted(conntrack.groups, key=lambda g: -g.entries)
@@ -104,6 +105,10 @@ def _without_ends(snapshot: Snapshot) -> Snapshot:
 
 def _tables(snapshot: Snapshot) -> list[Conntrack]:
     return [sample for sample in snapshot.samples.values() if isinstance(sample, Conntrack)]
+
+
+def _groups(conntrack: Conntrack) -> int:
+    return len(conntrack.groups) + sum(map(len, conntrack.inner.values()))
 
 
 def _coarser(snapshot: Snapshot) -> Snapshot:

@@ -52,6 +52,8 @@ def excuse(openers: Openers, relay_share: float) -> None:
 
 def _excuse(opener: Opener, openers: Openers, relay_share: float) -> str | None:
     owner, reading = opener.owner, openers.reading
+    if owner.kind == "netns" and owner.via is not None:
+        return "its network namespace translates the addresses of others, and no socket tells for whom these are"
     if owner.kind == "ambiguous":
         return "several network namespaces of this node have its address"
     if owner.kind == "unread":
@@ -60,6 +62,8 @@ def _excuse(opener: Opener, openers: Openers, relay_share: float) -> str | None:
         return "nothing is known of it but its network namespace"
     if owner.kind == "node" or (owner.kind == "netns" and reading.table.netns is None):
         return "several programs share its address, and no socket tells these entries apart"
+    if owner.kind == "netns" and owner.address is None:
+        return "as many are of each of its addresses, and no socket tells of which program"
     if owner.kind == "netns" and any(openers.owners.namespace_of(a) != owner.netns for a in _addresses(opener)):
         return "another network namespace of this node has its address too"
     if owner.kind == "netns" and openers.sent[owner.netns or 0] >= relay_share * opener.wasteful:

@@ -113,6 +113,18 @@ def shared(opener: Opener) -> str | None:
     return f"{opener.wasteful:,} entries of {exact_label(opener.owner)} are nobody's for sure: {opener.excuse}{maybe}."
 
 
+def translated(opener: Opener) -> str | None:
+    """How entries with the address of one namespace are those of another one."""
+    via, addresses = opener.owner.via, [clean(address, 60) for address in opener.sources]
+    if via is None or opener.excuse is not None:
+        return None
+    return (
+        f"These entries have {addresses[0] if len(addresses) == 1 else 'addresses'} of network namespace {via}, which "
+        f"opened none of them: its own table shows whose address it translated, that of {exact_label(opener.owner)}, "
+        "whose sockets lead there."
+    )
+
+
 def half_open(states: Counter[str]) -> str | None:
     """A flood of half-open connections is not a table that is too small."""
     n = states["syn-recv"]

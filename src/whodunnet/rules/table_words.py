@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.flood_cases import Flood
 from whodunnet.rules.flood_openers import Opener, Openers
-from whodunnet.rules.flood_texts import exact_label, half_open, label, reuse, shared
+from whodunnet.rules.flood_texts import exact_label, half_open, label, reuse, shared, translated
 from whodunnet.rules.identity import short_name
 from whodunnet.rules.table_pods import Meeting
 from whodunnet.rules.table_state import State
@@ -44,6 +44,9 @@ def _of_opener(opener: Opener) -> Iterator[str]:
     if unsure is not None:
         yield unsure
         return
+    by_translation = translated(opener)
+    if by_translation is not None:
+        yield by_translation
     few = reuse(opener)
     if few is not None:
         yield few

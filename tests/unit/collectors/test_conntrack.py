@@ -16,6 +16,7 @@ from whodunnet.collectors.conntrack import (
     BUCKET_SECONDS,
     DATAGRAM_ENTRIES,
     ENTRY_SECONDS,
+    INNER_GROUPS,
     STAY_SECONDS,
     ConntrackCollector,
     way_to_read,
@@ -26,10 +27,11 @@ from whodunnet.kernel.netlink.conntrack_groups import Entry, FlowTable
 from whodunnet.kernel.procfs.conntrack import TableSize
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import Support, read_support
-from whodunnet.model.conntrack import Conntrack
+from whodunnet.model.conntrack import Conntrack, FlowGroup
+from whodunnet.model.sample import Failure
 
 TEXT = (Path(__file__).parents[2] / "fixtures/netlink/conntrack/nat.txt").read_text()
-OWN, OTHER = 4026531840, 4026532999
+OWN, OTHER, INNER = 4026531840, 4026532999, 4026532777
 HEADER = "entries  clashres found new invalid ignore delete chainlength insert insert_failed drop early_drop\n"
 ENTRY = Entry(b"\1\2\3\4", b"\5\6\7\x08", bytes(4), bytes(4), 80, 0, 6, 3, 3, 0, 431000)
 
@@ -240,6 +242,76 @@ def test_ctnetlink_is_never_asked_where_it_would_walk_too_far(count: int, bucket
 def test_the_sample_survives_a_recording() -> None:
     sample = Conntrack(loaded=True, counts={OWN: 1}, groups=tuple(_groups()))
     assert msgspec.json.decode(msgspec.json.encode(sample), type=Conntrack) == sample
+
+
+def inner_table(monkeypatch: pytest.MonkeyPatch, *tables: Conntrack) -> list[int]:
+    """Namespaces that are entered, in turn; what is read there."""
+    entered: list[int] = []
+    answers = iter(tables)
+
+    def inside(_self: object, _path: Path, inum: int, _call: Callable[[], Conntrack]) -> Conntrack:
+        entered.append(inum)
+        return next(answers)
+
+    monkeypatch.setattr(conntrack.Visitor, "inside", inside)
+    return entered
+
+
+def translated(n: int, source_as: str | None = "10.1.0.2") -> FlowGroup:
+    return FlowGroup(
+        family=4,
+        protocol="tcp",
+        source=f"172.17.{n // 250}.{n % 250}",
+        source_as=source_as,
+        destination=None,
+        entries=n,
+    )
+
+
+def test_tables_of_others_are_read_where_they_may_have_filled_ours(
+    roots: Roots, support: Support, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dumping(monkeypatch)
+    write(roots, "max", 60)
+    process(roots.proc, "23", INNER, 1)
+    groups = tuple(translated(n) for n in range(1, 600))
+    entered = inner_table(monkeypatch, Conntrack(loaded=True, groups=groups))
+    sample = collect(roots, support)
+    assert entered == [OTHER], "the other one has too few to matter"
+    assert sample.inner == {OTHER: tuple(reversed(groups))[:INNER_GROUPS]}
+
+
+@pytest.mark.parametrize(("limit", "times"), [(61, 0), (0, 0), (60, 1)])
+def test_tables_of_others_are_left_alone_while_ours_has_room(
+    roots: Roots, support: Support, monkeypatch: pytest.MonkeyPatch, limit: int, times: int
+) -> None:
+    dumping(monkeypatch)
+    write(roots, "max", limit)
+    entered = inner_table(monkeypatch, Conntrack(loaded=True))
+    collect(roots, support)
+    assert len(entered) == times
+
+
+def test_of_a_table_that_translates_nothing_only_that_is_kept(
+    roots: Roots, support: Support, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dumping(monkeypatch)
+    write(roots, "max", 60)
+    inner_table(monkeypatch, Conntrack(loaded=True, groups=(translated(9, None),)))
+    assert collect(roots, support).inner == {OTHER: ()}
+
+
+def test_a_table_of_others_that_cannot_be_read_is_not_said_to_translate_nothing(
+    roots: Roots, support: Support, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dumping(monkeypatch)
+    write(roots, "max", 60)
+    inner_table(monkeypatch, Conntrack(loaded=True, dump_failure=Failure(code="unreadable", reason="no")))
+    assert collect(roots, support).inner == {}
+    (roots.proc / "22/ns/net").unlink()
+    monkeypatch.undo()
+    dumping(monkeypatch)
+    assert collect(roots, support).inner == {}
 
 
 def _groups() -> list[object]:

@@ -268,6 +268,26 @@ def test_every_entry_has_exactly_one_owner_and_every_socket_at_most_one_entry(
         assert n <= sum(g.sockets for g in readings[-1] if all_owners._key_of(g.owner_pid or 0, g.netns or 0) == key)
 
 
+INNER = st.lists(
+    st.builds(
+        flow, SOURCES, st.sampled_from([0, 1, 3, 1000]), TARGETS, answered_by=st.none() | TARGETS,
+        source_as=st.sampled_from([None, "10.1.0.2", "10.1.0.4"]),
+    ),
+    max_size=6,
+).map(tuple)  # fmt: skip
+
+
+@given(FLOWS, st.lists(HELD, max_size=6), st.dictionaries(st.sampled_from([WEB, TOOLS, OTHER]), INNER))
+def test_entries_that_were_opened_for_others_have_one_owner_each_too(
+    group: FlowGroup, held: list[SocketGroup], inner: dict[int, tuple[FlowGroup, ...]]
+) -> None:
+    conntrack = Conntrack(loaded=True, netns=NODE, groups=(group,), inner=inner, counts={TOOLS: 9, OTHER: 9})
+    parts = FlowOwners(conntrack, ADDRESSES, [reading(*held)], WORKLOADS).split(group)
+    assert sum(n for _, n in parts) == group.entries
+    assert len({owner.key for owner, _ in parts}) == len(parts)
+    assert all(owner.workload is not None or owner.kind != "workload" for owner, _ in parts)
+
+
 def test_who_listens_on_a_port_is_told_of_a_program_and_of_a_whole_namespace() -> None:
     def listening(pid: int | None, netns: int) -> AcceptQueue:
         return AcceptQueue(owner_pid=pid, netns=netns, local=Endpoint("::", 53), waiting=0, limit=9)

@@ -99,6 +99,17 @@ def test_of_too_many_the_first_the_newest_and_the_fullest_are_kept_whole() -> No
     assert max(found[1:4]) <= GROUPS_BETWEEN
 
 
+def test_tables_of_other_namespaces_count_and_stay_where_the_rest_does() -> None:
+    most = GROUPS_IN_WINDOW // 2
+    snapshots = [
+        msgspec.structs.replace(s, samples={"conntrack": msgspec.structs.replace(table, groups=(), inner={9: groups})})
+        for s in window(most, [1, 7, 5, 2])
+        if isinstance(table := s.samples["conntrack"], Conntrack) and (groups := table.groups)
+    ]
+    kept = [msgspec.to_builtins(s.samples["conntrack"]).get("inner", {}) for s in bounded(snapshots)]
+    assert [len(inner.get(9, ())) for inner in kept] == [most, most, 0, most]
+
+
 def test_a_window_without_a_table_is_kept() -> None:
     at = Moment(wall=datetime(2026, 1, 1, tzinfo=UTC), boot_seconds=1.0)
     assert bounded([Snapshot(at=at, samples={})]) == [Snapshot(at=at, samples={})]

@@ -43,6 +43,7 @@ def table(d: Random) -> Conntrack:
         method=_one(d, (None, "ctnetlink", "procfs")),
         dump_failure=Failure(code="unreadable", reason="it does not work") if d.random() < 0.1 else None,
         groups=groups,
+        inner={NAMESPACES[1]: tuple(flow(d) for _ in range(d.randint(0, 4)))} if d.random() < 0.3 else {},
         other_entries=_one(d, (0, 0, 300)),
     )
 
