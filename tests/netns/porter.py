@@ -32,14 +32,16 @@ def serve() -> None:
                 ready.close()
 
 
-def connect(port: int) -> socket.socket | None:
-    """None where no local port is free."""
+def connect(port: int, bound: bool = False) -> socket.socket | None:
+    """None where no local port is free. bound: to its own address, before."""
     one = socket.socket()
     try:
+        if bound:
+            one.bind((ADDRESS, 0))
         one.connect((ADDRESS, port))
     except OSError as error:
         one.close()
-        if error.errno != errno.EADDRNOTAVAIL:
+        if error.errno not in (errno.EADDRNOTAVAIL, errno.EADDRINUSE):
             raise
         return None
     return one
@@ -48,6 +50,13 @@ def connect(port: int) -> socket.socket | None:
 def hold(count: int, port: int) -> int:
     """Connections that are kept; how many."""
     made = [one for _ in range(count) if (one := connect(port)) is not None]
+    KEPT.extend(made)
+    return len(made)
+
+
+def bind(count: int, port: int) -> int:
+    """As hold, each bound before."""
+    made = [one for _ in range(count) if (one := connect(port, bound=True)) is not None]
     KEPT.extend(made)
     return len(made)
 
@@ -81,7 +90,7 @@ def main() -> None:
     try:
         for line in sys.stdin:
             order, *words = line.split()
-            print({"hold": hold, "churn": churn, "listen": listen}[order](*map(int, words)), flush=True)
+            print({"hold": hold, "bind": bind, "churn": churn, "listen": listen}[order](*map(int, words)), flush=True)
     finally:
         server.kill()
         server.wait()

@@ -151,6 +151,26 @@ def test_as_many_connections_to_three_endpoints_are_no_finding(look: Look, play:
     assert (cleared.evidence[0].value, cleared.evidence[0].limit) == (10, PORTS)
 
 
+def test_ports_that_are_bound_before_each_connect_are_told_with_their_owner(
+    look: Look, play: Callable[..., Porter]
+) -> None:
+    client = play()
+    look.take()
+    assert [client.do(f"bind 11 {port}") for port in (8080, 8081, 8082)] == [11, 11, 8]
+    for _ in range(3):
+        assert client.do("hold 20 8082") == 0
+        look.take()
+        time.sleep(0.1)
+    (found,) = look.about("port-exhaustion", client)
+    assert (found.shape, named(found, "holder")) == ("bound-first", [client.pid])
+    taken = next(e for e in found.evidence if e.statement.startswith("Ports in use"))
+    assert (taken.value, taken.limit) == (PORTS, PORTS)
+    if look.bpf:
+        assert found.confidence == "proven"
+        (refused,) = look.about("connect-refused", client)
+        assert refused.caused_by == (found.id,)
+
+
 def test_time_wait_that_connects_may_use_again_is_no_finding(look: Look, play: Callable[..., Porter]) -> None:
     client = play(f"{NARROW} && sysctl -qw net.ipv4.tcp_tw_reuse=1")
     look.take()

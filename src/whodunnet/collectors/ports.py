@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
@@ -17,7 +17,7 @@ from whodunnet.kernel.netlink.sock_diag import SockDiag
 from whodunnet.kernel.netlink.sock_diag_messages import ends_of
 from whodunnet.kernel.procfs.sockstat import read_sockstat, read_sockstat6
 from whodunnet.kernel.roots import Roots
-from whodunnet.model.ports import NamespacePorts, Ports, PortUse
+from whodunnet.model.ports import NamespacePorts, Ports, PortUse, SourcePorts
 from whodunnet.model.settings import NamespaceSettings, Settings
 from whodunnet.model.sockets import Endpoint
 
@@ -31,9 +31,15 @@ FEW: Final = 0.1
 """Where sockets are fewer than this share of the range, they are not counted again within AGAIN_SECONDS."""
 AGAIN_SECONDS: Final = 2.5
 USES_LIMIT: Final = 16
+SOURCES_LIMIT: Final = 16
 _RANGE: Final = "net.ipv4.ip_local_port_range"
 _BUCKETS: Final = "net.ipv4.tcp_max_tw_buckets"
 _OPEN: Final = frozenset({"established", "syn-sent", "syn-recv", "close-wait"})
+
+OWN: Final = slice(2, 18)
+"""The own address in SocketEnds.key."""
+Taken = dict[tuple[int, bytes], set[int]]
+"""Ports by family and both ends (SocketEnds.key)."""
 
 
 class PortsCollector:
@@ -121,6 +127,7 @@ def read_uses(first: int, last: int, counted: NamespacePorts) -> NamespacePorts:
     """Who of the namespace that the calling thread is in has which ports of the range. Raises UnreadableError."""
     found: Counter[tuple[int, bytes, str]] = Counter()
     bound: set[int] = set()
+    taken: Taken = defaultdict(set)
     with SockDiag() as diag:
         for number, ends in enumerate(diag.ends(first, last)):
             if number >= SOCKETS_LIMIT:
@@ -130,7 +137,35 @@ def read_uses(first: int, last: int, counted: NamespacePorts) -> NamespacePorts:
                 bound.add(ends.local_port)
             else:
                 found[ends.kind[0], ends.key, "open" if state in _OPEN else state] += 1
-    return NamespacePorts(sockets=counted.sockets, time_wait=counted.time_wait, uses=_uses(found), bound=len(bound))
+                # A set: a socket that moves while it is read may come twice.
+                taken[ends.kind[0], ends.key].add(ends.local_port)
+    return NamespacePorts(
+        sockets=counted.sockets, time_wait=counted.time_wait, uses=_uses(found), bound=len(bound),
+        sources=_sources(taken, bound, found),
+    )  # fmt: skip
+
+
+def _sources(taken: Taken, bound: set[int], found: Counter[tuple[int, bytes, str]]) -> tuple[SourcePorts, ...]:
+    """Addresses with most ports. What was accepted has the port that is listened on, which is in bound."""
+    names = {place: _own(*place) for place in {(family, key[OWN]) for family, key in taken}}
+    used: dict[str, tuple[set[int], set[int]]] = {}
+    for (family, key), mine in taken.items():
+        ports, shared = used.setdefault(names[family, key[OWN]], (set(), set()))
+        shared |= ports & mine
+        ports |= mine
+    waiting = Counter[str]()
+    for (family, key, state), n in found.items():
+        waiting[names[family, key[OWN]]] += n if state == "time_wait" else 0
+    known = [
+        SourcePorts(source=source, ports=len(ports - bound), shared=len(shared - bound), time_wait=waiting[source])
+        for source, (ports, shared) in used.items()
+    ]
+    most = sorted((one for one in known if one.ports), key=lambda one: (-one.ports, one.source))
+    return tuple(most[:SOURCES_LIMIT])
+
+
+def _own(family: int, address: bytes) -> str:
+    return ends_of(family, bytes(2) + address + bytes(16))[0]
 
 
 def _uses(found: Counter[tuple[int, bytes, str]]) -> tuple[PortUse, ...]:

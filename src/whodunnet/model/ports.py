@@ -27,11 +27,25 @@ class PortUse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
         return self.open + self.closing + self.time_wait
 
 
+class SourcePorts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Connections from one address, whatever their endpoints.
+
+    ports: of the range, each counted once; listened on or bound only are left out. shared: of those, towards more than
+    one endpoint at a time. time_wait: connections, not ports.
+    """
+
+    source: str
+    ports: Count
+    shared: Count = 0
+    time_wait: Count = 0
+
+
 class NamespacePorts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One network namespace.
 
     sockets, time_wait: TCP, as the namespace counts them (sockstat, sockstat6): in a hash table, and in TIME_WAIT.
     uses: those that take most ports; None where the sockets are too few to take them all, or were not read.
+    sources: those with most ports; empty in a recording of before.
     bound: ports of the range that no connect may take: listened on, or bound and not connected (Linux 6.8).
     unread: why there are no uses, though the sockets are many enough.
     """
@@ -39,6 +53,7 @@ class NamespacePorts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     sockets: Count
     time_wait: Count
     uses: tuple[PortUse, ...] | None = None
+    sources: tuple[SourcePorts, ...] = ()
     bound: Count = 0
     unread: str | None = None
 

@@ -28,7 +28,7 @@ from whodunnet.model.kernel_log import KernelLog, LogLine, RepeatedLine
 from whodunnet.model.links import LinkCounters, NamespaceLinks
 from whodunnet.model.memory_cgroups import DyingBelow
 from whodunnet.model.neighbours import DeviceNeighbours
-from whodunnet.model.ports import NamespacePorts, PortUse
+from whodunnet.model.ports import NamespacePorts, PortUse, SourcePorts
 from whodunnet.model.resolvers import Lookup, ResolvConf
 from whodunnet.model.retransmissions import Destination
 from whodunnet.model.sample import Failure
@@ -63,6 +63,7 @@ REPLACED: Final[dict[type[Struct], dict[str, How]]] = {
     Interrupt: {"name": "text"},
     NamespaceSettings: {"devices": "device"},
     PortUse: {"source": "address"},
+    SourcePorts: {"source": "address"},
     NamespacePorts: {"unread": "text"},
     DyingBelow: {"path": "cgroup"},
     LimitedCgroup: {"path": "cgroup"},

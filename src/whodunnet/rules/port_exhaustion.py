@@ -16,6 +16,7 @@ from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Endpoint
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.identity import endpoint_text
+from whodunnet.rules.port_binds import bound_first, compose_bound, fullest_source
 from whodunnet.rules.port_findings import RULE, Case, Taken, compose, port_reading
 from whodunnet.rules.queue_evidence import out_of_reach
 
@@ -24,20 +25,24 @@ Key = tuple[int, str, Endpoint]
 
 
 def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
-    """One finding for each endpoint, as seen from one namespace."""
+    """One finding for each endpoint, as seen from one namespace; one for an address whose ports are bound first."""
     settings, series = recording.last(Settings), recording.series(Ports)
     assert settings is not None  # both collectors are required
     pairs = _watched_pairs(recording)
     every = [_taken(sample, settings) for _, sample in series]
     most = _fullest_of(every)
     cases = [*_failing(pairs or (), most, entry), *_near(every, entry)]
+    binds = bound_first(series, settings, pairs or (), entry)
+    # Whom failed connects ask does not matter there: ports that were bound first are taken for all.
+    cases = [case for case in cases if case.shape != "unseen" or case.netns not in {one.netns for one in binds}]
     found: dict[tuple[int, Endpoint], Case] = {}
     for case in sorted(cases, key=_order):
         found.setdefault((case.netns, case.endpoint), case)
-    if not found:
+    if not found and not binds:
         return [_nothing(series[-1][0], series[-1][1], settings, most, pairs, recording, entry)]
-    listed = list(found.values())[: int(entry.limit("listed_endpoints"))]
-    return [compose(case, pairs or (), recording, entry) for case in listed]
+    composed = [compose_bound(one, pairs or (), recording, entry) for one in binds]
+    composed += [compose(case, pairs or (), recording, entry) for case in found.values()]
+    return composed[: int(entry.limit("listed_endpoints"))]
 
 
 def _order(case: Case) -> tuple[int, float, int, int]:
@@ -136,7 +141,8 @@ def _nothing(
     if unreached := out_of_reach(RULE, hidden):
         return unreached
     reach = (
-        f"{100 * entry.limit('min_share'):g} % of the ports towards one endpoint taken, in each of "
+        f"{100 * entry.limit('min_share'):g} % of the ports towards one endpoint taken, or from one address and hardly "
+        f"one of them shared, in each of "
         f"{len(known):,} namespaces, and {entry.limit('min_failed'):.0f} connects within "
         f"{recording.seconds:.1f} s that find none"
     )
@@ -144,7 +150,7 @@ def _nothing(
         reach += "; whether any did was not watched (BPF)"
     if unknown:
         reach += f"; {unknown:,} namespaces were not read, or are new"
-    evidence = [_fullest(at, newest, settings, most)]
+    evidence = [_fullest(at, newest, settings, most), *fullest_source(at, newest, settings)]
     if pairs is not None:
         failed = sum(pair.count("not-sent") for pair in pairs if pair.here)
         evidence.append(port_reading(at, "Connects that found no free port", failed, "connects"))

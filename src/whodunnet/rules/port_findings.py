@@ -23,7 +23,10 @@ from whodunnet.rules.openers import endpoint_party
 from whodunnet.rules.queue_evidence import digest, tenant
 
 RULE = "port-exhaustion"
-REASONS = {"open": "PortsHeldOpen", "time-wait": "PortsInTimeWait", "bound": "PortsBound", "unseen": "NoFreePort"}
+REASONS = {
+    "open": "PortsHeldOpen", "time-wait": "PortsInTimeWait", "bound": "PortsBound", "unseen": "NoFreePort",
+    "bound-first": "PortsBoundBeforeConnect",
+}  # fmt: skip
 PORTS = "all ports towards that endpoint"
 RANGE = "net.ipv4.ip_local_port_range"
 RESERVED = "net.ipv4.ip_local_reserved_ports takes {n:,} ports out of the range."
@@ -114,32 +117,43 @@ def _words(case: Case, recording: Recording) -> dict[str, str]:
 
 
 def _extra(case: Case) -> tuple[str, ...]:
-    if case.taken is None:
-        return ()
-    reserved, bound = case.taken.settings.ports_reserved, case.taken.bound
+    return () if case.taken is None else extra(case.taken.settings, case.taken.bound)
+
+
+def extra(settings: NamespaceSettings, bound: int) -> tuple[str, ...]:
+    """What else takes ports out of the range."""
+    reserved = settings.ports_reserved
     return (*((RESERVED.format(n=reserved),) if reserved else ()), *((BOUND.format(n=bound),) if bound else ()))
 
 
 def _parties(case: Case, here: Sequence[Pair], recording: Recording, entry: Entry) -> list[Party]:
     most, share = int(entry.limit("listed_holders")), entry.limit("min_part")
-    holders, closers = _holders(case, recording), _closers(case, here)
+    holders = holders_of(recording, case.netns, case.endpoint) if case.shape == "open" else []
+    closers = closers_of(here) if case.shape == "time-wait" else []
     blocked = case.taken.blocked if case.taken else 0
     found = [_holding(case, one) for one in holders[:most] if one.sockets >= share * blocked]
-    found += [_closing(end, n, of) for end, n, of in closers[:most] if n >= share * of]
-    for pair in sorted(here, key=lambda p: -p.count("not-sent"))[:most]:
-        n = pair.count("not-sent")
-        if n:
-            found.append(end_party("victim", pair.client, f"{n:,} of its connects found no free port"))
+    found += [closing(end, n, of) for end, n, of in closers[:most] if n >= share * of]
+    found += failing_clients(here, most)
     if not found:
-        nobody = "nobody alone has a large part of them" if holders or closers else "who has them was not seen"
-        effect = f"its ports run out; {nobody}"
-        inside = tenant(recording, case.netns)
-        found.append(
-            Party(role="victim", netns=case.netns, effect=effect) if inside is None
-            else party("victim", inside, effect=effect)
-        )  # fmt: skip
+        found.append(place_of(case.netns, bool(holders or closers), recording))
     effect = "is what they connect to; it has no part in it"
     return [*found, endpoint_party("peer", case.endpoint, one_server_of(here) if here else None, effect)]
+
+
+def failing_clients(here: Sequence[Pair], most: int) -> list[Party]:
+    """Those whose connects found no port, most first."""
+    counted = [(pair.client, pair.count("not-sent")) for pair in here]
+    worst = sorted((item for item in counted if item[1]), key=lambda item: -item[1])[:most]
+    return [end_party("victim", end, f"{n:,} of its connects found no free port") for end, n in worst]
+
+
+def place_of(netns: int, owners: bool, recording: Recording) -> Party:
+    """The namespace, where nobody can be named. owners: some are known, and each has a little."""
+    effect = f"its ports run out; {'nobody alone has a large part of them' if owners else 'who has them was not seen'}"
+    inside = tenant(recording, netns)
+    if inside is None:
+        return Party(role="victim", netns=netns, effect=effect)
+    return party("victim", inside, effect=effect)
 
 
 def _holding(case: Case, holder: Holder) -> Party:
@@ -149,14 +163,14 @@ def _holding(case: Case, holder: Holder) -> Party:
     return party("holder", workload, share=share, share_of=PORTS, sockets=holder.sockets, effect=effect)
 
 
-def _holders(case: Case, recording: Recording) -> list[Holder]:
-    """Owners of sockets towards the endpoint, most first; of TIME_WAIT there are none."""
+def holders_of(recording: Recording, netns: int, endpoint: Endpoint | None) -> list[Holder]:
+    """Owners of sockets towards the endpoint, or towards any (None), most first; of TIME_WAIT there are none."""
     sockets, known = recording.last(Sockets), recording.last(Workloads) or Workloads()
-    if case.shape != "open" or sockets is None:
+    if sockets is None:
         return []
     found: dict[str, Holder] = {}
     for g in sockets.groups:
-        mine = (g.protocol, g.role, g.netns, g.endpoint) == ("tcp", "initiated", case.netns, case.endpoint)
+        mine = (g.protocol, g.role, g.netns) == ("tcp", "initiated", netns) and endpoint in (None, g.endpoint)
         if mine and g.owner_pid is not None:
             owner = known.by_pid.get(g.owner_pid)
             key = owner_key(g.owner_pid, owner)
@@ -165,16 +179,14 @@ def _holders(case: Case, recording: Recording) -> list[Holder]:
     return sorted((h for h in found.values() if h.owner is not None), key=lambda h: (-h.sockets, h.pid))
 
 
-def _closers(case: Case, here: Sequence[Pair]) -> list[tuple[End, int, int]]:
-    """Who closes connections to the endpoint first, which leaves the port in TIME_WAIT; with how many of all."""
-    if case.shape != "time-wait":
-        return []
+def closers_of(here: Sequence[Pair]) -> list[tuple[End, int, int]]:
+    """Who closes these connections first, which leaves the port in TIME_WAIT; with how many of all."""
     counted = [(pair.client, pair.count("closed-here")) for pair in here]
     total = sum(n for _, n in counted)
     return sorted(((end, n, total) for end, n in counted if n), key=lambda item: -item[1])
 
 
-def _closing(end: End, n: int, total: int) -> Party:
+def closing(end: End, n: int, total: int) -> Party:
     effect = f"closed {n:,} of {total:,} connections first meanwhile: each leaves its port in TIME_WAIT for {SECONDS} s"
     return end_party("holder", end, effect)
 
@@ -212,11 +224,15 @@ def _evidence(case: Case, at: Moment, recording: Recording, entry: Entry) -> lis
     for statement, n, of in rows:
         comparison = None if of is None else "of"
         found.append(port_reading(at, statement, n, "ports", limit=of, comparison=comparison, repeat=repeat))
-    first, last = case.taken.settings.values[RANGE]
+    return [*found, range_reading(at, case.taken.settings, case.taken.available)]
+
+
+def range_reading(at: Moment, settings: NamespaceSettings, available: int) -> Evidence:
+    """How many ports there are."""
+    first, last = settings.values[RANGE]
     text = "Ports that a connect may take (first to last of the range, without reserved ones)"
     repeat = f"sysctl {RANGE} net.ipv4.ip_local_reserved_ports  # in its network namespace"
-    span = port_reading(at, f"{text}: {first} to {last}", case.taken.available, "ports", source="sysctl", repeat=repeat)
-    return [*found, span]
+    return port_reading(at, f"{text}: {first} to {last}", available, "ports", source="sysctl", repeat=repeat)
 
 
 def _remedies(case: Case) -> list[Remedy]:
@@ -236,14 +252,19 @@ def _remedies(case: Case) -> list[Remedy]:
                 risk="little: timestamps tell old segments from new ones",
             )
         )  # fmt: skip
-    if case.taken is None or case.taken.available < 50_000:
-        steps.append(
-            Remedy(
-                action="tune", do="Widen the range there",
-                command=f'sysctl -w {RANGE}="16384 65535"  # in its network namespace',
-                effect="about 49,000 connections to each endpoint at a time",
-                risk="a port that a server listens on later may be taken then: in the node's own namespace reserve "
-                "those first (net.ipv4.ip_local_reserved_ports; NodePorts are 30000-32767)",
-            )
-        )  # fmt: skip
-    return steps
+    return [*steps, *wider(case.taken.available if case.taken else None, "about 49,000 connections to each endpoint")]
+
+
+def wider(available: int | None, effect: str) -> list[Remedy]:
+    """A wider range, where it is not wide already."""
+    if available is not None and available >= 50_000:
+        return []
+    return [
+        Remedy(
+            action="tune", do="Widen the range there",
+            command=f'sysctl -w {RANGE}="16384 65535"  # in its network namespace',
+            effect=f"{effect} at a time",
+            risk="a port that a server listens on later may be taken then: in the node's own namespace reserve "
+            "those first (net.ipv4.ip_local_reserved_ports; NodePorts are 30000-32767)",
+        )
+    ]  # fmt: skip

@@ -16,7 +16,7 @@ from whodunnet.kernel import namespaces
 from whodunnet.kernel.namespaces import Namespaces, Way
 from whodunnet.kernel.netlink.sock_diag_messages import SocketEnds
 from whodunnet.kernel.roots import Roots
-from whodunnet.model.ports import NamespacePorts, PortUse
+from whodunnet.model.ports import NamespacePorts, PortUse, SourcePorts
 from whodunnet.model.settings import NamespaceSettings, Settings
 from whodunnet.model.sockets import Endpoint
 
@@ -40,6 +40,11 @@ def end(state: int, own_port: int = 40_000, to: str = "10.0.0.9", port: int = 80
 def mapped(state: int, own_port: int) -> SocketEnds:
     own, other = (bytes(10) + b"\xff\xff" + socket.inet_aton(a) for a in ("10.0.0.1", "10.0.0.9"))
     return SocketEnds((socket.AF_INET6, state, 0), own_port, (80).to_bytes(2, "big") + own + other)
+
+
+def other_address(own_port: int) -> SocketEnds:
+    own, other = (socket.inet_aton(a).ljust(16, b"\0") for a in ("10.0.0.2", "10.0.0.9"))
+    return SocketEnds((socket.AF_INET, ESTABLISHED, 0), own_port, (80).to_bytes(2, "big") + own + other)
 
 
 @pytest.fixture
@@ -102,6 +107,32 @@ def test_sockets_are_counted_by_endpoint_in_three(asked: dict[str, Any]) -> None
 def test_a_port_is_the_same_for_sockets_of_both_families(asked: dict[str, Any]) -> None:
     (use,) = uses([end(ESTABLISHED), mapped(ESTABLISHED, 40_001)], asked).uses or ()
     assert (use.source, use.destination, use.open) == ("10.0.0.1", Endpoint("10.0.0.9", 80), 2)
+
+
+def test_ports_of_one_address_are_counted_once_whatever_their_endpoints(asked: dict[str, Any]) -> None:
+    ends = [
+        end(ESTABLISHED), end(ESTABLISHED, to="10.0.0.8"), end(ESTABLISHED, 40_001), end(ESTABLISHED, 40_001),
+        mapped(ESTABLISHED, 40_002), end(TIME_WAIT, 40_003, timer=TIMER_TIME_WAIT),
+    ]  # fmt: skip
+    found = uses(ends, asked)
+    assert found.sources == (SourcePorts(source="10.0.0.1", ports=4, shared=1, time_wait=1),)
+
+
+def test_a_port_is_shared_by_sockets_of_both_families(asked: dict[str, Any]) -> None:
+    (found,) = uses([end(ESTABLISHED, to="10.0.0.8"), mapped(ESTABLISHED, 40_000)], asked).sources
+    assert (found.ports, found.shared) == (1, 1)
+
+
+def test_what_was_accepted_has_no_port_of_its_own(asked: dict[str, Any]) -> None:
+    ends = [end(LISTEN), *(end(ESTABLISHED, port=50_000 + n) for n in range(3)), end(ESTABLISHED, 40_001)]
+    assert uses(ends, asked).sources == (SourcePorts(source="10.0.0.1", ports=1),)
+    assert uses(ends[:4], asked).sources == ()
+
+
+def test_the_addresses_with_most_ports_are_kept(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "SOURCES_LIMIT", 1)
+    (found,) = uses([end(ESTABLISHED), end(ESTABLISHED, 40_001), other_address(40_002)], asked).sources
+    assert (found.source, found.ports) == ("10.0.0.1", 2)
 
 
 def test_ports_that_are_listened_on_or_bound_are_counted_once(asked: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from whodunnet.model.kernel_log import KernelLog, LogLine, RepeatedLine
 from whodunnet.model.links import LinkCounters, Links, NamespaceLinks
 from whodunnet.model.memory_cgroups import DyingBelow, MemoryCgroups
 from whodunnet.model.neighbours import DeviceNeighbours, Neighbours, NeighbourTable
-from whodunnet.model.ports import NamespacePorts, Ports, PortUse
+from whodunnet.model.ports import NamespacePorts, Ports, PortUse, SourcePorts
 from whodunnet.model.resolvers import Lookup, ResolvConf, Resolvers
 from whodunnet.model.retransmissions import Destination, Retransmissions
 from whodunnet.model.sample import CollectorCost, Failure, Moment
@@ -98,6 +98,9 @@ namespace_settings = st.builds(
 )  # fmt: skip
 namespace_ports = st.builds(
     NamespacePorts, sockets=number, time_wait=number, bound=number, unread=st.none() | text,
+    sources=st.lists(
+        st.builds(SourcePorts, source=text, ports=number, shared=number, time_wait=number), max_size=2
+    ).map(tuple),
     uses=st.none() | st.lists(
         st.builds(PortUse, source=text, destination=endpoint, open=number, closing=number, time_wait=number), max_size=2
     ).map(tuple),
@@ -168,6 +171,7 @@ samples: dict[str, st.SearchStrategy[AnySample]] = {
         timeouts=st.dictionaries(text, signed, max_size=2), counts=st.dictionaries(number, number, max_size=2),
         method=st.sampled_from([None, "ctnetlink", "procfs"]), dump_failure=st.none() | failure,
         groups=st.lists(flow_group, max_size=2).map(tuple), other_entries=number, dump_seconds=seconds,
+        inner=st.dictionaries(number, st.lists(flow_group, max_size=2).map(tuple), max_size=2),
     ),
     "counters": st.builds(
         Counters, known=st.lists(text, max_size=2).map(tuple), by_netns=st.dictionaries(number, counts, max_size=2),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from whodunnet.model.ports import NamespacePorts, Ports, PortUse
+from whodunnet.model.ports import NamespacePorts, Ports, PortUse, SourcePorts
 from whodunnet.model.settings import DeviceSettings, NamespaceSettings, Settings
 from whodunnet.model.snapshot import AnySample, Recording, Snapshot
 from whodunnet.model.sockets import Endpoint
@@ -51,11 +51,15 @@ def use(open: int = 0, time_wait: int = 0, closing: int = 0, to: Endpoint = PEER
     return PortUse(source="10.0.0.1", destination=to, open=open, closing=closing, time_wait=time_wait)
 
 
-def ports(*uses: PortUse, bound: int = 0, unread: str | None = None) -> Ports:
+def source(ports: int, shared: int = 0, time_wait: int = 0, address: str = "10.0.0.1") -> SourcePorts:
+    return SourcePorts(source=address, ports=ports, shared=shared, time_wait=time_wait)
+
+
+def ports(*uses: PortUse, bound: int = 0, unread: str | None = None, sources: tuple[SourcePorts, ...] = ()) -> Ports:
     """Without uses they were not read, as sockets are few."""
     one = NamespacePorts(
         sockets=sum(u.open + u.closing for u in uses), time_wait=sum(u.time_wait for u in uses),
-        uses=tuple(uses) or None, bound=bound, unread=unread,
+        uses=tuple(uses) or None, bound=bound, unread=unread, sources=sources,
     )  # fmt: skip
     return Ports(by_netns={NETNS: one})
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from whodunnet.model.connections import ConnectionGroup, Connections
 from whodunnet.model.finding import Cleared, NotChecked
-from whodunnet.model.ports import Ports, PortUse
+from whodunnet.model.ports import Ports, PortUse, SourcePorts
 from whodunnet.model.sample import Failure
 from whodunnet.model.settings import Settings
 from whodunnet.model.snapshot import AnySample, Recording
@@ -16,7 +16,7 @@ from whodunnet.rules.catalogue import catalogue
 from whodunnet.rules.rule import judge
 
 from .endings import initiated
-from .limited import OTHER_PEER, PEER, PORTS, narrow, node, ports, use
+from .limited import OTHER_PEER, PEER, PORTS, narrow, node, ports, source, use
 from .nodes import NETNS, at_each, finding, findings, group, parties, pids
 
 RULE = "port-exhaustion"
@@ -28,12 +28,12 @@ FEW = int(ENTRY.limit("min_failed"))
 def held(
     *uses: PortUse, before: Ports | None = None, bound: int = 0, failed: int = 0, closed: int = 0,
     groups: tuple[SocketGroup, ...] = (), known: Settings | None = None, watched: bool = True,
-    to: Endpoint = PEER,
+    to: Endpoint = PEER, sources: tuple[SourcePorts, ...] = (),
 ) -> Recording:  # fmt: skip
     """Two readings; failed, closed: connects to `to` without a port, and connections that were closed first here."""
     samples: list[dict[str, AnySample]] = []
     for i in range(2):
-        sample = before if before is not None and i == 0 else ports(*uses, bound=bound)
+        sample = before if before is not None and i == 0 else ports(*uses, bound=bound, sources=sources)
         samples.append({"ports": sample})
         if watched:
             samples[-1]["connections"] = connections(i * failed, i * closed, i, to)
@@ -192,3 +192,70 @@ def test_of_ports_that_are_spread_over_many_nobody_is_named() -> None:
     found = finding(held(use(PORTS), groups=(opened(5), opened(5, 8))), RULE)
     assert [p.role for p in found.parties] == ["victim", "peer"]
     assert "nobody alone has a large part" in str(found.parties[0].effect)
+
+
+THIRD_PEER = Endpoint("203.0.113.7", 443)
+SPREAD = (use(34), use(33, to=OTHER_PEER), use(33, to=THIRD_PEER))
+EACH = (opened(34), opened(33, to=OTHER_PEER), opened(33, to=THIRD_PEER))
+
+
+def test_ports_that_were_bound_first_are_taken_for_all_endpoints() -> None:
+    found = finding(held(*SPREAD, sources=(source(PORTS),), groups=(*EACH, opened(5, 8))), RULE)
+    assert (found.shape, found.confidence, found.severity) == ("bound-first", "likely", "warning")
+    assert "100 of 100 local ports from 10.0.0.1 in use, each bound before its connect" in found.title
+    assert (pids(found, "holder"), pids(found, "culprit")) == ([7], [])
+    assert [(e.value, e.limit) for e in found.evidence[:2]] == [(PORTS, PORTS), (0, PORTS)]
+    assert all("src 10.0.0.1" in e.repeat for e in found.evidence[:3])
+    assert "IP_BIND_ADDRESS_NO_PORT" in found.remedies[-1].do
+
+
+LOST = int(ENTRY.limit("max_shared") * PORTS)
+
+
+@pytest.mark.parametrize(
+    ("taken", "shared", "n"),
+    [(PORTS, LOST, 1), (PORTS, LOST + 1, 0), (NEAR, 0, 1), (NEAR - 1, 0, 0), (PORTS // 2, PORTS // 2, 0)],
+)
+def test_connects_that_choose_their_own_ports_share_them_before_the_range_is_full(
+    taken: int, shared: int, n: int
+) -> None:
+    assert len(findings(held(*SPREAD, sources=(source(taken, shared),), groups=EACH), RULE)) == n
+
+
+def test_ports_that_one_endpoint_has_may_be_chosen_by_connects_themselves() -> None:
+    assert finding(held(use(PORTS), sources=(source(PORTS),)), RULE).shape == "open"
+    again = held(use(0, PORTS), sources=(source(PORTS, 0, PORTS),), known=narrow(net_ipv4_tcp_tw_reuse=1))
+    assert findings(again, RULE) == []
+
+
+def test_ports_that_were_bound_first_explain_connects_that_fail_to_anybody() -> None:
+    found = finding(held(*SPREAD, sources=(source(PORTS),), groups=EACH, failed=FEW), RULE)
+    assert (found.shape, found.confidence, found.would_explain) == ("bound-first", "proven", ("connect-refused",))
+    assert (found.evidence[0].value, found.evidence[0].unit) == (FEW, "connects")
+    assert pids(found, "victim") == [7]
+    assert [p.endpoint for p in parties(found, "peer")] == [PEER]
+
+
+def test_a_range_that_was_full_of_bound_ports_at_one_reading_is_possible_and_no_more() -> None:
+    before = ports(use(10), sources=(source(10),))
+    found = finding(held(*SPREAD, before=before, sources=(source(PORTS),), groups=EACH), RULE)
+    assert (found.confidence, found.severity) == ("possible", "info")
+    gone = held(use(10), before=ports(*SPREAD, sources=(source(PORTS),)), sources=(source(10),))
+    assert findings(gone, RULE) == []
+
+
+def test_bound_ports_in_time_wait_are_of_whoever_closes_first() -> None:
+    waiting = (use(0, 50), use(0, 50, to=OTHER_PEER))
+    found = finding(held(*waiting, sources=(source(PORTS, 0, PORTS),), closed=40), RULE)
+    assert (found.shape, pids(found, "holder")) == ("bound-first", [8])
+
+
+def test_bound_ports_of_nobody_known_are_nobodys() -> None:
+    found = finding(held(*SPREAD, sources=(source(PORTS),)), RULE)
+    assert [(p.role, p.netns) for p in found.parties] == [("victim", NETNS)]
+
+
+def test_the_address_with_most_ports_is_told_when_all_is_well() -> None:
+    (answer,) = judge(RULE, held(*SPREAD, sources=(source(70, 30),)))
+    assert isinstance(answer, Cleared)
+    assert [(e.value, e.limit) for e in answer.evidence] == [(34, PORTS), (70, PORTS), (30, 70), (0, None)]
