@@ -12,11 +12,12 @@ from whodunnet.model.finding import Confidence, Evidence, Finding, Party, Remedy
 from whodunnet.model.kernel_log import KernelLog
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
+from whodunnet.model.sockets import Endpoint
 from whodunnet.model.text import shorten_bytes
 from whodunnet.model.workload import Process, Workload
 from whodunnet.rules import remedies
 from whodunnet.rules.catalogue import Entry
-from whodunnet.rules.identity import party, short_name
+from whodunnet.rules.identity import endpoint_text, party, short_name
 from whodunnet.rules.queue_evidence import digest
 
 RULE = "descriptor-limit"
@@ -29,13 +30,33 @@ REASONS = {
     "node-exhausted": "NoFreeFile",
     "node-near": "FewFilesLeft",
 }
+CLOSE_WAIT = (
+    "Most of them are connections that the other end has closed, and this program has not (CLOSE_WAIT): they are of no "
+    "more use, and only it can give them up."
+)
+CLOSE = (
+    "Close each connection that the other end has closed, also after an error (a response's body, a client that is "
+    "made anew for each request); a higher limit or a restart only lasts until as many are forgotten again"
+)
+
+
+class Closed(NamedTuple):
+    """Sockets of a process that their other end has closed and it has not (CLOSE_WAIT), of so many that it has.
+
+    endpoint: of most of them, None if they have none in common; there: how many.
+    """
+
+    sockets: int
+    total: int
+    endpoint: Endpoint | None
+    there: int
 
 
 class Full(NamedTuple):
     """A process near its limit. readings: of it, oldest first; full: in how many nothing, or next to nothing, was left.
 
     others: processes of the same owner that are near theirs. waiting: connections that wait to be accepted by it, the
-    fewest in any reading.
+    fewest in any reading. closed: where most of what it has open is in CLOSE_WAIT.
     """
 
     use: DescriptorUse
@@ -45,6 +66,7 @@ class Full(NamedTuple):
     full: int
     others: int
     waiting: int
+    closed: Closed | None = None
 
     @property
     def shape(self) -> str:
@@ -58,7 +80,7 @@ def compose(case: Full, readings: int, entry: Entry) -> Finding:
     confidence = _confidence(case, readings)
     words = {
         "who": short_name(who, case.use.pid), "open": f"{case.use.open:,}", "limit": f"{case.use.limit:,}",
-        "left": _left(case.use.left), "kinds": kinds(case.use), "maximum": "", "files": "",
+        "left": _left(case.use.left), "kinds": _kinds(case), "maximum": "", "files": "",
     }  # fmt: skip
     title = shape.title.format(**words)
     return Finding(
@@ -76,7 +98,7 @@ def compose(case: Full, readings: int, entry: Entry) -> Finding:
         evidence=tuple(_evidence(case, entry)),
         would_explain=entry.would_explain if case.shape == "exhausted" else (),
         remedies=tuple(_remedies(case, who, shape.fix)),
-        explanation=tuple(line.format(**words) for line in shape.explanation),
+        explanation=(*(line.format(**words) for line in shape.explanation), *((CLOSE_WAIT,) if case.closed else ())),
     )
 
 
@@ -115,12 +137,16 @@ def kinds(use: DescriptorUse) -> str:
     return f"{'all' if most == use.looked_at else 'mostly'} {kind}"
 
 
+def _kinds(case: Full) -> str:
+    return kinds(case.use) + (f", {case.closed.sockets:,} in CLOSE_WAIT" if case.closed else "")
+
+
 def _party(case: Full, who: Workload, confidence: Confidence) -> Party:
     more = f", and {case.others:,} more of its processes are near theirs" if case.others else ""
     if _is_seen_failing(case, confidence):
         effect = f"can open nothing more, and {case.waiting:,} connections wait to be accepted{more}"
         return party("culprit", who, effect=effect)
-    effect = f"{case.use.left:,} of {case.use.limit:,} descriptors are left, {kinds(case.use)}{more}"
+    effect = f"{case.use.left:,} of {case.use.limit:,} descriptors are left, {_kinds(case)}{more}"
     return party("holder", who, effect=effect)
 
 
@@ -140,6 +166,7 @@ def _evidence(case: Full, entry: Entry) -> list[Evidence]:
         text = "Sockets among the descriptors that were looked at"
         repeat = f"ls -l /proc/{use.pid}/fd | grep -c socket:"
         found.append(replace(count, statement=text, value=use.sockets, limit=use.looked_at, repeat=repeat))
+    found += _of_closed(case.closed, count) if case.closed else []
     if case.waiting:
         text = "Connections that wait for it to accept them, the fewest in any reading"
         found.append(
@@ -151,6 +178,21 @@ def _evidence(case: Full, entry: Entry) -> list[Evidence]:
     return found
 
 
+def _of_closed(closed: Closed, count: Evidence) -> list[Evidence]:
+    """count: the process's descriptors as evidence, of the same moment."""
+    text = "Its TCP sockets in CLOSE_WAIT: the other end has closed, and it has not"
+    all_of_them = replace(
+        count, statement=text, value=closed.sockets, unit="sockets", limit=closed.total, source="sockets collector",
+        repeat="ss -Htnp state close-wait  # in its network namespace",
+    )  # fmt: skip
+    if closed.endpoint is None:
+        return [all_of_them]
+    column = 3 if closed.endpoint.address is None else 4
+    peers = f"ss -Htn state close-wait | awk '{{print ${column}}}' | sort | uniq -c | sort -n | tail  # there"
+    text = f"Of those of one endpoint, {endpoint_text(closed.endpoint)}"
+    return [all_of_them, replace(all_of_them, statement=text, value=closed.there, limit=closed.sockets, repeat=peers)]
+
+
 def _remedies(case: Full, who: Workload, fix: str) -> list[Remedy]:
     use, steps = case.use, [remedies.CAPTURE]
     steps.append(
@@ -159,6 +201,8 @@ def _remedies(case: Full, who: Workload, fix: str) -> list[Remedy]:
             command=f"ls -l /proc/{use.pid}/fd | awk '{{print $NF}}' | sort | uniq -c | sort -n | tail",
         )
     )  # fmt: skip
+    # More room is filled as well by what is never closed: that comes first.
+    steps += [remedies.fix(CLOSE)] if case.closed else []
     if who.process is not None and use.pid != 1:
         steps.append(
             Remedy(
@@ -170,7 +214,7 @@ def _remedies(case: Full, who: Workload, fix: str) -> list[Remedy]:
         )  # fmt: skip
     restart = remedies.restart(case.owner, "its descriptors are closed", "it fills them again if it leaks")
     steps += [restart] if restart else []
-    return [*steps, remedies.fix(fix)]
+    return steps if case.closed else [*steps, remedies.fix(fix)]
 
 
 def compose_node(recording: Recording, series: Sequence[tuple[Moment, Descriptors]], entry: Entry) -> Finding | None:

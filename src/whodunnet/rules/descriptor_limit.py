@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from whodunnet.model.descriptors import Descriptors, DescriptorUse
 from whodunnet.model.finding import Answer, Cleared, Evidence, NotChecked
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
-from whodunnet.model.sockets import Sockets
+from whodunnet.model.sockets import Endpoint, Sockets
 from whodunnet.model.text import clean
 from whodunnet.model.workload import Workloads, owner_key
 from whodunnet.rules.catalogue import Entry
-from whodunnet.rules.descriptor_findings import FILE_NR, RULE, Full, compose, compose_node, counted_files
+from whodunnet.rules.descriptor_findings import (
+    FILE_NR,
+    RULE,
+    Closed,
+    Full,
+    compose,
+    compose_node,
+    counted_files,
+)
 
 Key = tuple[int, float]
 
@@ -50,7 +59,7 @@ def _cases(recording: Recording, series: Sequence[tuple[Moment, Descriptors]], e
         found.append(
             Full(
                 use=use, owner=workloads.by_pid.get(use.pid), at=at, readings=tuple(readings), full=len(full),
-                others=len(uses) - 1, waiting=waiting.get(use.pid, 0),
+                others=len(uses) - 1, waiting=waiting.get(use.pid, 0), closed=_closed(recording, use),
             )
         )  # fmt: skip
     return found
@@ -72,6 +81,20 @@ def _waiting(recording: Recording) -> dict[int, int]:
                 here[queue.owner_pid] = here.get(queue.owner_pid, 0) + queue.waiting
         found = here if number == 0 else {pid: min(n, here[pid]) for pid, n in found.items() if pid in here}
     return found
+
+
+def _closed(recording: Recording, use: DescriptorUse) -> Closed | None:
+    """Its sockets in CLOSE_WAIT, where they are most of what it has open."""
+    sockets = recording.last(Sockets)
+    mine = [g for g in sockets.groups if (g.protocol, g.owner_pid) == ("tcp", use.pid)] if sockets is not None else []
+    closed = Counter[Endpoint | None]()
+    for g in mine:
+        closed[g.endpoint] += g.sockets if g.state == "close-wait" else 0
+    if 2 * closed.total() <= use.open:
+        return None
+    endpoint, there = max(closed.items(), key=lambda item: item[1])
+    common = endpoint if 2 * there > closed.total() else None
+    return Closed(closed.total(), sum(g.sockets for g in mine), common, there)
 
 
 def _nothing(series: Sequence[tuple[Moment, Descriptors]], entry: Entry) -> Cleared | NotChecked:

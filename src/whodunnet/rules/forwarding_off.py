@@ -12,7 +12,7 @@ from whodunnet.model.addresses import Addresses, DeviceAddress
 from whodunnet.model.counter_window import CounterWindow, counter_window
 from whodunnet.model.finding import Answer, Cleared, Confidence, Evidence, Finding, NotChecked, Party, Remedy
 from whodunnet.model.snapshot import Recording
-from whodunnet.model.text import clean, shorten_bytes
+from whodunnet.model.text import clean, shell_quote, shorten_bytes
 from whodunnet.model.workload import Workload
 from whodunnet.rules import remedies
 from whodunnet.rules.catalogue import Entry
@@ -27,6 +27,12 @@ STRAY: Final = (
     "A pod with several networks has forwarded nothing so far: the packets may as well be for an address that it no "
     "longer has, or come by a wrong route of their sender. Then its forwarding is off as it should be."
 )
+
+LISTED_DEVICES: Final = 3
+SHOWN: Final = "-a -r 'net.ipv4.conf.*forwarding'"
+OTHERWISE: Final = frozenset("*?[=")
+"""Characters of a device's name that sysctl takes for a pattern, or for the end of the setting's name."""
+ANY_OF_THEM: Final = "those of these devices from which it should; by which of them the packets came is not seen"
 
 
 class Family(NamedTuple):
@@ -169,7 +175,7 @@ def _finding(case: Case, recording: Recording, window: CounterWindow, entry: Ent
         "place": short_name(case.inside) if case.inside is not None else f"network namespace {case.netns}",
         "packets": f"{case.packets:,}",
         "seconds": f"{window.seconds:.1f}",
-        "devices": ", ".join(clean(device, 32) for device in case.devices[:3]),
+        "devices": ", ".join(clean(device, 32) for device in case.devices[:LISTED_DEVICES]),
         "setting": case.family.setting,
     }
     title = shape.title.format(**words)
@@ -206,9 +212,9 @@ def _evidence(case: Case, recording: Recording, window: CounterWindow, entry: En
     found = [counted(window, family.dropped, case.netns, statement, limit=entry.limit("min_packets"))]
     value = set_to(recording, case.netns, family.setting)
     found.append(setting_reading(at, family.setting, value, f"{family.setting} (0: what is for others is dropped)"))
-    for device in case.devices[:3]:
+    for device in case.devices[:LISTED_DEVICES]:
         text = f"forwarding of {clean(device, 32)} (0: what comes in there is not forwarded)"
-        found.append(setting_reading(at, "-a -r 'net.ipv4.conf.*forwarding'", 0, text))
+        found.append(setting_reading(at, SHOWN, 0, text))
     found.append(
         Evidence(
             statement="Packets that it has forwarded since it was made", value=case.forwarded, unit="packets",
@@ -233,14 +239,27 @@ def _remedies(case: Case) -> list[Remedy]:
     do = "Let it forward, and look what set it back (a sysctl file, a tool that hardens, a restarted network service)"
     command = f"sysctl -w {case.family.setting}=1  # in that network namespace"
     if case.devices:
-        do = "Let it forward what comes in at that device"
-        command = "sysctl -a -r 'net.ipv4.conf.*forwarding'  # shows; in that network namespace"
+        do = f"Let it forward what comes in at {'that device' if len(case.devices) == 1 else ANY_OF_THEM}"
+        command = _switching_on(case.devices)
     return [
         Remedy(
             action="tune", do=do, command=command, effect="packets between the networks pass again",
             risk="whoever reaches it can send through it: a firewall may have counted on it",
         )
     ]  # fmt: skip
+
+
+def _switching_on(devices: Sequence[str]) -> str:
+    """The command for these devices; one that only shows, where sysctl would take their names for something else."""
+    named = [f"{_forwarding_of(device)}=1" for device in devices[:LISTED_DEVICES] if not OTHERWISE & set(device)]
+    if not named:
+        return f"sysctl {SHOWN}  # shows; in that network namespace"
+    return f"sysctl -w {' '.join(map(shell_quote, named))}  # in that network namespace"
+
+
+def _forwarding_of(device: str) -> str:
+    """The sysctl's name, in which a dot of the device's name is a slash (sysctl(8))."""
+    return f"net.ipv4.conf.{device.replace('.', '/')}.forwarding"
 
 
 def _nothing(window: CounterWindow, stray: int, unsure: Sequence[int], entry: Entry) -> Cleared | NotChecked:

@@ -8,11 +8,13 @@ from whodunnet.model.descriptors import Descriptors
 from whodunnet.model.finding import Cleared, NotChecked
 from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Recording
+from whodunnet.model.sockets import Endpoint, Sockets
 
-from .nodes import answers, finding, findings, in_container, owners, parties, pids
+from .nodes import answers, finding, findings, group, in_container, owners, parties, pids
 from .suspects import descriptors, logged, node, use, waiting
 
 RULE = "descriptor-limit"
+SERVER = Endpoint("10.0.0.9", 8000)
 
 
 def shop(*opened: int, **other: object) -> Recording:
@@ -151,6 +153,43 @@ def test_who_has_some_left_is_not_said_to_have_none() -> None:
 def test_a_higher_limit_leaves_the_hard_limit_alone() -> None:
     commands = [r.command for r in finding(shop(1024, 1024), RULE).remedies if r.action == "tune"]
     assert commands == ["prlimit --pid 7 --nofile=2048:"]
+
+
+def forgotten(n: int, open: int = 0, *, others: int = 0, pid: int = 7) -> Sockets:
+    """n, others: in CLOSE_WAIT to one endpoint and to another; open: established."""
+    to = ((n, SERVER), (others, Endpoint("10.0.0.8", 80)))
+    groups = [group("held-open", k, pid=pid, state="close-wait", endpoint=peer) for k, peer in to if k]
+    groups += [group("held-open", open, pid=pid, endpoint=SERVER)] if open else []
+    return Sockets(method="bpf", groups=tuple(groups))
+
+
+def test_connections_that_the_other_end_has_closed_are_told_and_closing_them_comes_first() -> None:
+    found = finding(shop(1024, 1024, sockets=forgotten(1000, 4)), RULE)
+    assert "mostly sockets, 1,000 in CLOSE_WAIT" in found.title
+    readings = {e.statement: (e.value, e.limit) for e in found.evidence}
+    assert readings["Its TCP sockets in CLOSE_WAIT: the other end has closed, and it has not"] == (1000, 1004)
+    assert readings["Of those of one endpoint, 10.0.0.9:8000"] == (1000, 1000)
+    actions = [r.action for r in found.remedies]
+    assert actions.count("fix-application") == 1
+    assert actions.index("fix-application") < actions.index("tune")
+    assert "the other end has closed" in next(r.do for r in found.remedies if r.action == "fix-application")
+
+
+@pytest.mark.parametrize(("closed", "told"), [(512, False), (513, True)])
+def test_a_few_closed_connections_among_others_are_not_the_reason(closed: int, told: bool) -> None:
+    found = finding(shop(1024, 1024, sockets=forgotten(closed, 500)), RULE)
+    assert ("CLOSE_WAIT" in found.title) is told
+    assert (found.remedies[-1].action == "fix-application") is not told
+
+
+def test_closed_connections_of_another_process_are_not_its_own() -> None:
+    assert "CLOSE_WAIT" not in finding(shop(1024, 1024, sockets=forgotten(1000, pid=8)), RULE).title
+
+
+def test_closed_connections_to_many_have_no_endpoint_in_common() -> None:
+    found = finding(shop(1024, 1024, sockets=forgotten(500, others=500)), RULE)
+    assert "1,000 in CLOSE_WAIT" in found.title
+    assert not any("of one endpoint" in e.statement for e in found.evidence)
 
 
 @pytest.mark.parametrize(("denied", "answer"), [(120, Cleared), (121, NotChecked)])

@@ -117,6 +117,37 @@ def test_a_device_with_a_setting_of_its_own_is_named() -> None:
     assert "forwarding is off at cni0" in found.title
 
 
+def switched_on(*devices: str) -> tuple[str, str]:
+    """What is to be done, and the command, where these devices do not forward."""
+    of = {name: DeviceSettings(forwarding=0) for name in devices}
+    known = namespace(net_ipv4_ip_forward=1, devices={**of, "up0": DeviceSettings()})
+    (remedy,) = (r for r in finding(met(60, *ROUTER, known=settings(known)), RULE).remedies if r.action == "tune")
+    assert "firewall" in remedy.risk
+    return remedy.do, str(remedy.command)
+
+
+def test_forwarding_is_switched_on_at_the_device_that_has_it_off() -> None:
+    do, command = switched_on("eth0")
+    assert command == "sysctl -w net.ipv4.conf.eth0.forwarding=1  # in that network namespace"
+    assert do == "Let it forward what comes in at that device"
+    both, commands = switched_on("eth0", "eth1")
+    assert "net.ipv4.conf.eth0.forwarding=1 net.ipv4.conf.eth1.forwarding=1" in commands
+    assert "by which of them the packets came is not seen" in both
+
+
+@pytest.mark.parametrize(
+    ("device", "command"),
+    [
+        ("eth0.100", "sysctl -w net.ipv4.conf.eth0/100.forwarding=1"),
+        ("$(reboot)", "sysctl -w 'net.ipv4.conf.$(reboot).forwarding=1'"),
+        ("*", "sysctl -a -r 'net.ipv4.conf.*forwarding'  # shows"),
+        ("a=1", "sysctl -a -r 'net.ipv4.conf.*forwarding'  # shows"),
+    ],
+)
+def test_the_name_of_a_device_is_hostile(device: str, command: str) -> None:
+    assert switched_on(device)[1].startswith(command)
+
+
 def test_ipv6_has_a_setting_of_its_own() -> None:
     on = settings(namespace(net_ipv4_ip_forward=1))
     found = finding(
