@@ -269,8 +269,8 @@ def boot_seconds() -> float:
 def attributed_share(sample: Sockets, found: Workloads) -> float | None:
     """Share of the TCP memory found whose owner is known; of the sockets where there is no memory."""
     tcp = [g for g in sample.groups if g.protocol == "tcp"]
-    listeners = sample.listeners()
-    known = [g for g in tcp if sample.owner_of(g, listeners) in found.by_pid]
+    owners = sample.queue_owners()
+    known = [g for g in tcp if sample.owner_of(g, owners) in found.by_pid]
     if sample.tcp_memory_bytes > 0:
         return round(sum(g.memory_bytes for g in known) / sample.tcp_memory_bytes, 4)
     return round(sum(g.sockets for g in known) / sample.tcp_sockets, 4) if sample.tcp_sockets else None

@@ -45,8 +45,8 @@ def _pairs(findings: Sequence[Finding]) -> Iterator[tuple[Finding, Finding, Link
     """Causes and consequences as their rules say, unless their shapes or times say otherwise."""
     for cause in findings:
         for rule in cause.would_explain:
-            how = link_of(cause.rule, rule)
-            if how is None or (how.cause_shapes and cause.shape not in how.cause_shapes):
+            how = link_of(cause.rule, rule, cause.shape)
+            if how is None:
                 continue
             for f in findings:
                 began_later = cause.since is not None and cause.since > f.last_seen

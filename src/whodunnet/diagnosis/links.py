@@ -1,6 +1,6 @@
 """Which finding may be the cause of which other, and by what the two have to be tied: data, no code.
 
-That a rule may explain another is in catalogue.toml (would_explain); each such pair stands here once.
+That a rule may explain another is in catalogue.toml (would_explain); each such pair stands here, once for each tie.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import msgspec
 Tie = Literal[
     "whole-node", "on-this-node", "share-of-it", "packets-dropped", "provider-dropped", "memory-aborts", "same-address",
     "same-listener", "same-queue", "same-connections", "while-held", "walked",
-    "same-ports", "no-cpu", "quota-used-up", "dropped-there", "dropped-on-the-way", "same-device",
+    "same-ports", "no-room-there", "no-cpu", "quota-used-up", "dropped-there", "dropped-on-the-way", "same-device",
 ]  # fmt: skip
 TIES: Final[dict[Tie, str]] = {
     "whole-node": "the cause is a limit of the whole node, and it hurts now",
     "on-this-node": "the cause is a limit of the whole node, it hurts now, and the far end is on this node too",
     "share-of-it": "the cause ties up at least half of what the consequence is about",
     "packets-dropped": "packets for which the table of the whole node had no room, counted within the window",
+    "no-room-there": "the full table is that of the namespace in which all clients are, or the server is",
     "provider-dropped": "packets that the provider dropped within the window, at least half as many as connects failed",
     "memory-aborts": "connections that the kernel gave up for lack of memory, at least half as many as were reset",
     "same-address": "both are about the same address",
@@ -38,7 +39,10 @@ TIES: Final[dict[Tie, str]] = {
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
-    """cause_shapes, shapes: of the cause, and of the consequence, only these; empty where any will do."""
+    """cause_shapes, shapes: of the cause, and of the consequence, only these; empty where any will do.
+
+    Of two links of one pair the first whose cause_shapes fit is the one that counts.
+    """
 
     cause: str
     consequence: str
@@ -95,6 +99,8 @@ LINKS: Final = (
     # What found no room left no entry: connects that have one hang for another reason.
     Link(cause="conntrack-table", consequence="service-hang", tie="packets-dropped", shapes=("dropped-here",)),
     Link(cause="conntrack-table", consequence="dns-race", tie="packets-dropped"),
+    Link(cause="conntrack-table", consequence="connect-timeout", tie="no-room-there",
+         cause_shapes=("other-namespace",), shapes=("table-full",)),
     Link(cause="conntrack-table", consequence="connect-timeout", tie="packets-dropped", shapes=AT_RANDOM),
     Link(cause="conntrack-table", consequence="connect-slow", tie="packets-dropped", shapes=("lost-syns",)),
     Link(cause="provider-limits", consequence="connect-timeout", tie="provider-dropped", cause_shapes=("connections",),
@@ -135,9 +141,13 @@ LINKS: Final = (
     Link(cause="path-mtu", consequence="retransmits", tie="same-address", shapes=("timeouts", "lost", "silent")),
 )  # fmt: skip
 
-_BY_PAIR: Final = {(link.cause, link.consequence): link for link in LINKS}
+_BY_PAIR: Final = {
+    pair: tuple(link for link in LINKS if (link.cause, link.consequence) == pair)
+    for pair in {(link.cause, link.consequence) for link in LINKS}
+}
 
 
-def link_of(cause: str, consequence: str) -> Link | None:
-    """By their rules."""
-    return _BY_PAIR.get((cause, consequence))
+def link_of(cause: str, consequence: str, shape: str | None = None) -> Link | None:
+    """By their rules, and the shape of the cause."""
+    fit = (how for how in _BY_PAIR.get((cause, consequence), ()) if not how.cause_shapes or shape in how.cause_shapes)
+    return next(fit, None)

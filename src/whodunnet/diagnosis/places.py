@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from whodunnet.model.finding import Finding, Party, known
+from whodunnet.model.workload import Process
 
 
 def at_one_address(cause: Finding, consequence: Finding) -> bool:
@@ -40,6 +41,13 @@ def is_between(cause: Finding, consequence: Finding) -> bool:
     return not clients & _namespaces(cause)
 
 
+def all_of_its_namespace(cause: Finding, consequence: Finding) -> bool:
+    """Whether all who suffer are in the namespace of the cause, or all that they ask are."""
+    there, clients = _namespaces(cause), {p.netns for p in of_role(consequence, "victim")}
+    servers = {p.netns for p in consequence.parties if p.role != "victim"}
+    return any(ends and ends <= there for ends in (clients, servers))
+
+
 def through_one_device(cause: Finding, consequence: Finding) -> bool:
     """A pod's device, of a namespace that is an end of it; or one of the node, unless both ends are on this node."""
     ends = [p for p in consequence.parties if known(p.netns) is not None]
@@ -55,10 +63,16 @@ def behind(f: Finding) -> list[Party]:
 
 def same_owner(one: Party, other: Party) -> bool:
     """By pod, else container, else process: the first that the one is known by."""
-    for mine, theirs in ((one.pod, other.pod), (one.container, other.container), (one.process, other.process)):
+    for mine, theirs in ((one.pod, other.pod), (one.container, other.container)):
         if known(mine) is not None:
             return mine == theirs
-    return False
+    process, other_process = known(one.process), known(other.process)
+    return process is not None and other_process is not None and _identity(process) == _identity(other_process)
+
+
+def _identity(process: Process) -> tuple[object, ...]:
+    """Not its limit, which some rules leave out, nor its state, which changes."""
+    return process.pid, process.comm, process.started
 
 
 def of_role(f: Finding, role: str) -> list[Party]:

@@ -9,6 +9,7 @@ from msgspec import UNSET, structs
 
 from whodunnet.diagnosis.links import Tie
 from whodunnet.diagnosis.places import (
+    all_of_its_namespace,
     at_one_address,
     behind,
     from_one_place,
@@ -86,6 +87,12 @@ def _dropped(cause: Finding, _consequence: Finding) -> Evidence | None:
     if counted is None or cause.severity != "critical":
         return None
     return structs.replace(counted, statement="Packets dropped meanwhile")
+
+
+def _no_room_there(cause: Finding, consequence: Finding) -> Evidence | None:
+    if cause.confidence == "possible" or cause.severity != "critical" or not all_of_its_namespace(cause, consequence):
+        return None
+    return structs.replace(cause.evidence[0], statement="In the network namespace that has no room for more entries,")
 
 
 def _dropped_by_provider(cause: Finding, consequence: Finding) -> Evidence | None:
@@ -252,6 +259,7 @@ _TIES: Final[Mapping[Tie, Callable[[Finding, Finding], Evidence | None]]] = {
     "on-this-node": _on_this_node,
     "share-of-it": _tied_up,
     "packets-dropped": _dropped,
+    "no-room-there": _no_room_there,
     "provider-dropped": _dropped_by_provider,
     "memory-aborts": _aborted,
     "same-address": _same_address,
@@ -273,6 +281,7 @@ _PLACES: Final[Mapping[Tie, Callable[[Finding, Finding], bool]]] = {
     "same-queue": of_one_owner,
     "while-held": _most_while_held,
     "same-ports": from_one_place,
+    "no-room-there": all_of_its_namespace,
     "dropped-there": in_one_namespace,
     "same-device": through_one_device,
     "dropped-on-the-way": is_between,

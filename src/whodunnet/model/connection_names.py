@@ -72,14 +72,15 @@ class Names:
         client_netns: int | None,
         here: Sequence[ConnectionGroup] = (),
     ) -> End:
-        """The accepting end; unknown where several owners share the endpoint, unless they are one server's workers.
+        """The accepting end; only where that is, if several owners share it who are not one server's workers.
 
         here: groups of the connecting end. What a server ended that was not met at this endpoint of this node, another
         has answered (NAT: a sidecar).
         """
         ends = self._owners(there) if there else _oldest(self._at(place, client_netns) for place in places)
         if len(ends) != 1:
-            return End(key="unknown", local=True if there else None)
+            netns = {g.netns for g in there}
+            return End(key="unknown", local=True if there else None, netns=netns.pop() if len(netns) == 1 else None)
         if not there and ends[0].local and any(g.ending in BY_THE_SERVER for g in here):
             return End(key="unknown")
         return ends[0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from typing import Literal
 
 import msgspec
@@ -25,6 +26,9 @@ Symptom = Literal[
     "never-connected",  # made and never bound to a peer
     "dead",  # was or tried to be connected; reset, refused or timed out; the descriptor is still open
 ]
+
+OWN_SHARE = 0.8
+"""Of listeners that share a port, whose queue holds so much of what waits there: what is in others comes and goes."""
 
 AGE_BOUNDS_SECONDS: tuple[int, ...] = (1, 2, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400)
 """Upper bounds of the age classes of SocketGroup.ages; one more class follows for everything older."""
@@ -196,7 +200,7 @@ class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True, omit_def
     fallback_reason: str | None = None
     missing_capability: str | None = None
 
-    def listeners(self, owner: Callable[[int], object] = int) -> dict[tuple[int, int | None], int | None]:
+    def listeners(self, owner: Callable[[int], Hashable] = int) -> dict[tuple[int, int | None], int | None]:
         """(netns, port) -> who listens; None where several owners do (SO_REUSEPORT): nobody can tell whose queue it is.
 
         owner: what makes two processes one. A queue that init shares was handed on by it (socket activation).
@@ -213,11 +217,22 @@ class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True, omit_def
                 found[q.netns, q.local.port] = None
         return found
 
+    def queue_owners(self, owner: Callable[[int], Hashable] = int) -> dict[tuple[int, int | None], int | None]:
+        """(netns, port) -> who has the accept queue that connections wait in, of several listeners too.
+
+        None where it is not known, or where queues of several owners hold some. owner: as in listeners().
+        """
+        found, filled = self.listeners(owner), dict[tuple[int, int | None], list[AcceptQueue]]()
+        for q in () if self.listeners_cut else self.accept_queues:
+            if q.waiting:
+                filled.setdefault((q.netns, q.local.port), []).append(q)
+        return found | {place: _who_has_most(queues, owner) for place, queues in filled.items()}
+
     @staticmethod
-    def owner_of(g: SocketGroup, listeners: dict[tuple[int, int | None], int | None]) -> int | None:
-        """The process that holds a group, or, for an accept queue, that listens for it."""
+    def owner_of(g: SocketGroup, queue_owners: dict[tuple[int, int | None], int | None]) -> int | None:
+        """The process that holds a group, or, for an accept queue, that should accept it."""
         if g.holding == "accept-queue" and g.netns is not None and g.endpoint is not None:
-            return listeners.get((g.netns, g.endpoint.port))
+            return queue_owners.get((g.netns, g.endpoint.port))
         return g.owner_pid
 
     @property
@@ -229,6 +244,20 @@ class Sockets(msgspec.Struct, frozen=True, tag="sockets", kw_only=True, omit_def
     def tcp_memory_bytes(self) -> int:
         """Memory of all TCP sockets found, as sockstat's `mem` counts it (in bytes)."""
         return sum(g.memory_bytes for g in self.groups if g.protocol == "tcp") + self.other_memory_bytes
+
+
+def _who_has_most(queues: Sequence[AcceptQueue], owner: Callable[[int], Hashable]) -> int | None:
+    """Whose nearly all is that waits in queues of one port: the process of that owner that has most of it."""
+    known = [
+        (q.owner_pid, q.waiting) for q in queues if q.owner_pid is not None and not (q.shared and q.owner_pid == 1)
+    ]
+    waiting = Counter[Hashable]()
+    for pid, n in known:
+        waiting[owner(pid)] += n
+    who, most = next(iter(waiting.most_common(1)), (None, 0))
+    if most < OWN_SHARE * sum(q.waiting for q in queues):
+        return None
+    return max((one for one in known if owner(one[0]) == who), key=lambda one: one[1])[0]
 
 
 def in_order(sockets: Sockets) -> Sockets:

@@ -38,7 +38,7 @@ class Owners:
     def __init__(self, sockets: Sockets, workloads: Workloads, by: By) -> None:
         self._workloads = workloads
         self._by = by
-        self._listeners = sockets.listeners()
+        self._queue_owners = sockets.queue_owners()
 
     def of(self, group: SocketGroup) -> Owner:
         """The owner as the chosen view names it."""
@@ -75,10 +75,9 @@ class Owners:
     def _of_nobody(self, group: SocketGroup) -> Owner:
         if group.holding == "kernel":
             return Owner(holding="kernel")
-        port = group.endpoint.port if group.endpoint else None
-        listener = self._listeners.get((group.netns, port)) if group.netns is not None else None
-        if group.holding == "accept-queue" and listener is not None:
-            return self._of_process(listener, "accept-queue")
+        pid = Sockets.owner_of(group, self._queue_owners)
+        if pid is not None:
+            return self._of_process(pid, "accept-queue")
         workload = self._workloads.by_cgroup_id.get(group.cgroup_id or 0)
         workload = workload or self._workloads.by_netns.get(group.netns or 0)
         return Owner(holding=group.holding, netns=group.netns, workload=workload)

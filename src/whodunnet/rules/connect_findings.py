@@ -131,7 +131,8 @@ def _parties(case: Case, told: Told, entry: Entry) -> list[Party]:
     victims = _by_client(case, told.failed)[:most]
     found = [end_party("victim", end, f"{failed} {told.verb}") for end, failed in victims]
     if not told.lead:
-        found += [endpoint_party("peer", to, _behind(case, to), told.peer) for to in case.endpoints[:most]]
+        for to in case.endpoints[:most]:
+            found.append(endpoint_party("peer", to, _behind(case, to), told.peer, _netns_of(case, to)))
     return found
 
 
@@ -139,6 +140,13 @@ def _behind(case: Case, endpoint: Endpoint) -> Workload | None:
     """Who has the address; of many addresses nobody is looked up, of a Service's or of several nobody is the one."""
     pairs = [t.pair for t in case.tries if t.pair.server == endpoint]
     return None if case.endpoint is None or pairs[0].answered_by else one_server_of(pairs)
+
+
+def _netns_of(case: Case, endpoint: Endpoint) -> int | None:
+    """The namespace of this node that has the address; an address that stands for others has none."""
+    pairs = [t.pair for t in case.tries if t.pair.server == endpoint]
+    netns = {pair.server_end.netns for pair in pairs}
+    return None if pairs[0].answered_by or len(netns) > 1 else netns.pop()
 
 
 def _by_client(case: Case, failed: Failed) -> list[tuple[End, str]]:

@@ -36,6 +36,8 @@ def timeout_remedies(case: Case, shape: str, place: Place | None) -> tuple[Remed
     """Find out where it ends; callers should not hang meanwhile."""
     if shape == "queue-full":
         return *queue_remedies(place), AT_ONCE
+    if shape == "table-full":
+        return (AT_ONCE,)
     if shape in ("only-some-clients", "rejected-too-seldom") or case.at_own_end:
         return _find_rule(case), AT_ONCE
     return _find_endpoint(case), AT_ONCE

@@ -72,6 +72,7 @@ def _told(case: Case, pairs: Pairs, recording: Recording, entry: Entry) -> Told:
             endpoint_party(
                 "peer" if full.role == "peer" else "holder", case.endpoint, full.server,
                 "its accept queue is full for moments, and the kernel then drops the SYNs of new connects",
+                full.end.netns,
             ),
         ),
         more=(*_times(case, pairs), *(queue_evidence(full, at) if full is not None else ())),

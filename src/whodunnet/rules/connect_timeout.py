@@ -7,13 +7,15 @@ from typing import Final
 
 from whodunnet.model.connection_pairs import Pairs
 from whodunnet.model.connections import Ending
-from whodunnet.model.finding import Answer, Cleared, Confidence, Evidence, NotChecked
+from whodunnet.model.finding import Answer, Cleared, Confidence, Evidence, NotChecked, Party
 from whodunnet.model.snapshot import Recording
+from whodunnet.model.sockets import Endpoint
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.connect_failures import ALL, Case, find_cases
 from whodunnet.rules.connect_findings import Told, compose, listed, listening_evidence, queue_evidence, reading
 from whodunnet.rules.connect_place import Place, place_of
 from whodunnet.rules.connect_remedies import timeout_remedies
+from whodunnet.rules.connect_room import Room, lack_of_room
 from whodunnet.rules.connect_tries import UNTIL_REPEATED, Tries, kinds, since, tries_of
 from whodunnet.rules.connection_sight import unless_lost, watched
 from whodunnet.rules.openers import endpoint_party
@@ -21,6 +23,7 @@ from whodunnet.rules.openers import endpoint_party
 RULE = "connect-timeout"
 ENDINGS: Final[tuple[Ending, ...]] = ("timed-out", "given-up", "syn-retransmitted", "broken")
 CUT_SHORT = "Some wait for less than a second, before their SYN is sent again: a server that is slower looks the same."
+NOT_REACHED = "is whom they would reach; nothing speaks against it"
 COUNTERS = ("TCPSynRetrans", "ListenOverflows", "TCPReqQFullDrop")
 
 
@@ -53,8 +56,9 @@ def _anew(t: Tries) -> int:
 
 
 def _told(case: Case, tries: Sequence[Tries], pairs: Pairs, recording: Recording, entry: Entry) -> Told:
-    place = place_of(case, recording)
-    shape, confidence = _shape(case, place, _answered_elsewhere(case, tries), entry)
+    place, room = place_of(case, recording), lack_of_room(case, tries, recording)
+    shape, confidence = _shape(case, place, room, _answered_elsewhere(case, tries), entry)
+    room = room if shape == "table-full" else None
     full = place if shape == "queue-full" else None
     return Told(
         rule=RULE,
@@ -62,33 +66,39 @@ def _told(case: Case, tries: Sequence[Tries], pairs: Pairs, recording: Recording
         confidence=confidence,
         verb="got no answer",
         failed=unanswered,
-        peer="does not answer, or what is sent does not get there or back",
+        peer="does not answer, or what is sent does not get there or back" if room is None else NOT_REACHED,
         endings=ENDINGS,
-        lead=() if full is None or case.endpoint is None else (
-            endpoint_party(
-                full.role, case.endpoint, full.server,
-                (f"is {full.halted}, and has caused nothing itself: it " if full.halted else "")
-                + "does not accept: its accept queue is full, and the kernel drops the SYNs of new connects",
-            ),
+        lead=() if full is None or case.endpoint is None else (_with_full_queue(full, case.endpoint),),
+        more=(
+            *_readings(case, pairs), *(_of_place(place, pairs, shape) if place is not None else ()),
+            *(room.evidence() if room is not None else ()),
         ),
-        more=(*_readings(case, pairs), *(_of_place(place, pairs, shape) if place is not None else ())),
         remedies=timeout_remedies(case, shape, place),
         extra=(
-            *case.whose_end, *(full.words if full is not None else ()),
+            *(case.whose_end if room is None else ()), *(full.words if full is not None else ()),
             *([CUT_SHORT] if case.sum(lambda t: t.cut_short) else ()),
         ),
     )  # fmt: skip
 
 
-def _shape(case: Case, place: Place | None, elsewhere: int, entry: Entry) -> tuple[str, Confidence]:
+def _with_full_queue(place: Place, asked: Endpoint) -> Party:
+    """Whose queue it is, or nobody where that is not known."""
+    halted = f"is {place.halted}, and has caused nothing itself: it " if place.halted else ""
+    effect = "does not accept: its accept queue is full, and the kernel drops the SYNs of new connects"
+    return endpoint_party(place.role, asked, place.server, halted + effect, place.end.netns)
+
+
+def _shape(case: Case, place: Place | None, room: Room | None, elsewhere: int, entry: Entry) -> tuple[str, Confidence]:
     """What it looks like from here. elsewhere: connects of the same clients that others have answered meanwhile."""
     told, nobody = case.sum(lambda t: t.told), case.sum(lambda t: t.unreachable)
+    if place is not None and 2 * nobody < case.failed and place.overflowed(case.sum(lambda t: t.silent)):
+        return "queue-full", "proven" if place.role in ("culprit", "reader") and place.stays_full else "likely"
+    if room is not None and told + nobody < entry.limit("min_told"):
+        return "table-full", "likely"
     if case.endpoint is None:
         return "many-addresses", "likely"
     if 2 * nobody >= case.failed:
         return "nobody-there", "proven"
-    if place is not None and place.overflowed(case.sum(lambda t: t.silent)):
-        return "queue-full", "proven" if place.role in ("culprit", "reader") and place.stays_full else "likely"
     if nobody >= entry.limit("min_told"):
         return "nobody-there", "likely"
     if told >= entry.limit("min_told"):

@@ -62,7 +62,9 @@ def opener_party(role: PartyRole, owner: FlowOwner, hostname: str, effect: str) 
     return Party(role=role, endpoint=Endpoint(owner.address, None), effect=f"{effect}{more}")
 
 
-def endpoint_party(role: PartyRole, endpoint: Endpoint, workload: Workload | None, effect: str | None) -> Party:
-    """The far end of entries: an address, and who has it if that is somebody on this node."""
-    known = Party(role=role) if workload is None else party(role, workload)
+def endpoint_party(
+    role: PartyRole, endpoint: Endpoint, workload: Workload | None, effect: str | None, netns: int | None = None
+) -> Party:
+    """The far end of entries: an address, and who has it if that is somebody on this node, else its namespace."""
+    known = Party(role=role, netns=UNSET if netns is None else netns) if workload is None else party(role, workload)
     return msgspec.structs.replace(known, endpoint=endpoint, effect=UNSET if effect is None else effect)

@@ -28,6 +28,8 @@ RULE = "conntrack-table"
 COMPARABLE = 0.9
 """Openers are named from a reading that has at least this share of the entries of the fullest."""
 NAMESPACES_LISTED = 8
+EXPLAINED_IN_A_NAMESPACE = ("connect-timeout",)
+"""What is known to begin or end there."""
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,7 +175,7 @@ def of_chains(window: TableWindow, entry: Entry) -> Finding:
 
 
 def of_namespaces(window: TableWindow, entry: Entry) -> list[Finding]:
-    """Other namespaces whose own number is near the limit. Their entries are not read, so nobody is accused."""
+    """Other namespaces whose own number is near the limit. Their entries are not judged, so nobody is accused."""
     fullest: dict[int, tuple[TableReading, int]] = {}
     for reading in window.readings:
         for netns, count in reading.table.counts.items():
@@ -197,8 +199,7 @@ def _of_namespace(netns: int, reading: TableReading, count: int, window: TableWi
     tenant = reading.workloads.by_netns.get(netns) or reading.workloads.sole_by_netns.get(netns)
     shape = entry.shapes["other-namespace"]
     lines = list(table_evidence.log_lines(window, netns))
-    full = window.last.limit is not None and window.last.table.counts.get(netns, 0) >= window.last.limit
-    critical = full or bool(window.log_lines(within=True, netns=netns))
+    critical = netns in window.others_without_room()
     who = short_name(tenant) if tenant is not None else f"Network namespace {netns}"
     state = "full" if critical else f"{100 * count // (reading.limit or 1)} % full"
     title = shape.title.format(who=who, entries=count, state=state)
@@ -218,6 +219,7 @@ def _of_namespace(netns: int, reading: TableReading, count: int, window: TableWi
         last_seen=window.last.at.wall,
         parties=(holder,),
         evidence=(*([table_evidence.child(reading, netns, count)] if count else ()), *lines),
+        would_explain=EXPLAINED_IN_A_NAMESPACE if critical else (),
         remedies=tuple(_namespace_steps(netns, shape.fix, _sized(reading, count), entry)),
         explanation=shape.explanation,
     )  # fmt: skip

@@ -131,6 +131,12 @@ class TableWindow(msgspec.Struct, frozen=True, kw_only=True):
         named = {_netns_in(line) for line in lines if line.kind in LOG_KINDS and self._is_within(line)}
         return frozenset(n for n in named if n is not None and n != self.last.table.netns)
 
+    def others_without_room(self) -> frozenset[int]:
+        """Other namespaces whose table was full: by that word, or as many as it may have in the newest reading."""
+        last = self.last
+        full = {n for n, entries in last.table.counts.items() if last.limit is not None and entries >= last.limit}
+        return self.named_full() | (full - {last.table.netns})
+
     def _is_within(self, line: LogLine) -> bool:
         return line.boot_seconds is not None and self.begin <= line.boot_seconds <= self.end
 

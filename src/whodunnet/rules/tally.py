@@ -142,15 +142,13 @@ def _moments(recording: Recording) -> Iterator[tuple[Moment, Sockets, Workloads]
 
 
 def _tally(sockets: Sockets, workloads: Workloads) -> dict[tuple[str, str], tuple[Workload | None, Tally]]:
-    listeners = sockets.listeners(lambda pid: owner_key(pid, workloads.by_pid.get(pid)))
+    owners = sockets.queue_owners(lambda pid: owner_key(pid, workloads.by_pid.get(pid)))
     found: dict[tuple[str, str], tuple[Workload | None, Tally]] = {}
     for g in sockets.groups:
         shape = shape_of(g)
         if shape is None:
             continue
-        pid = g.owner_pid
-        if shape == "accept-not-called" and g.endpoint is not None and g.netns is not None:
-            pid = listeners.get((g.netns, g.endpoint.port))
+        pid = sockets.owner_of(g, owners)
         workload = workloads.by_pid.get(pid) if pid is not None else _unowned(g, workloads)
         key = owner_key(pid, workload) if pid is not None else f"netns {g.netns} {g.cgroup_id}"
         if shape in ("held-open", "accept-not-called", "orphans"):

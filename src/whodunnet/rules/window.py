@@ -69,8 +69,8 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def attributed(self) -> float:
         """Share of all TCP memory whose owner is known; of all sockets where memory is too small to tell."""
         named = self.workloads.by_pid
-        listeners = self.sockets.listeners(lambda pid: owner_key(pid, named.get(pid)))
-        known = [g for g in self.sockets.groups if g.protocol == "tcp" and self.sockets.owner_of(g, listeners) in named]
+        owners = self.sockets.queue_owners(lambda pid: owner_key(pid, named.get(pid)))
+        known = [g for g in self.sockets.groups if g.protocol == "tcp" and self.sockets.owner_of(g, owners) in named]
         if self.attributed_of == "memory":
             return min(sum(g.memory_bytes for g in known) / self.total_bytes, 1.0)
         alloc = max(self.alloc_sockets or 0, self.sockets.tcp_sockets, 1)

@@ -13,6 +13,7 @@ from whodunnet.model.finding import Evidence, Finding, Party
 from whodunnet.model.workload import Process
 from whodunnet.rules.catalogue import catalogue
 from whodunnet.rules.neighbour_findings import FULLS_SOURCE
+from whodunnet.rules.table_evidence import DROPS_SOURCE
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SERVER, OTHER = Process(pid=7, comm="orders"), Process(pid=8, comm="other")
@@ -82,3 +83,40 @@ def test_the_nodes_own_device_is_passed_by_what_goes_elsewhere_only() -> None:
 def test_a_line_that_came_and_went_counts_no_packets_and_explains_none() -> None:
     flaps = finding("nic-drops", "flaps", Party(role="victim", node="n1", device="eth0"), value=900)
     assert cause_of(finding("connect-slow", "lost-syns", Party(role="victim", netns=POD)), flaps) == ()
+
+
+def table_of(netns: int, **other: Any) -> Finding:
+    holder = Party(role="holder", netns=netns)
+    return finding("conntrack-table", "other-namespace", holder, **{"severity": "critical", **other})
+
+
+def client(netns: int) -> Party:
+    return Party(role="victim", process=OTHER, netns=netns)
+
+
+@pytest.mark.parametrize(("parties", "found"), [
+    ((client(POD),), True),
+    ((client(POD), Party(role="peer", netns=ELSEWHERE)), True),
+    ((client(ELSEWHERE), Party(role="peer", netns=POD)), True),
+    ((client(ELSEWHERE), Party(role="peer", netns=7)), False),
+    ((client(POD), client(ELSEWHERE)), False),
+    ((), False),
+])  # fmt: skip
+def test_a_full_table_of_a_namespace_is_why_what_begins_or_ends_there_gets_no_answer(
+    parties: tuple[Party, ...], found: bool
+) -> None:
+    silent = finding("connect-timeout", "table-full", *parties)
+    assert cause_of(silent, table_of(POD)) == (("conntrack-table",) if found else ())
+
+
+def test_a_table_of_a_namespace_explains_nothing_while_there_is_room_nor_another_shape() -> None:
+    silent = finding("connect-timeout", "table-full", client(POD))
+    assert cause_of(silent, table_of(POD, severity="warning")) == ()
+    assert cause_of(silent, table_of(POD, confidence="possible")) == ()
+    assert cause_of(finding("connect-timeout", "nobody-answers", client(POD)), table_of(POD)) == ()
+
+
+def test_the_nodes_own_table_does_not_explain_what_another_table_drops() -> None:
+    own = finding("conntrack-table", "churn", client(POD), severity="critical", source=DROPS_SOURCE)
+    assert cause_of(finding("connect-timeout", "table-full", client(POD)), own) == ()
+    assert cause_of(finding("connect-timeout", "lost-at-times", client(POD)), own) == ("conntrack-table",)

@@ -18,9 +18,10 @@ def shapes_of(rule: str, only: tuple[str, ...]) -> list[Kind]:
     return [(rule, shape) for shape in only or tuple(catalogue()[rule].shapes) or (None,)]
 
 
-def test_the_table_has_every_pair_of_the_catalogue_once_and_no_other() -> None:
+def test_the_table_has_every_pair_of_the_catalogue_once_for_each_tie_and_no_other() -> None:
     said = {(cause, rule) for cause, entry in catalogue().items() for rule in entry.would_explain}
-    assert sorted((link.cause, link.consequence) for link in LINKS) == sorted(said)
+    assert {(link.cause, link.consequence) for link in LINKS} == said
+    assert len({(link.cause, link.consequence, link.tie) for link in LINKS}) == len(LINKS)
 
 
 def test_rules_and_shapes_of_the_table_exist() -> None:
@@ -48,3 +49,9 @@ def test_a_pair_is_found_by_its_rules() -> None:
         cause="socket-leak", consequence="tcp-memory", tie="share-of-it"
     )
     assert link_of("tcp-memory", "socket-leak") is None
+
+
+def test_of_two_links_of_a_pair_the_one_of_that_shape_counts() -> None:
+    pair = ("conntrack-table", "connect-timeout")
+    ties = [how.tie if (how := link_of(*pair, shape)) else None for shape in ("other-namespace", "churn", None)]
+    assert ties == ["no-room-there", "packets-dropped", "packets-dropped"]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from whodunnet.diagnosis.causes import link
 from whodunnet.model.finding import Evidence, Finding, Party, PartyRole
@@ -52,6 +53,24 @@ def test_a_halted_listener_has_caused_nothing_and_explains_its_callers_all_the_s
     )
     leak = finding("socket-leak", "accept-not-called", Party(role="culprit", process=SERVER))
     assert causes(leak, halted)["accept-queue"] == ("socket-leak",)
+
+
+def test_some_who_get_no_answer_from_one_of_several_listeners_stand_under_its_queue() -> None:
+    culprit = Party(role="culprit", process=SERVER, netns=5, endpoint=Endpoint("0.0.0.0", 8080))
+    peer = Party(role="peer", netns=5, endpoint=Endpoint("10.0.0.1", 8080))
+    full = finding("accept-queue", "stuck", culprit)
+    for shape in ("queue-full", "lost-at-times"):
+        assert causes(full, finding("connect-timeout", shape, peer))["connect-timeout"] == ("accept-queue",)
+        other = finding("connect-timeout", shape, replace(peer, netns=6))
+        assert causes(full, other)["connect-timeout"] == ()
+
+
+def test_a_process_is_the_same_whatever_else_is_said_of_it() -> None:
+    bare = Party(role="culprit", process=replace(SERVER, descriptor_limit=None, state="sleeping"))
+    limited = finding("accept-queue", "stuck", party("culprit", replace(SERVER, descriptor_limit=20_000)))
+    assert causes(finding("socket-leak", "accept-not-called", bare), limited)["accept-queue"] == ("socket-leak",)
+    again = Party(role="culprit", process=replace(SERVER, started=AT))
+    assert causes(finding("socket-leak", "accept-not-called", again), limited)["accept-queue"] == ()
 
 
 @pytest.mark.parametrize("there", [party("peer", port=9090), party("peer", OTHER, address="10.0.0.2")])

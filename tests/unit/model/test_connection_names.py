@@ -179,7 +179,8 @@ def test_two_containers_that_share_a_port_of_the_node_are_nobody() -> None:
     two = {pid: process(pid, container=str(pid), **same) for pid in (80, 81)}
     one = {pid: process(pid, container="c", **same) for pid in (80, 81)}
     queues = [listening(80), listening(81)]
-    assert served(*queues, by_pid=two).server_of(groups, [SERVER], None) == End(key="unknown", local=True)
+    found = served(*queues, by_pid=two).server_of(groups, [SERVER], None)
+    assert found == End(key="unknown", local=True, netns=groups[0].netns)
     assert served(*queues, by_pid=one).server_of(groups, [SERVER], None).key == "container c"
 
 

@@ -75,6 +75,15 @@ def test_networks_with_the_same_addresses_are_not_mixed_up() -> None:
     assert [p.server_end.workload for p in pairs(groups) if p.here] == [None, None]
 
 
+def test_of_several_owners_only_where_they_are_is_known() -> None:
+    here = ended(3, **met(7, "caller"))
+    (pair,) = [p for p in pairs([here, accepted(1, **met(8, "one")), accepted(2, **met(9, "two"))]) if p.here]
+    assert (pair.server_end.workload, pair.server_end.netns) == (None, 1)
+    apart = [accepted(1, **met(8, "one")), accepted(2, **met(9, "two", netns=3))]
+    (pair,) = [p for p in pairs([here, *apart]) if p.here]
+    assert (pair.server_end.workload, pair.server_end.netns) == (None, None)
+
+
 def test_an_endpoint_of_several_owners_has_none() -> None:
     (pair,) = pairs([ended(3, **met(7, "caller")), accepted(1, **met(8, "one")), accepted(2, **met(9, "two"))])
     assert names(pair) == ("caller", None)

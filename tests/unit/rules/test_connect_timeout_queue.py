@@ -22,7 +22,7 @@ from .connects import (
     said,
     silent,
 )
-from .endings import SERVER, SERVER_PID, listening, moments_of
+from .endings import SERVER, SERVER_PID, accepted, listening, moments_of
 from .nodes import finding, parties, process
 from .tracking import OTHER_NETNS, OTHER_POD, OWNERS
 
@@ -80,6 +80,21 @@ def test_a_full_queue_of_one_of_several_without_a_known_owner_names_nobody(full:
     assert (named(found, "culprit"), named(found, "holder")) == ([], [])
     assert [(p.endpoint, p.process) for p in parties(found, "peer")] == [(SERVER, UNSET)]
     assert any("ss -ltnp sport = :8000" in line for line in found.explanation)
+
+
+def test_of_workers_that_were_met_the_one_whose_queue_is_full_is_named() -> None:
+    """Most connects are answered, by the others, which no container holds together."""
+    bare = {pid: Workload(process=process(pid), netns=OTHER_NETNS) for pid in (SERVER_PID, STOPPED, 78)}
+    owners = Workloads(by_pid={**OWNERS.by_pid, **bare})
+    met = [accepted("closed-here", 30, owner_pid=pid, comm=f"app{pid}") for pid in (SERVER_PID, 78)]
+    found = finding(node(*silent(26), opened(74), *met, listeners=workers(), workloads=owners), RULE)
+    assert (found.shape, found.confidence) == ("queue-full", "proven")
+    assert [p.process.pid for p in parties(found, "culprit") if p.process] == [STOPPED]
+
+
+def test_who_is_not_named_is_known_by_where_it_is() -> None:
+    found = finding(node(*silent(40), opened(80), listeners=workers(owner_pid=None), workloads=with_stopped()), RULE)
+    assert [p.netns for p in parties(found, "peer")] == [OTHER_NETNS]
 
 
 def test_two_full_queues_of_several_name_nobody() -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
-from whodunnet.model.sockets import AGE_BOUNDS_SECONDS, Endpoint
+from whodunnet.model.sockets import AGE_BOUNDS_SECONDS, AcceptQueue, Endpoint
 from whodunnet.model.workload import Workload, Workloads, owner_key
 from whodunnet.rules.identity import endpoint_text, short_name
 from whodunnet.rules.tally import Candidate, candidates, shape_of
@@ -145,6 +147,50 @@ def test_a_port_that_two_processes_of_a_container_share_belongs_to_it() -> None:
     found = only(candidates(node))
     assert found.workload is not None
     assert found.workload.container is not None
+
+
+def waits(pid: int | None, waiting: int, **other: Any) -> AcceptQueue:
+    """One of several listeners at one port (SO_REUSEPORT), with its own queue."""
+    return replace(listener(pid), waiting=waiting, **other)
+
+
+def held_by(*queues: AcceptQueue, workloads: Workloads | None = None) -> dict[int, int]:
+    """By pid, of connections that wait at the port of these, whose they are."""
+    n = sum(q.waiting for q in queues)
+    found = only(candidates(leak("accept-not-called", [n], accept_queues=queues, workloads=workloads or named(7, 8))))
+    return dict(found.last.pids)
+
+
+def test_of_several_listeners_whose_own_queue_holds_what_waits_has_it() -> None:
+    assert held_by(waits(7, 0), waits(8, 9), waits(9, 0)) == {8: 9}
+    assert held_by(waits(None, 0), waits(8, 9)) == {8: 9}
+    assert held_by(waits(1, 0, shared=True), waits(8, 9)) == {8: 9}
+
+
+@pytest.mark.parametrize(
+    "queues",
+    [
+        [waits(7, 9), waits(8, 9)],
+        [waits(7, 0), waits(None, 9)],
+        [waits(7, 0), waits(8, 0)],
+        [waits(7, 0), waits(1, 9, shared=True)],
+    ],
+    ids=["two", "not known whose", "none", "of init"],
+)
+def test_where_nobody_knows_in_whose_queue_it_waits_it_is_nobodys(queues: list[AcceptQueue]) -> None:
+    node = leak("accept-not-called", [9], accept_queues=tuple(queues), workloads=named(7, 8))
+    assert only(candidates(node)).last.pids == {}
+
+
+@pytest.mark.parametrize(("passing", "found"), [(2, {8: 11}), (3, {})])
+def test_what_passes_through_the_queues_of_others_does_not_hide_whose_stands(
+    passing: int, found: dict[int, int]
+) -> None:
+    assert held_by(waits(7, passing), waits(8, 9)) == found
+
+
+def test_of_processes_of_a_container_with_a_queue_each_the_one_with_the_full_one_is_shown() -> None:
+    assert held_by(waits(7, 0), waits(8, 9), workloads=owners(in_container("web", 7, 8))) == {8: 9}
 
 
 def test_the_same_port_in_another_namespace_has_its_own_listener() -> None:
