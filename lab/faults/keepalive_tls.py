@@ -6,11 +6,11 @@ close, and lies unread at the client. What was asked and answered in between is 
 
 from __future__ import annotations
 
+import http.client
 import socket
 import ssl
 import time
 from collections.abc import Callable
-from http.client import HTTPSConnection
 
 from lab.keepalive import PairCase
 from lab.load import REQUEST
@@ -40,7 +40,7 @@ def trusting() -> ssl.SSLContext:
 
 def keep_pool(address: str, connections: int, idle: Range) -> None:
     def one() -> Callable[[], None]:
-        connection = HTTPSConnection(address, PORT, timeout=10, context=trusting())
+        connection = http.client.HTTPSConnection(address, PORT, timeout=10, context=trusting())
         return lambda: ask(connection)
 
     spread(connections, idle, lambda: [one()])
