@@ -7,9 +7,9 @@ was made. Who asks the same server in earnest beside it is always answered.
 
 from __future__ import annotations
 
+import http.client
 import socket
 import time
-from http.client import HTTPSConnection
 
 from lab.actor import every
 from lab.case import Expected
@@ -29,7 +29,7 @@ def probe(address: str) -> None:
 
 def shop(address: str) -> None:
     for _ in every(0.1, times=int(NEVER)):
-        connection = HTTPSConnection(address, PORT, timeout=5, context=trusting())
+        connection = http.client.HTTPSConnection(address, PORT, timeout=5, context=trusting())
         try:
             ask(connection)
             log(ANSWERED, 0)
