@@ -30,8 +30,10 @@ INNER_FILL = 0.25
 INNER_SHARE = 0.1
 """Of our entries; who has fewer opens few of ours for others."""
 INNER_LIMIT = 4
+INNER_ENTRIES = 250_000
+"""Of all of them; with more a dump takes most of a second."""
 INNER_GROUPS = 512
-"""Of each, the largest."""
+"""Of each, the largest that were translated."""
 
 # What ctnetlink does with softirqs off: measured on 6.18, 2 CPUs, and rounded up.
 BUCKET_SECONDS = 25e-9  # an empty bucket, with its lock
@@ -96,9 +98,13 @@ class ConntrackCollector:
             return {}
         many = [n for n in found.ways if n != sample.netns and counts.get(n, 0) >= INNER_SHARE * count]
         many.sort(key=lambda n: -counts[n])
+        room = INNER_ENTRIES
         inner: dict[int, tuple[FlowGroup, ...]] = {}
         with Visitor() as visitor:
             for inum in many[:INNER_LIMIT]:
+                room -= counts[inum]
+                if room < 0:
+                    break
                 read = partial(_translated, self._roots, visitor, inum, found.ways[inum], sum(counts.values()))
                 groups = _unless_unreadable(read)
                 if groups is not None:
@@ -207,17 +213,19 @@ def _count(roots: Roots, visitor: Visitor, inum: int, way: Way) -> int:
 
 
 def _translated(roots: Roots, visitor: Visitor, inum: int, way: Way, all_entries: int) -> tuple[FlowGroup, ...] | None:
-    """The largest groups of one namespace, () if it translates no source, None if there is no way to read them.
+    """The largest groups of one namespace, () if it translates no source; None if not all that it translates is told.
 
     Raises UnreadableError.
     """
     place = way.mount or roots.proc / str(way.pid) / "ns/net"
     table = visitor.inside(place, inum, partial(read_here, roots, all_entries))
-    if table.dump_failure is not None:
+    if table.dump_failure is not None or table.other_entries or table.malformed:
         return None
-    if not any(group.source_as is not None for group in table.groups):
-        return ()
-    return tuple(sorted(table.groups, key=lambda group: -group.entries)[:INNER_GROUPS])
+    translated = sum(group.source_as is not None for group in table.groups)
+    if translated > INNER_GROUPS:
+        return None
+    ordered = sorted(table.groups, key=lambda group: (group.source_as is None, -group.entries))
+    return tuple(ordered[:INNER_GROUPS]) if translated else ()
 
 
 def _count_of(roots: Roots, pid: int, inum: int) -> int | None:

@@ -38,8 +38,8 @@ _OPEN: Final = frozenset({"established", "syn-sent", "syn-recv", "close-wait"})
 
 OWN: Final = slice(2, 18)
 """The own address in SocketEnds.key."""
-Taken = dict[tuple[int, bytes], set[int]]
-"""Ports by family and both ends (SocketEnds.key)."""
+Taken = dict[tuple[int, bytes], dict[int, bytes | None]]
+"""By family and own address: each port with both its ends (SocketEnds.key), None where there are several."""
 
 
 class PortsCollector:
@@ -127,7 +127,7 @@ def read_uses(first: int, last: int, counted: NamespacePorts) -> NamespacePorts:
     """Who of the namespace that the calling thread is in has which ports of the range. Raises UnreadableError."""
     found: Counter[tuple[int, bytes, str]] = Counter()
     bound: set[int] = set()
-    taken: Taken = defaultdict(set)
+    taken: Taken = defaultdict(dict)
     with SockDiag() as diag:
         for number, ends in enumerate(diag.ends(first, last)):
             if number >= SOCKETS_LIMIT:
@@ -137,8 +137,9 @@ def read_uses(first: int, last: int, counted: NamespacePorts) -> NamespacePorts:
                 bound.add(ends.local_port)
             else:
                 found[ends.kind[0], ends.key, "open" if state in _OPEN else state] += 1
-                # A set: a socket that moves while it is read may come twice.
-                taken[ends.kind[0], ends.key].add(ends.local_port)
+                ports = taken[ends.kind[0], ends.key[OWN]]  # a socket that moves while it is read may come twice
+                if ports.setdefault(ends.local_port, ends.key) != ends.key:
+                    ports[ends.local_port] = None
     return NamespacePorts(
         sockets=counted.sockets, time_wait=counted.time_wait, uses=_uses(found), bound=len(bound),
         sources=_sources(taken, bound, found),
@@ -147,18 +148,22 @@ def read_uses(first: int, last: int, counted: NamespacePorts) -> NamespacePorts:
 
 def _sources(taken: Taken, bound: set[int], found: Counter[tuple[int, bytes, str]]) -> tuple[SourcePorts, ...]:
     """Addresses with most ports. What was accepted has the port that is listened on, which is in bound."""
-    names = {place: _own(*place) for place in {(family, key[OWN]) for family, key in taken}}
-    used: dict[str, tuple[set[int], set[int]]] = {}
-    for (family, key), mine in taken.items():
-        ports, shared = used.setdefault(names[family, key[OWN]], (set(), set()))
-        shared |= ports & mine
-        ports |= mine
+    names = {place: _own(*place) for place in taken}
+    used: dict[str, dict[int, bytes | None]] = {}
+    for place, mine in taken.items():
+        ports = used.setdefault(names[place], {})
+        ports |= {port: None if port in ports else key for port, key in mine.items()}
     waiting = Counter[str]()
     for (family, key, state), n in found.items():
         waiting[names[family, key[OWN]]] += n if state == "time_wait" else 0
     known = [
-        SourcePorts(source=source, ports=len(ports - bound), shared=len(shared - bound), time_wait=waiting[source])
-        for source, (ports, shared) in used.items()
+        SourcePorts(
+            source=source,
+            ports=len(ports.keys() - bound),
+            shared=sum(key is None and port not in bound for port, key in ports.items()),
+            time_wait=waiting[source],
+        )
+        for source, ports in used.items()
     ]
     most = sorted((one for one in known if one.ports), key=lambda one: (-one.ports, one.source))
     return tuple(most[:SOURCES_LIMIT])

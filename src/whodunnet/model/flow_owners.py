@@ -216,7 +216,7 @@ class FlowOwners:
         """For whom a namespace opened a group by its own address; nothing if it did so for itself."""
         found: dict[str, tuple[FlowOwner, int]] = {}
         for address, n in self._inner.senders(netns, group).items():
-            owner = self._sender(address, group, netns)
+            owner = self._itself(netns, address) if address == group.source else self._sender(address, group, netns)
             _, before = found.get(owner.key, (owner, 0))
             found[owner.key] = owner, before + n
         if found:
@@ -226,15 +226,20 @@ class FlowOwners:
         return []
 
     def _sender(self, address: str, group: FlowGroup, netns: int) -> FlowOwner:
-        """Who had an address before a namespace translated it, if its sockets show that too.
+        """Who alone had an address before a namespace translated it, if its sockets show that too.
 
         Inner networks of several pods often have the same addresses, and some may be out of sight.
         """
-        here = [place for place in self._namespaces.get(address, ()) if self._has_sockets(group, place)]
-        tenant = self._tenant(here[0]) if len(here) == 1 else None
-        if tenant is None or (here[0] != netns and self._inner.is_here(address)):
+        places = tuple(self._namespaces.get(address, ()))
+        tenant = self._tenant(places[0]) if len(places) == 1 and self._has_sockets(group, places[0]) else None
+        if tenant is None or self._inner.is_here(address):
             return self._somebody_behind(netns, group.source)
-        return _whole(here[0], tenant, via=netns if here[0] != netns else None)
+        return _whole(places[0], tenant, via=netns)
+
+    def _itself(self, netns: int, address: str) -> FlowOwner:
+        """What a namespace did not translate it opened itself."""
+        tenant = self._tenant(netns)
+        return _whole(netns, tenant) if tenant is not None else self._shared(netns, address, ())
 
     def _has_sockets(self, group: FlowGroup, netns: int) -> bool:
         """Whether any socket of a namespace was seen that leads where a group does."""

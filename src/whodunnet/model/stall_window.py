@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -188,7 +188,8 @@ def _spans_sum(spans: Iterable[DelaySpan]) -> tuple[DelaySpan, ...]:
 def bounded_stalls(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
     """The same window with at most STALLS_IN_WINDOW, those of most weight; the others are counted as left out."""
     samples = [x for snapshot in snapshots for x in snapshot.samples.values() if isinstance(x, Stalls)]
-    weights = sorted((_weight(stall) for x in samples for stall in x.stalls), reverse=True)
+    told = frozenset(stall.cpu for x in samples for stall in x.stalls if stall.kind in ("late", "long"))
+    weights = sorted((_weight(stall, told) for x in samples for stall in x.stalls), reverse=True)
     if len(weights) <= STALLS_IN_WINDOW:
         return list(snapshots)
     least = weights[STALLS_IN_WINDOW - 1]
@@ -198,22 +199,25 @@ def bounded_stalls(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
         changed: dict[str, AnySample] = {}
         for name, sample in snapshot.samples.items():
             if isinstance(sample, Stalls):
-                sample, room = _shortened(sample, least, room)
+                sample, room = _shortened(sample, told, least, room)
             changed[name] = sample
         found.append(replace(snapshot, samples=changed))
     return found
 
 
-def _weight(stall: Stall) -> tuple[bool, float]:
-    """A wait behind other packets tells less than the stall it came of, which is shorter; else by length."""
-    return stall.kind != "queued", stall.wait_seconds
+def _weight(stall: Stall, told: Collection[int]) -> tuple[bool, float]:
+    """A wait behind other packets tells less than the stalls of its CPU that it came of, which are shorter.
+
+    told: CPUs with such stalls.
+    """
+    return stall.kind != "queued" or stall.cpu not in told, stall.wait_seconds
 
 
-def _shortened(sample: Stalls, least: tuple[bool, float], room: int) -> tuple[Stalls, int]:
+def _shortened(sample: Stalls, told: Collection[int], least: tuple[bool, float], room: int) -> tuple[Stalls, int]:
     """Without stalls of less weight, and with as many of just that as there is room for; the room then left."""
     kept = []
     for stall in sample.stalls:
-        weight = _weight(stall)
+        weight = _weight(stall, told)
         if weight == least:
             room -= 1
         if weight > least or (weight == least and room >= 0):

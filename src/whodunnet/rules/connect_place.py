@@ -67,8 +67,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def role(self) -> PartyRole:
-        """Of who is behind it, when its queue is full; of several listeners nobody may be known to be the one."""
-        if self.several and self.server is None:
+        """Of who is behind it, when its queue is full; nobody may be known to be the one."""
+        if self.server is None:
             return "peer"
         if self.halted:
             return "reader"

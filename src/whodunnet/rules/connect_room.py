@@ -14,6 +14,9 @@ from whodunnet.rules.connect_failures import Case
 from whodunnet.rules.connect_tries import Tries
 from whodunnet.rules.table_window import TableWindow, table_window
 
+FULL_NOW = 0.9
+"""Of the table, in the newest reading: entries come and go while nobody new finds room."""
+
 
 class Room(msgspec.Struct, frozen=True):
     """A network namespace, other than the node's own, whose table was full within the window."""
@@ -38,14 +41,27 @@ def lack_of_room(case: Case, tries: Sequence[Tries], recording: Recording) -> Ro
     servers = {t.pair.server_end.netns for t in case.tries}
     for ends in (clients, servers):
         for netns in ends & full:
-            if window is not None and netns is not None and len(ends) == 1 and _concerns_all(netns, case, tries):
+            if window is None or netns is None or len(ends) != 1:
+                continue
+            beside = _beside(netns, case, tries)
+            if _concerns_all(beside, case) if beside else _is_full_now(window, netns):
                 return Room(netns, window)
     return None
 
 
-def _concerns_all(netns: int, case: Case, tries: Sequence[Tries]) -> bool:
-    """A table without room drops whatever is new: a server that alone does not answer has another reason."""
+def _beside(netns: int, case: Case, tries: Sequence[Tries]) -> list[Tries]:
+    """What else begins or ends there."""
     told = {id(t) for t in case.tries}
-    beside = [t for t in tries if id(t) not in told and netns in (t.pair.client.netns, t.pair.server_end.netns)]
-    beside = [t for t in beside if not is_loopback(t.pair.server.address or "")]
+    found = (t for t in tries if id(t) not in told and netns in (t.pair.client.netns, t.pair.server_end.netns))
+    return [t for t in found if t.made and not is_loopback(t.pair.server.address or "")]
+
+
+def _is_full_now(window: TableWindow, netns: int) -> bool:
+    """Where there is nothing to compare with, a moment without room is not enough."""
+    limit = window.last.limit
+    return limit is not None and window.last.table.counts.get(netns, 0) >= FULL_NOW * limit
+
+
+def _concerns_all(beside: Sequence[Tries], case: Case) -> bool:
+    """A table without room drops whatever is new: a server that alone does not answer has another reason."""
     return 2 * sum(t.silent + t.slow for t in beside) >= case.share * sum(t.made for t in beside)

@@ -158,11 +158,11 @@ def _too_late(client: Client, entry: Entry) -> Reuse | None:
 
 def _confidence(client: Client, limit: Limit, beyond: int, crossed: int, asked: bool, entry: Entry) -> Confidence:
     """beyond: writes that are not merely a farewell which answers the server's close."""
-    least, told = entry.limit("min_failures"), asked or not limit.farewell
-    if beyond + crossed < least or not (told or client.server_elsewhere):
+    least = entry.limit("min_failures")
+    if beyond + crossed < least or (limit.farewell and not asked and not client.server_elsewhere):
         return "possible"
     known = client.end.workload is not None and not client.end.several
-    return "proven" if beyond >= least and told and known else "likely"
+    return "proven" if beyond >= least and not limit.farewell and known else "likely"
 
 
 def after_close(client: Client, entry: Entry) -> tuple[Span, ...]:

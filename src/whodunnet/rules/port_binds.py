@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from whodunnet.model.connection_pairs import Pair
 from whodunnet.model.finding import Confidence, Evidence, Finding, Party, Remedy
+from whodunnet.model.flow_owners import is_loopback
 from whodunnet.model.ports import Ports, SourcePorts
 from whodunnet.model.sample import Moment
 from whodunnet.model.settings import NamespaceSettings, Settings
@@ -42,7 +43,10 @@ Key = tuple[int, str]
 
 
 class Bound(NamedTuple):
-    """An own address whose ports run out, whatever the endpoints. failed: connects of its namespace without a port."""
+    """An own address whose ports run out, whatever the endpoints.
+
+    failed: connects of its namespace without a port. alone: whether it is the only one but loopback that is used there.
+    """
 
     netns: int
     use: SourcePorts
@@ -51,6 +55,7 @@ class Bound(NamedTuple):
     settings: NamespaceSettings
     confidence: Confidence
     failed: int
+    alone: bool
 
     @property
     def key(self) -> Key:
@@ -69,14 +74,16 @@ def bound_first(
     seen = Counter(key for _, sample in series for key in _full(sample, settings, entry))
     failed = Counter[int]()
     for pair in pairs:
-        if pair.here and pair.client.netns is not None:
+        if pair.here and pair.client.netns is not None and not is_loopback(pair.server.address or ""):
             failed[pair.client.netns] += pair.count("not-sent")
     found = []
     for (netns, source), use in _full(series[-1][1], settings, entry).items():
         known, n = settings.by_netns[netns], failed[netns]
         certain: Confidence = "proven" if n >= entry.limit("min_failed") else "likely"
         confidence = certain if seen[netns, source] > 1 else "possible"
-        found.append(Bound(netns, use, known.ports or 0, series[-1][1].by_netns[netns].bound, known, confidence, n))
+        ports = series[-1][1].by_netns[netns]
+        others = [other for other in ports.sources if other.source != source and not is_loopback(other.source)]
+        found.append(Bound(netns, use, known.ports or 0, ports.bound, known, confidence, n, alone=not others))
     return sorted(found, key=lambda one: (-one.failed, -one.use.ports, one.key))
 
 
@@ -95,7 +102,10 @@ def _full(sample: Ports, settings: Settings, entry: Entry) -> dict[Key, SourcePo
 def compose_bound(case: Bound, pairs: Sequence[Pair], recording: Recording, entry: Entry) -> Finding:
     """The finding about one own address."""
     at, shape = recording.snapshots[-1].at, entry.shapes[SHAPE]
-    here = [pair for pair in pairs if pair.here and pair.client.netns == case.netns]
+    here = [
+        pair for pair in pairs
+        if pair.here and pair.client.netns == case.netns and not is_loopback(pair.server.address or "")
+    ]  # fmt: skip
     inside = tenant(recording, case.netns)
     fails = f"{case.failed:,} connects failed in {recording.seconds:.1f} s"
     words = {
@@ -125,10 +135,13 @@ def compose_bound(case: Bound, pairs: Sequence[Pair], recording: Recording, entr
 
 
 def _parties(case: Bound, here: Sequence[Pair], recording: Recording, entry: Entry) -> list[Party]:
-    """Whoever has a good part of the ports, whose connects fail, and what these were for."""
+    """Whoever has a good part of the ports, whose connects fail, and what these were for.
+
+    Of sockets and of connects only the far end is kept: with a second own address nobody knows whose ports these are.
+    """
     most, share = int(entry.limit("listed_holders")), entry.limit("min_part")
-    holders = holders_of(recording, case.netns, None)
-    closers = closers_of(here) if 2 * case.use.time_wait > case.use.ports else []
+    holders = holders_of(recording, case.netns, None) if case.alone else []
+    closers = closers_of(here) if case.alone and 2 * case.use.time_wait > case.use.ports else []
     found = [_holding(case, one) for one in holders[:most] if one.sockets >= share * case.use.ports]
     found += [closing(end, n, of) for end, n, of in closers[:most] if n >= share * of]
     found += failing_clients(here, most)

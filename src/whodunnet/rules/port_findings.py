@@ -8,11 +8,12 @@ from typing import NamedTuple
 from whodunnet.model.connection_names import End
 from whodunnet.model.connection_pairs import Pair, one_server_of
 from whodunnet.model.finding import Confidence, Evidence, Finding, Party, Remedy
+from whodunnet.model.flow_owners import is_loopback
 from whodunnet.model.ports import PortUse
 from whodunnet.model.sample import Moment
 from whodunnet.model.settings import NamespaceSettings
 from whodunnet.model.snapshot import Recording
-from whodunnet.model.sockets import Endpoint, Sockets
+from whodunnet.model.sockets import Endpoint, SocketGroup, Sockets
 from whodunnet.model.text import shell_quote, shorten_bytes
 from whodunnet.model.workload import Workload, Workloads, owner_key
 from whodunnet.rules import remedies
@@ -163,6 +164,13 @@ def _holding(case: Case, holder: Holder) -> Party:
     return party("holder", workload, share=share, share_of=PORTS, sockets=holder.sockets, effect=effect)
 
 
+def _leads_there(g: SocketGroup, endpoint: Endpoint | None) -> bool:
+    """Any: but what stays in the namespace, whose ports are those of another address."""
+    if endpoint is not None:
+        return endpoint == g.endpoint
+    return g.endpoint is None or not is_loopback(g.endpoint.address or "")
+
+
 def holders_of(recording: Recording, netns: int, endpoint: Endpoint | None) -> list[Holder]:
     """Owners of sockets towards the endpoint, or towards any (None), most first; of TIME_WAIT there are none."""
     sockets, known = recording.last(Sockets), recording.last(Workloads) or Workloads()
@@ -170,7 +178,7 @@ def holders_of(recording: Recording, netns: int, endpoint: Endpoint | None) -> l
         return []
     found: dict[str, Holder] = {}
     for g in sockets.groups:
-        mine = (g.protocol, g.role, g.netns) == ("tcp", "initiated", netns) and endpoint in (None, g.endpoint)
+        mine = (g.protocol, g.role, g.netns) == ("tcp", "initiated", netns) and _leads_there(g, endpoint)
         if mine and g.owner_pid is not None:
             owner = known.by_pid.get(g.owner_pid)
             key = owner_key(g.owner_pid, owner)

@@ -11,6 +11,8 @@ JOINED_SECONDS: Final = 0.01
 """The next packet is followed at the sample after the one that has left (follow_backlog), and RPS spreads a burst."""
 STANDING: Final = 3
 """Of one burst each wait is twice the one before, two of the longest together; with more of them the queue stands."""
+MOST: Final = 1_000
+"""Times that one queue is counted: recordings come from strangers."""
 LASTING_SHARE: Final = 0.3
 """Of the window: waits as long as that fit into it once or twice at most, however often they come."""
 
@@ -34,5 +36,5 @@ def burst_waits(stalls: Iterable[Stall]) -> list[float]:
 def _times(since: float, until: float, longest: float) -> list[float]:
     if longest <= 0:
         return []
-    fits = round((until - since) / longest)
+    fits = round(min((until - since) / longest, MOST))
     return [longest] * (fits if fits >= STANDING else 1)

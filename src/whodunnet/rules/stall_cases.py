@@ -123,8 +123,10 @@ def _once(group: Sequence[Judged]) -> list[Judged]:
     """A packet that waited for those before it, or the other stalls of that moment: those by which more was held."""
     others = [one for one in group if one.stall.kind != "queued"]
     dropped: set[int] = set()
-    for one in (one for one in group if one.stall.kind == "queued"):
-        meanwhile = [o for o in others if o.stall.cpu == one.stall.cpu and overlap(o.stall, one.stall)]
+    waits = sorted((one for one in group if one.stall.kind == "queued"), key=lambda one: -one.held_seconds)
+    for one in waits:
+        left = (o for o in others if id(o) not in dropped)
+        meanwhile = [o for o in left if o.stall.cpu == one.stall.cpu and overlap(o.stall, one.stall)]
         if meanwhile:
             is_more = one.held_seconds > sum(o.held_seconds for o in meanwhile)
             dropped.update(id(o) for o in (meanwhile if is_more else [one]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -274,11 +275,34 @@ def test_tables_of_others_are_read_where_they_may_have_filled_ours(
     dumping(monkeypatch)
     write(roots, "max", 60)
     process(roots.proc, "23", INNER, 1)
-    groups = tuple(translated(n) for n in range(1, 600))
+    groups = (translated(9_000, None), *(translated(n) for n in range(1, INNER_GROUPS + 1)))
     entered = inner_table(monkeypatch, Conntrack(loaded=True, groups=groups))
     sample = collect(roots, support)
     assert entered == [OTHER], "the other one has too few to matter"
-    assert sample.inner == {OTHER: tuple(reversed(groups))[:INNER_GROUPS]}
+    assert sample.inner == {OTHER: tuple(reversed(groups[1:]))}
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [{"groups": tuple(translated(n) for n in range(1, INNER_GROUPS + 2))}, {"other_entries": 1}, {"malformed": 1}],
+)
+def test_of_a_table_that_is_not_told_whole_nothing_is_said(
+    roots: Roots, support: Support, monkeypatch: pytest.MonkeyPatch, cut: dict[str, Any]
+) -> None:
+    dumping(monkeypatch)
+    write(roots, "max", 60)
+    inner_table(monkeypatch, Conntrack(loaded=True, **{"groups": (translated(9),), **cut}))
+    assert collect(roots, support).inner == {}
+
+
+def test_tables_of_others_are_not_read_where_that_would_take_long(
+    roots: Roots, support: Support, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dumping(monkeypatch)
+    write(roots, "max", 60)
+    monkeypatch.setattr(conntrack, "INNER_ENTRIES", 1)
+    assert inner_table(monkeypatch, Conntrack(loaded=True)) == []
+    assert collect(roots, support).inner == {}
 
 
 @pytest.mark.parametrize(("limit", "times"), [(61, 0), (0, 0), (60, 1)])

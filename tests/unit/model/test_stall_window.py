@@ -151,6 +151,8 @@ def test_a_wait_behind_others_makes_room_for_the_stall_it_came_of(
     monkeypatch.setattr(stall_window_module, "STALLS_IN_WINDOW", 3)
     behind = stall(9.0, kind="queued"), stall(8.0, kind="queued")
     assert waits(bounded_stalls(recorded(reading(*behind, stall(1.0), stall(2.0))).snapshots)) == [[9.0, 1.0, 2.0]]
+    elsewhere = [replace(one, cpu=behind[0].cpu + 1) for one in (stall(1.0), stall(2.0))]
+    assert waits(bounded_stalls(recorded(reading(*behind, *elsewhere)).snapshots)) == [[9.0, 8.0, 2.0]]
 
 
 @given(st.lists(st.lists(st.sampled_from([0.01, 0.02, 0.03]), max_size=6), min_size=1, max_size=5), st.integers(1, 9))

@@ -51,11 +51,23 @@ def test_a_table_with_room_or_of_others_is_no_reason(of: Conntrack) -> None:
     assert said(*silent(58), of=of).shape == "nobody-answers"
 
 
-@pytest.mark.parametrize(("netns", "shape"), [(POD_NETNS, "table-full"), (4_026_532_999, "nobody-answers")])
-def test_the_word_of_the_kernel_counts_where_it_was_not_full_when_it_was_read(netns: int, shape: str) -> None:
+@pytest.mark.parametrize(
+    ("netns", "entries", "beside", "shape"),
+    [
+        (POD_NETNS, SIZE // 2, True, "table-full"),
+        (POD_NETNS, SIZE // 2, False, "nobody-answers"),
+        (POD_NETNS, SIZE * 9 // 10, False, "table-full"),
+        (4_026_532_999, SIZE // 2, True, "nobody-answers"),
+    ],
+)
+def test_a_moment_without_room_counts_where_others_lost_theirs_too(
+    netns: int, entries: int, beside: bool, shape: str
+) -> None:
+    """By the word of the kernel. A server that alone was asked may be dead all the time."""
     line = logged(5.0, text=FULL_LINE.replace("full", f"full in netns {netns}"))
-    shot = node(*silent(58), samples={"conntrack": full(entries=SIZE // 2), "kernel_log": line})
-    assert finding(shot, RULE).shape == shape
+    also = silent(40, to=FAR) if beside else []
+    shot = node(*silent(58), *also, samples={"conntrack": full(entries=entries), "kernel_log": line})
+    assert {f.shape for f in findings(shot, RULE)} == {shape}
 
 
 def test_clients_of_two_namespaces_have_another_reason() -> None:

@@ -6,9 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from whodunnet.model.stalls import CpuDelays, Stall, StallKind, Task
+from whodunnet.rules.stall_bursts import MOST, burst_waits
 from whodunnet.rules.stall_shapes import Shape
 
-from .nodes import FROM_BOOT
+from .nodes import FROM_BOOT, parties
 from .stalled import (
     HERTZ,
     IDLE,
@@ -138,6 +139,14 @@ def test_one_burst_is_one_whatever_it_shows_as() -> None:
 def test_a_queue_that_stands_is_no_burst(waits: int, severities: list[str]) -> None:
     standing = burst_of(*((0.12 * (n + 1), 0.12) for n in range(waits)))
     assert [f.severity for f in found(*standing)] == severities
+
+
+@pytest.mark.parametrize("wait", [1e-9, 1e-300])
+def test_of_impossible_waits_no_more_are_counted_than_fit_into_memory(wait: float) -> None:
+    """A recording comes from strangers."""
+    one = burst_of((1.0, 0.1))[0]
+    waits = [replace(one, wait_seconds=wait, ended_boot_seconds=FROM_BOOT + 0.009 * n) for n in range(100)]
+    assert len(burst_waits(waits)) == MOST
 
 
 @pytest.mark.parametrize(("wait", "told"), [(0.89, []), (0.9, [("softirq-hog", "likely", "warning")])])
@@ -294,6 +303,20 @@ def test_a_softirq_that_spins_for_a_lock_is_held_up_itself(kind: StallKind) -> N
     functions = ("__pv_queued_spin_lock_slowpath", "_raw_spin_lock", "__netif_receive_skb_core")
     spins = stall(held(MONITOR, 25, softirq="NET_RX", functions=functions), wait=0.1, kind=kind, end=ended(MONITOR))
     assert said(*again(spins)) == [("many-holders", "likely", "warning")]
+
+
+def test_a_stall_that_does_not_count_hides_no_other_wait() -> None:
+    """Of two waits the longer one stands for the stall within both."""
+    spins, thread = (
+        held(REAL_TIME, 20, mode="user", system_call=None, functions=None),
+        held(KSOFTIRQD, 1, softirq="NET_RX"),
+    )
+    longer = stall(spins, thread, wait=0.084, kind="queued", end=spins, ended_boot_seconds=FROM_BOOT + 1.0)
+    late = stall(replace(spins, samples=10), wait=0.04, ended_boot_seconds=FROM_BOOT + 1.03)
+    few = replace(spins, samples=9)
+    shorter = stall(few, thread, wait=0.04, kind="queued", end=few, ended_boot_seconds=FROM_BOOT + 1.06)
+    (found_one,) = found(longer, late, shorter)
+    assert "received packets waited on CPU 1 2 times" in str(parties(found_one, "victim")[0].effect)
 
 
 def test_tasks_that_have_their_turn_while_packets_wait_behind_others_are_an_overload() -> None:
