@@ -39,6 +39,8 @@ class KeepaliveDownstreamsInTurn(WatchedCase):
         found = mismatch(self.client, stock, (self.server_pods[0].address, PORT), self.watch, self.steady)
         return replace(
             found,
+            endpoint=None,  # one finding for each of them
+            mentions=tuple(f"{pod.address}:{PORT}" for pod in self.server_pods),
             innocent=(*found.innocent, prices.who()),
             others=(*found.others, Named(prices.who(), SERVER_ROLES)),
         )
