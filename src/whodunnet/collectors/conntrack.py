@@ -102,9 +102,9 @@ class ConntrackCollector:
         inner: dict[int, tuple[FlowGroup, ...]] = {}
         with Visitor() as visitor:
             for inum in many[:INNER_LIMIT]:
+                if counts[inum] > room:
+                    continue
                 room -= counts[inum]
-                if room < 0:
-                    break
                 read = partial(_translated, self._roots, visitor, inum, found.ways[inum], sum(counts.values()))
                 groups = _unless_unreadable(read)
                 if groups is not None:
