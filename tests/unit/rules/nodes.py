@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from whodunnet.model.finding import Answer, Finding, Party
+from whodunnet.model.finding import Answer, Cleared, Finding, Party
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import AnySample, Node, Recording, Snapshot
 from whodunnet.model.sockets import AGE_BOUNDS_SECONDS, AcceptQueue, Endpoint, SocketGroup, Sockets, StuckSocket
@@ -52,6 +52,8 @@ def limit(name: str) -> int:
 
 MIN = limit("min_sockets")
 """Fewer sockets are a leak only where they tie up much."""
+ALONE = limit("min_without_growth")
+"""As many are a leak although they do not grow."""
 
 
 def ages(n: int, seconds: float) -> tuple[int, ...]:
@@ -230,6 +232,10 @@ def pairs(
 
 def answers(node: Recording, rule: str = "socket-leak") -> list[Answer]:
     return list(judge(rule, node))
+
+
+def is_cleared(node: Recording, rule: str = "socket-leak") -> bool:
+    return [type(a) for a in answers(node, rule)] == [Cleared]
 
 
 def findings(node: Recording, rule: str = "socket-leak") -> list[Finding]:
