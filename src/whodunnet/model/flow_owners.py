@@ -7,28 +7,33 @@ destination, and what no socket vouches for stays shared.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from whodunnet.model.addresses import Addresses
 from whodunnet.model.conntrack import Conntrack, FlowGroup
+from whodunnet.model.flow_sockets import (
+    Opened,
+    by_destination,
+    connected_to,
+    connections_of,
+    keys_of,
+    listening_on,
+    opened_by,
+    representatives_of,
+    sides_of,
+    workload_of,
+)
 from whodunnet.model.inner_flows import InnerFlows
 from whodunnet.model.sockets import Endpoint, SocketGroup, Sockets
-from whodunnet.model.vouching import OPENING, Destination, Sides, vouch
-from whodunnet.model.workload import Process, Workload, Workloads, owner_key
+from whodunnet.model.vouching import OPENING, Destination, vouch
+from whodunnet.model.workload import Workload, Workloads
 
 OwnerKind = Literal["workload", "node", "netns", "remote", "ambiguous", "unread"]
 WITH_SOCKET = frozenset({"none", "syn-sent", "syn-sent2", "syn-recv", "established", "close-wait"})
 """States of an entry in which its opener still has the socket; later ones may outlive it by minutes."""
-
-Opened = dict[tuple[int, str, Endpoint, str], int]
-"""Sockets by destination and key of their owner."""
-KeyOf = Callable[[int, int], str]
-"""From pid and network namespace to the key of an owner."""
 
 
 class FlowOwner(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,26 +81,26 @@ class FlowOwners:
         self._constant: Opened = {}
         self._representative: dict[str, Workload] = {}
         self._by_pid: Mapping[int, Workload] = workloads.by_pid
-        self._key_of = _keys(self._by_pid)
+        self._key_of = keys_of(self._by_pid)
         self._inner = InnerFlows(conntrack, addresses)
         self._connected: set[Destination] = set()
         ever: Opened = {}
         for n, sample in enumerate(sockets):
             named = then[n] if then else None
             self._by_pid = workloads.by_pid if named is None else workloads.by_pid | named.by_pid
-            key_of = self._key_of = _keys(self._by_pid)
-            self._representative |= _representatives(sample, self._by_pid, key_of)
-            self._connected |= _connected(sample)
-            now = _opened(sample, key_of)
+            key_of = self._key_of = keys_of(self._by_pid)
+            self._representative |= representatives_of(sample, self._by_pid, key_of)
+            self._connected |= connected_to(sample)
+            now = opened_by(sample, key_of)
             ever |= {opened: count for opened, count in now.items() if count > ever.get(opened, 0)}
             # The same number in every reading: such connections do not come and go. One that opens has not come yet.
-            kept = _opened(sample, key_of, opening=False)
+            kept = opened_by(sample, key_of, opening=False)
             self._constant = kept if n == 0 else {o: c for o, c in kept.items() if self._constant.get(o) == c}
-        self._ever = _by_destination(ever)
-        self._connections = _connections(sockets[-1], self._key_of) if sockets else None
-        self._listening = _listening(sockets[-1], self._key_of) if sockets else {}
+        self._ever = by_destination(ever)
+        self._connections = connections_of(sockets[-1], self._key_of) if sockets else None
+        self._listening = listening_on(sockets[-1], self._key_of) if sockets else {}
         places = [(g, to) for g in conntrack.groups if (to := self._shared_destination(g)) is not None]
-        self._vouched = vouch(places, _sides(sockets[-1], self._key_of)) if sockets else {}
+        self._vouched = vouch(places, sides_of(sockets[-1], self._key_of)) if sockets else {}
 
     def split(self, group: FlowGroup) -> list[tuple[FlowOwner, int]]:
         """Owners of the entries of one group, with how many each has; the numbers add up to group.entries."""
@@ -124,7 +129,7 @@ class FlowOwners:
         if group.owner_pid is None:
             return None
         key = self._key_of(group.owner_pid, group.netns)
-        self._representative.setdefault(key, _workload(group.owner_pid, group.netns, self._by_pid))
+        self._representative.setdefault(key, workload_of(group.owner_pid, group.netns, self._by_pid))
         return self._process_owner(key, group.netns)
 
     def open_sockets(self, owner: FlowOwner) -> int | None:
@@ -285,95 +290,3 @@ def _whole(netns: int, tenant: Workload, via: int | None = None) -> FlowOwner:
 def is_loopback(address: str) -> bool:
     """Whether this is an address that every namespace has. Recordings come from strangers: it may be none at all."""
     return address == "::1" or address.startswith("127.")
-
-
-def _is_connection(g: SocketGroup) -> bool:
-    """Or will be one, once somebody has answered. Listeners are none."""
-    return g.protocol == "tcp" and g.role in ("initiated", "accepted")
-
-
-def _connections(sample: Sockets, key_of: KeyOf) -> dict[tuple[int | None, str | None], list[SocketGroup]]:
-    """Groups of TCP connections by namespace and key of their owner; without a key those of all."""
-    found: dict[tuple[int | None, str | None], list[SocketGroup]] = defaultdict(list)
-    for g in sample.groups:
-        if g.netns is not None and _is_connection(g):
-            found[g.netns, None].append(g)
-            if g.owner_pid is not None:
-                found[g.netns, key_of(g.owner_pid, g.netns)].append(g)
-    return dict(found)
-
-
-def _connected(sample: Sockets) -> set[Destination]:
-    """What the sockets of each namespace lead to, also those that no process has open any more."""
-    return {
-        (g.netns, g.protocol, g.endpoint)
-        for g in sample.groups
-        if g.role == "initiated" and g.endpoint is not None and g.netns is not None and g.sockets > 0
-    }
-
-
-def _initiated(sample: Sockets, key_of: KeyOf) -> Iterator[tuple[Destination, str, SocketGroup]]:
-    """Groups of sockets connected to a destination, with the key of their owner."""
-    for g in sample.groups:
-        if g.role != "initiated" or g.endpoint is None or g.netns is None or g.owner_pid is None:
-            continue
-        if g.sockets > 0:
-            yield (g.netns, g.protocol, g.endpoint), key_of(g.owner_pid, g.netns), g
-
-
-def _opened(sample: Sockets, key_of: KeyOf, *, opening: bool = True) -> Opened:
-    """Sockets connected to a destination in one reading. opening: also those that nobody has answered yet."""
-    found: Opened = defaultdict(int)
-    for to, key, g in _initiated(sample, key_of):
-        if opening or g.state not in OPENING:
-            found[*to, key] += g.sockets
-    return found
-
-
-def _sides(sample: Sockets, key_of: KeyOf) -> dict[Destination, Sides]:
-    """The same, with those apart that nobody has answered yet."""
-    found: dict[Destination, Sides] = {}
-    for to, key, g in _initiated(sample, key_of):
-        side = found.setdefault(to, ({}, {}))[g.state in OPENING]
-        side[key] = side.get(key, 0) + g.sockets
-    return found
-
-
-def _by_destination(opened: Opened) -> dict[Destination, dict[str, int]]:
-    """Owners and their sockets to each destination, in the order of their keys."""
-    found: dict[Destination, dict[str, int]] = {}
-    for (netns, protocol, endpoint, key), count in sorted(opened.items(), key=lambda item: item[0][-1]):
-        found.setdefault((netns, protocol, endpoint), {})[key] = count
-    return found
-
-
-def _listening(sample: Sockets, key_of: KeyOf) -> dict[tuple[int | None, int | None], tuple[str | None, ...]]:
-    """Keys of all who listen on a port of a namespace, None among them for one who is not known."""
-    found: dict[tuple[int | None, int | None], dict[str | None, None]] = {}
-    for q in sample.accept_queues:
-        key = key_of(q.owner_pid, q.netns) if q.owner_pid is not None else None
-        found.setdefault((q.netns, q.local.port), {})[key] = None
-    return {} if sample.listeners_cut else {place: tuple(keys) for place, keys in found.items()}
-
-
-def _keys(by_pid: Mapping[int, Workload]) -> KeyOf:
-    """Keys of owners as these are known; each is made once."""
-
-    @cache
-    def key_of(pid: int, netns: int) -> str:
-        return f"{owner_key(pid, by_pid.get(pid))} in {netns}"
-
-    return key_of
-
-
-def _workload(pid: int, netns: int, by_pid: Mapping[int, Workload]) -> Workload:
-    return by_pid.get(pid) or Workload(process=Process(pid=pid, comm=f"pid {pid}"), netns=netns)
-
-
-def _representatives(sample: Sockets, by_pid: Mapping[int, Workload], key_of: KeyOf) -> dict[str, Workload]:
-    """A process for each key."""
-    found: dict[str, Workload] = {}
-    for pid, netns in dict.fromkeys((g.owner_pid, g.netns) for g in sample.groups):
-        if pid is not None and netns is not None:
-            found.setdefault(key_of(pid, netns), _workload(pid, netns, by_pid))
-    return found
