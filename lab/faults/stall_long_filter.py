@@ -20,14 +20,19 @@ class StallLongFilter(StallCase):
     kind = "fault"
 
     def start(self) -> None:
-        self.node = Node(self.stage, "probe", "shop", "meter")
+        self.node = self.slow_node()
         probe, shop, meter = self.node.pods
-        filter_slowly(self.node.host, "forward", RULES)
         self.ping_all_the_time(probe, shop)
         for device in ("veth1", "veth3"):
             steer(self.node.host, device, self.receiver)
         self.taker = self.stage.play(shop, "collector", take, self.sender)
         self.meter = self.stage.play(meter, "meter", send_bursts, shop.address, PACKETS, EVERY_SECONDS, self.sender)
+
+    def slow_node(self) -> Node:
+        """One that works for long on each packet that it forwards."""
+        node = Node(self.stage, "probe", "shop", "meter")
+        filter_slowly(node.host, "forward", RULES)
+        return node
 
     def look(self) -> Sight:
         return self.late(at_least=10, seconds=0.02, seen=f"meter: {self.meter.log.read_text().splitlines()[-1:]}")

@@ -9,36 +9,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lab.arrivals import StallCase, steer
 from lab.case import Expected
-from lab.look import Sight
+from lab.faults import stall_long_filter
 from lab.node import Node
-from lab.slow_filter import send_bursts, take
 from lab.stage import inside
 
 RULES = 20_000
-PACKETS, EVERY_SECONDS = 200, 0.2
 RULE = "rule add from 10.{}.{}.{} lookup 100\n"
 
 
-class StallPolicyRouting(StallCase):
-    kind = "fault"
+class StallPolicyRouting(stall_long_filter.StallLongFilter):
     rules_unread = True
 
-    def start(self) -> None:
-        self.node = Node(self.stage, "probe", "shop", "meter", firewall="none")
-        probe, shop, meter = self.node.pods
+    def slow_node(self) -> Node:
+        node = Node(self.stage, "probe", "shop", "meter", firewall="none")
         rules = self.stage.directory / "rules"
         rules.write_text("".join(RULE.format(200 + n // 62500, n // 250 % 250, n % 250 + 1) for n in range(RULES)))
-        inside(self.node.host, "ip", "-batch", str(rules))
-        self.ping_all_the_time(probe, shop)
-        for device in ("veth1", "veth3"):
-            steer(self.node.host, device, self.receiver)
-        self.taker = self.stage.play(shop, "collector", take, self.sender)
-        self.meter = self.stage.play(meter, "meter", send_bursts, shop.address, PACKETS, EVERY_SECONDS, self.sender)
-
-    def look(self) -> Sight:
-        return self.late(at_least=10, seconds=0.02, seen=f"meter: {self.meter.log.read_text().splitlines()[-1:]}")
+        inside(node.host, "ip", "-batch", str(rules))
+        return node
 
     def expected(self) -> Expected:
-        return replace(self.stalled("softirq-hog", innocent=(self.meter, self.taker)), mentions=("fib",))
+        return replace(super().expected(), mentions=("fib",))
