@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -18,8 +18,8 @@ PARTS = 3
 class ConnectionWindow(msgspec.Struct, frozen=True, kw_only=True):
     """at: the newest sample. total: by how much all grew; its watched_seconds are those of the window.
 
-    seconds: from the first sample to the newest. parts: the growth in PARTS parts of equal time, oldest first, or in as
-    many as there are steps between samples; for what has to last.
+    seconds: from the first sample to the newest. parts: the growth in PARTS parts of about equal time, oldest first, or
+    in fewer where steps between samples are few or of very different length; for what has to last.
     """
 
     at: Moment
@@ -33,20 +33,28 @@ def connection_window(recording: Recording) -> ConnectionWindow | None:
     series = recording.series(Connections)
     if not series:
         return None
-    begin, end = series[0][0].boot_seconds, series[-1][0].boot_seconds
-    steps = [((a.boot_seconds + b.boot_seconds) / 2, _growth(x, y)) for (a, x), (b, y) in pairwise(series)]
-    count = min(PARTS, len(steps))
-    parts: list[list[Connections]] = [[] for _ in range(count)]
-    for middle, growth in steps:
-        share = (middle - begin) / (end - begin) if end > begin else 0.0
-        parts[min(max(int(share * count), 0), count - 1)].append(growth)
+    steps = [(b.boot_seconds - a.boot_seconds, _growth(x, y)) for (a, x), (b, y) in pairwise(series)]
     last = series[-1][1]
     return ConnectionWindow(
         at=series[-1][0],
-        seconds=end - begin,
+        seconds=series[-1][0].boot_seconds - series[0][0].boot_seconds,
         total=_sum([growth for _, growth in steps], last),
-        parts=tuple(_sum(part, last) for part in parts),
+        parts=tuple(_sum(part, last) for part in _in_parts(steps)),
     )
+
+
+def _in_parts(steps: Sequence[tuple[float, Connections]]) -> list[list[Connections]]:
+    """Steps in PARTS parts of about equal time: none without a step, none so short that it shows nothing."""
+    parts: list[list[Connections]] = []
+    left = sum(seconds for seconds, _ in steps)
+    least, share, filled = left / PARTS / 2, left / PARTS, 0.0
+    for seconds, growth in steps:
+        if not parts or (len(parts) < PARTS and filled + seconds / 2 > share and filled >= least and left >= least):
+            share, filled = left / (PARTS - len(parts)), 0.0
+            parts.append([])
+        parts[-1].append(growth)
+        filled, left = filled + seconds, left - seconds
+    return parts
 
 
 def _growth(before: Connections, after: Connections) -> Connections:

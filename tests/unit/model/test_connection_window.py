@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from whodunnet.model.connection_window import ConnectionWindow, connection_window
 from whodunnet.model.connections import ConnectionGroup, Connections
@@ -63,6 +64,28 @@ def test_the_parts_are_of_equal_time() -> None:
     sums = [[ended(n)] for n in (0, 1, 3, 6, 10, 15, 21)]
     found = window(*sums, apart=1.0)
     assert [sum(g.connections for g in part.groups) for part in found.parts] == [1 + 2, 3 + 4, 5 + 6]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "parts"),
+    [
+        ([5.35, 1, 1, 0.65], [1, 3]),  # a recorder takes its time after a first snapshot that was dear
+        ([3.2, 1, 1, 1, 1, 0.77], [1, 2, 3]),
+        ([1] * 8 + [0.06], [3, 3, 3]),
+        ([7.9, 0.1], [2]),
+        ([4, 4], [1, 1]),
+        ([1, 1, 6, 1, 1], [2, 1, 2]),
+    ],
+)
+def test_where_steps_are_uneven_no_part_is_empty_or_too_short(lengths: list[float], parts: list[int]) -> None:
+    rows = recording([[ended(n)] if n else [] for n in range(len(lengths) + 1)])
+    at = [5.0 + sum(lengths[:n]) for n in range(len(lengths) + 1)]
+    uneven = tuple(
+        type(s)(at=replace(s.at, boot_seconds=t), samples=s.samples) for t, s in zip(at, rows.snapshots, strict=True)
+    )
+    found = connection_window(replace(rows, snapshots=uneven))
+    assert found is not None
+    assert [sum(g.connections for g in part.groups) for part in found.parts] == parts
 
 
 def test_there_are_no_more_parts_than_steps() -> None:
