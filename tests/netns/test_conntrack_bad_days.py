@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,7 +37,8 @@ while True:
     client.close()
     accepted.close()
 """
-COMING_AND_GOING = 'while :; do ip netns add "$1" && unshare --net true && ip netns del "$1"; done'
+COMING_AND_GOING = 'trap "exit 0" TERM; while :; do ip netns add "$1"; unshare --net true; ip netns del "$1"; done'
+"""Ends between two commands: an `ip` left alone would make the namespace after it was removed."""
 
 
 @pytest.fixture
@@ -144,14 +146,14 @@ def running(process: subprocess.Popen[bytes]) -> Iterator[None]:
         yield
         assert process.poll() is None
     finally:
-        process.kill()
+        process.terminate()
         process.wait()
 
 
 def test_namespaces_that_come_and_go_meanwhile_disturb_no_reading(namespace: Namespace) -> None:
     collector = ConntrackCollector(ROOTS, read_support(ROOTS))
     namespace(lambda: insert(flows(100)))
-    name = f"whodunnet-{os.getpid()}"
+    name = f"whodunnet-{uuid.uuid4().hex[:8]}"
     met: set[int] = set()
     try:
         with running(start("sh", "-c", COMING_AND_GOING, "sh", name)):
