@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from operator import attrgetter
@@ -21,6 +22,9 @@ REAL_TIME_PRIORITIES = 100  # MAX_RT_PRIO (include/linux/sched/prio.h)
 TRACING = ("bpf_", "__bpf_", "__traceiter_", "perf_", "__perf_")
 TRACING_DEPTH = 8
 """Functions that run a program on a tracepoint, and how deep below them our own may be, whose names are not listed."""
+
+BETWEEN = re.compile(r"(?:handle_softirqs|__do_softirq|__softirqentry_text_start)(?:\.|$)")
+"""Before the first softirq of a round, or between two: which one ran last is known, and that it has ended is not."""
 
 DUTIES: tuple[tuple[Duty, tuple[str, ...]], ...] = (
     ("idle", ("swapper/",)),
@@ -128,7 +132,8 @@ def softirq_name(number: int) -> str | None:
 def summed(record: Record, names: Names, hertz: int, boot_offset_seconds: float) -> Stall:
     """The stall in words. hertz: of the samples; boot_offset_seconds: of the boot clock before the monotonic one."""
     wait = (record.until_ns - record.since_ns) / 1e9
-    holders = sum_holders(record.samples, names, hertz, wait)
+    samples = [seen for seen in record.samples if not is_between(seen, names)]
+    holders = sum_holders(samples, names, hertz, wait)
     return Stall(
         ended_boot_seconds=record.until_ns / 1e9 + boot_offset_seconds,
         cpu=record.cpu,
@@ -136,11 +141,22 @@ def summed(record: Record, names: Names, hertz: int, boot_offset_seconds: float)
         wait_seconds=wait,
         end=_holder([record.end], names, 0.0),
         holders=holders[:HOLDERS_MAX],
-        samples=len(record.samples),
+        samples=len(samples),
         samples_cut=record.cut,
         packets=record.packets,
         expected_samples=int(wait * hertz),
     )
+
+
+def is_between(seen: Seen, names: Names) -> bool:
+    """Whether it was met in the loop over softirqs itself, as where interrupts come back on after a pause.
+
+    Neither a softirq nor the task below it is known to have held the CPU. A tracepoint's place is always there.
+    """
+    if seen.softirq is None or seen.traced or not seen.stack:
+        return False
+    innermost = names(seen.stack[0])
+    return innermost is not None and BETWEEN.match(innermost) is not None
 
 
 def sum_holders(samples: Iterable[Seen], names: Names, hertz: int, wait: float) -> tuple[Holder, ...]:
