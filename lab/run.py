@@ -27,6 +27,7 @@ from lab.look import NotThereError
 from lab.needs import MissingNeedsError, check
 from lab.score import Score, score_of_all
 from lab.stage import undisturbed
+from lab.stolen import stolen_seconds, without_thefts
 
 STDERR_MOST = 400
 
@@ -50,8 +51,8 @@ def command_line(case: Case, command: list[str]) -> list[str]:
 
 
 def diagnose(case: Case, command: list[str]) -> dict[str, Any]:
-    """What it says in JSON. Raises ToolError."""
-    line = command_line(case, command)
+    """What it says in JSON, but for what the machine under this one did. Raises ToolError."""
+    line, stolen = command_line(case, command), stolen_seconds()
     done = subprocess.run(line, capture_output=True, text=True, timeout=case.window_seconds + 60)
     try:
         diagnosis: dict[str, Any] = json.loads(done.stdout)
@@ -62,7 +63,7 @@ def diagnose(case: Case, command: list[str]) -> dict[str, Any]:
     except (ValueError, TypeError, LookupError):
         said = done.stderr[-STDERR_MOST:]
         raise ToolError(f"{shlex.join(line)}: exit {done.returncode}, no diagnosis: {said}") from None
-    return diagnosis
+    return without_thefts(diagnosis, stolen_seconds() - stolen)
 
 
 def by_our_clock(at: str) -> float:
