@@ -34,7 +34,8 @@ class StallFullLink(StallCase):
         self.backup = self.stage.play(probe, "backup", stream, [shop.address], 6, 500_000, 0)
 
     def look(self) -> Sight:
-        return Sight(self.pings.stalled >= 50 and self.pings.longest >= 0.1, str(self.pings))
+        sight = self.pings
+        return Sight(sight.stalled >= 50 and sight.longest >= 0.1, str(sight))
 
     def expected(self) -> Expected:
         innocent = (self.pinger, self.backup, self.store, self.monitor)
