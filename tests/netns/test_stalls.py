@@ -32,6 +32,7 @@ from netns.stall_causes import (
 )
 from whodunnet.errors import UnreadableError
 from whodunnet.kernel import namespaces
+from whodunnet.kernel.bpf.socket_walk import ticks_per_second
 from whodunnet.kernel.bpf.stall_records import Names, Record, summed
 from whodunnet.kernel.bpf.stalls import Settings, StallRecorder
 from whodunnet.kernel.procfs.kallsyms import read_symbols
@@ -142,7 +143,10 @@ def test_a_long_softirq_is_named_by_its_functions(recorder: StallRecorder, names
     assert seen_well(stalls)
     assert all(one.end.softirq == "NET_RX" and one.wait_seconds >= THRESHOLD_SECONDS for one in stalls)
     for stall in seen_well(stalls):
-        assert {holder.softirq for holder in stall.holders} == {"NET_RX"}
+        # Another one may have run before it, if for less than a tick (begun_ns in bpf/stalls.h).
+        before = [holder for holder in stall.holders if holder.softirq != "NET_RX"]
+        assert None not in {holder.softirq for holder in before}
+        assert sum(holder.seconds for holder in before) <= 1 / ticks_per_second()
         assert any("nft_do_chain" in functions(holder) for holder in stall.holders)
 
 
