@@ -13,6 +13,8 @@ from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
 
 PARTS = 3
+LEAST_PART = 0.1
+"""Of the window: in a shorter part what lasts may well not show."""
 
 
 class ConnectionWindow(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +49,7 @@ def _in_parts(steps: Sequence[tuple[float, Connections]]) -> list[list[Connectio
     """Steps in PARTS parts of about equal time: none without a step, none so short that it shows nothing."""
     parts: list[list[Connections]] = []
     left = sum(seconds for seconds, _ in steps)
-    least, share, filled = left / PARTS / 2, left / PARTS, 0.0
+    least, share, filled = left * LEAST_PART, 0.0, 0.0
     for seconds, growth in steps:
         if not parts or (len(parts) < PARTS and filled + seconds / 2 > share and filled >= least and left >= least):
             share, filled = left / (PARTS - len(parts)), 0.0

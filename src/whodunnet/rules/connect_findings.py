@@ -26,7 +26,10 @@ from whodunnet.rules.openers import endpoint_party
 
 REPEAT = "whodunnet connections --for 10s --by pair --failed"
 SOURCE = "connections collector"
-ONE_PART = "Connections were read only twice, so that nothing says whether it lasted: it may be a start."
+ONE_PART = (
+    "Connections were read only twice, or at too uneven times, so that nothing says whether it lasted: it may be a "
+    "start."
+)
 UNGROUPED = (
     "{n:,} ended so of which, for lack of room, nobody knows whose they are, or when: numbers and shares may be others."
 )

@@ -69,10 +69,11 @@ def test_the_parts_are_of_equal_time() -> None:
 @pytest.mark.parametrize(
     ("lengths", "parts"),
     [
-        ([5.35, 1, 1, 0.65], [1, 3]),  # a recorder takes its time after a first snapshot that was dear
+        ([5.35, 1, 1, 0.65], [1, 1, 2]),  # a recorder takes its time after a first snapshot that was dear
         ([3.2, 1, 1, 1, 1, 0.77], [1, 2, 3]),
         ([1] * 8 + [0.06], [3, 3, 3]),
         ([7.9, 0.1], [2]),
+        ([1, 6, 1], [1, 1, 1]),
         ([4, 4], [1, 1]),
         ([1, 1, 6, 1, 1], [2, 1, 2]),
     ],
