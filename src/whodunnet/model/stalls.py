@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
@@ -29,6 +30,8 @@ LINEAR_NS = 2048
 FUNCTIONS_MAX = 24
 STACKS_MAX = 8
 HOLDERS_MAX = 16
+SOFTIRQ_LOOP = re.compile(r"(?:handle_softirqs|__do_softirq|__softirqentry_text_start)(?:\.|$)")
+"""Who is met in it and no deeper is before the first softirq of a round, or between two (kernel/softirq.c)."""
 STALLS_MAX = 1024
 
 
@@ -85,8 +88,9 @@ class Stall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     end: who was current when it was over, and where: of "late" in whose context the softirq came to run at last, which
         is the culprit unless it is a ksoftirqd or idle; of "thread" the NAPI thread itself.
     packets: of "queued", how many left the backlog meanwhile.
-    samples: taken meanwhile. With far fewer than expected_samples the CPU did not run, had its interrupts off, or was
-        idle. samples_cut: those of the beginning found no room, so whoever held the CPU did so for longer.
+    samples: taken meanwhile, also between two softirqs, which are of no holder. With far fewer than expected_samples
+        the CPU did not run, had its interrupts off, or was idle. samples_cut: those of the beginning found no room, so
+        whoever held the CPU did so for longer.
     """
 
     ended_boot_seconds: Seconds

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import msgspec
 
 from whodunnet.model.stall_window import SeenStall
-from whodunnet.model.stalls import Holder, Stall, Task
+from whodunnet.model.stalls import SOFTIRQ_LOOP, Holder, Stall, Task
 from whodunnet.rules.stall_functions import waits_for_lock
 
 Shape = Literal[
@@ -117,7 +117,7 @@ def _silent(seen: SeenStall, stolen: bool) -> Judged:
     itself, waited = end.softirq is None and end.task.duty is None, _waits((end,))
     return Judged(
         seen=seen,
-        shape="paused" if stolen or end.mode == "user" else "irqs-disabled",
+        shape="paused" if stolen or end.mode == "user" or _is_between(end) else "irqs-disabled",
         task=end.task if itself and not waited else None,
         holders=(end,),
         samples=1,
@@ -129,7 +129,7 @@ def _silent(seen: SeenStall, stolen: bool) -> Judged:
 def _unsampled(seen: SeenStall) -> Judged:
     """The CPU stood still, or the one task that was met there in the kernel had its interrupts off."""
     own = [h for h in seen.stall.holders if h.softirq is None and h.task.duty is None and h.mode == "kernel"]
-    n, of = _sum(own), _sum(seen.stall.holders)
+    n, of = _sum(own), _met(seen.stall)
     # A thread may have waited for another CPU than this one.
     elsewhere = seen.stall.kind in ("long", "thread", "queued")
     if elsewhere or not own or n <= HELD_SHARE * of or len({h.task for h in own}) > 1:
@@ -157,7 +157,7 @@ def _long(seen: SeenStall, hertz: int) -> Judged:
     """NET_RX ran on without a pause. Whoever was interrupted by it has nothing to do with it."""
     stall = seen.stall
     served = tuple(h for h in stall.holders if h.softirq == PACKETS)
-    n, of = _sum(served), _sum(stall.holders)
+    n, of = _sum(served), _met(stall)
     if hertz and n < SAMPLES_NAMED:
         return Judged(seen=seen, shape="paused")  # a machine that paused while it ran looks like this
     shape: Shape = "overload" if stall.wait_seconds < ROUND_SECONDS and _may_be_busy(seen) else "softirq-hog"
@@ -168,7 +168,7 @@ def _queued(seen: SeenStall, hertz: int) -> Judged:
     """A packet waited for those before it, which NET_RX took up in several runs; ksoftirqd had its turn between."""
     stall = seen.stall
     served = tuple(h for h in stall.holders if _whose(h) == PACKETS)
-    n, of = _sum(served), _sum(stall.holders)
+    n, of = _sum(served), _met(stall)
     if of < SAMPLES_NAMED:
         return Judged(seen=seen, shape="paused", of=of)
     if n < SAMPLES_NAMED or n <= HELD_SHARE * of:
@@ -194,7 +194,7 @@ def _waited(seen: SeenStall, hertz: int) -> Judged:
     for holder in stall.holders:
         groups.setdefault(_whose(holder), []).append(holder)
     end = _end_of(stall)
-    of = _sum(stall.holders) + (end is not None)
+    of = _met(stall) + (end is not None)
     counts = {key: _sum(holders) + (end is not None and key == end.task) for key, holders in groups.items()}
     if end is not None and end.task not in counts:
         counts[end.task], groups[end.task] = 1, []
@@ -280,6 +280,17 @@ def _waits(holders: Iterable[Holder]) -> bool:
     holders = tuple(holders)
     spun = sum(stack.samples for h in holders for stack in h.stacks if waits_for_lock(stack))
     return spun > HELD_SHARE * _sum(holders)
+
+
+def _is_between(end: Holder) -> bool:
+    """Whether interrupts came back on where softirqs begin: what had them off was an interrupt, and no task."""
+    names = [stack.functions[0] for stack in end.stacks if stack.functions]
+    return any(name is not None and SOFTIRQ_LOOP.match(name) for name in names)
+
+
+def _met(stall: Stall) -> int:
+    """How often anybody was, or nobody in particular: between two softirqs."""
+    return max(_sum(stall.holders), stall.samples)
 
 
 def _sum(holders: tuple[Holder, ...] | list[Holder]) -> int:

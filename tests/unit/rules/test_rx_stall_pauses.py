@@ -14,10 +14,14 @@ from whodunnet.rules.stall_findings import WHY_LONG
 
 from .nodes import answers
 from .stalled import (
+    DUMPS,
     ENABLES,
+    HERTZ,
+    INTERRUPTS,
     MONITOR,
     READS,
     RULE,
+    again,
     blamed,
     found,
     gap,
@@ -154,3 +158,16 @@ def test_few_samples_again_and_again_in_one_function_are_interrupts_that_are_off
 )
 def test_a_gap_that_is_a_pause_is_no_finding(other: dict[str, Any], last: dict[str, Any]) -> None:
     assert found(*[gap(**other)] * 9, virtual=False, **last) == []
+
+
+@pytest.mark.parametrize("between", [4, 40])
+def test_looks_between_softirqs_are_looks_at_somebody_else(between: int) -> None:
+    """Interrupts that follow each other leave most looks there, of a task that hardly runs."""
+    busy = stall(held(MONITOR, 4, functions=DUMPS), samples=4 + between, wait=(4 + between) / HERTZ)
+    assert blamed(*again(busy, times=5), virtual=False) == []
+    assert blamed(*again(replace(busy, samples=4, expected_samples=4), times=5), virtual=False) == ["app7"]
+
+
+def test_interrupts_that_come_back_on_where_softirqs_begin_were_kept_off_by_no_task() -> None:
+    assert found(*[gap(functions=INTERRUPTS)] * 9, virtual=False) == []
+    assert found(*[gap(functions=INTERRUPTS[1:])] * 9, virtual=False) != []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from operator import attrgetter
@@ -10,7 +9,18 @@ from typing import Any, NamedTuple
 
 from whodunnet.errors import MalformedError
 from whodunnet.kernel.system_calls import system_call_name
-from whodunnet.model.stalls import HOLDERS_MAX, STACKS_MAX, Duty, Holder, Mode, Stack, Stall, StallKind, Task
+from whodunnet.model.stalls import (
+    HOLDERS_MAX,
+    SOFTIRQ_LOOP,
+    STACKS_MAX,
+    Duty,
+    Holder,
+    Mode,
+    Stack,
+    Stall,
+    StallKind,
+    Task,
+)
 from whodunnet.model.text import clean
 
 STALL_KINDS: tuple[StallKind, ...] = ("late", "long", "thread", "silent", "queued")
@@ -22,9 +32,6 @@ REAL_TIME_PRIORITIES = 100  # MAX_RT_PRIO (include/linux/sched/prio.h)
 TRACING = ("bpf_", "__bpf_", "__traceiter_", "perf_", "__perf_")
 TRACING_DEPTH = 8
 """Functions that run a program on a tracepoint, and how deep below them our own may be, whose names are not listed."""
-
-BETWEEN = re.compile(r"(?:handle_softirqs|__do_softirq|__softirqentry_text_start)(?:\.|$)")
-"""Before the first softirq of a round, or between two: which one ran last is known, and that it has ended is not."""
 
 DUTIES: tuple[tuple[Duty, tuple[str, ...]], ...] = (
     ("idle", ("swapper/",)),
@@ -132,8 +139,7 @@ def softirq_name(number: int) -> str | None:
 def summed(record: Record, names: Names, hertz: int, boot_offset_seconds: float) -> Stall:
     """The stall in words. hertz: of the samples; boot_offset_seconds: of the boot clock before the monotonic one."""
     wait = (record.until_ns - record.since_ns) / 1e9
-    samples = [seen for seen in record.samples if not is_between(seen, names)]
-    holders = sum_holders(samples, names, hertz, wait)
+    holders = sum_holders((seen for seen in record.samples if not is_between(seen, names)), names, hertz, wait)
     return Stall(
         ended_boot_seconds=record.until_ns / 1e9 + boot_offset_seconds,
         cpu=record.cpu,
@@ -141,7 +147,7 @@ def summed(record: Record, names: Names, hertz: int, boot_offset_seconds: float)
         wait_seconds=wait,
         end=_holder([record.end], names, 0.0),
         holders=holders[:HOLDERS_MAX],
-        samples=len(samples),
+        samples=len(record.samples),
         samples_cut=record.cut,
         packets=record.packets,
         expected_samples=int(wait * hertz),
@@ -153,10 +159,8 @@ def is_between(seen: Seen, names: Names) -> bool:
 
     Neither a softirq nor the task below it is known to have held the CPU. A tracepoint's place is always there.
     """
-    if seen.softirq is None or seen.traced or not seen.stack:
-        return False
-    innermost = names(seen.stack[0])
-    return innermost is not None and BETWEEN.match(innermost) is not None
+    innermost = names(seen.stack[0]) if seen.stack and not seen.traced else None
+    return innermost is not None and SOFTIRQ_LOOP.match(innermost) is not None
 
 
 def sum_holders(samples: Iterable[Seen], names: Names, hertz: int, wait: float) -> tuple[Holder, ...]:
