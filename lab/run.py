@@ -30,6 +30,8 @@ from lab.stage import undisturbed
 from lab.stolen import stolen_seconds, without_thefts
 
 STDERR_MOST = 400
+ANSWERS_WITHIN_SECONDS = 60
+"""After the window."""
 
 
 class ToolError(Exception):
@@ -53,7 +55,11 @@ def command_line(case: Case, command: list[str]) -> list[str]:
 def diagnose(case: Case, command: list[str]) -> dict[str, Any]:
     """What it says in JSON, but for what the machine under this one did. Raises ToolError."""
     line, stolen = command_line(case, command), stolen_seconds()
-    done = subprocess.run(line, capture_output=True, text=True, timeout=case.window_seconds + 60)
+    seconds = case.window_seconds + ANSWERS_WITHIN_SECONDS
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, timeout=seconds)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ToolError(f"{shlex.join(line)}: no diagnosis: {error}") from None
     try:
         diagnosis: dict[str, Any] = json.loads(done.stdout)
         if not {"findings", "cleared"} <= {*diagnosis}:

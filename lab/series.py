@@ -26,7 +26,6 @@ from lab.run import ToolError, default_command, diagnose, made_real, terminated
 
 CANNOT = (NotThereError, OSError, LookupError, ImportError, subprocess.SubprocessError)
 """What says that a case could not be made real here."""
-UNANSWERED = (ToolError, subprocess.TimeoutExpired)
 ASKING = "asking "
 """The line before whodunnet is started, with how many it has to name: if nothing comes after it, that is its fault."""
 
@@ -50,7 +49,7 @@ def asked(case: Case, command: list[str], machine: Machine, commit: str) -> Outc
     begin = time.monotonic()
     try:
         diagnosis = diagnose(case, command)
-    except UNANSWERED as error:
+    except ToolError as error:
         return unanswered(case, said(error), machine, commit)
     seconds = time.monotonic() - begin
     case.stage.check_undisturbed()

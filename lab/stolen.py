@@ -11,13 +11,14 @@ Json = Mapping[str, Any]
 STATEMENT = "Time that the hypervisor took "
 STEAL = 8
 """Where it stands in the first line of /proc/stat (proc_stat(5))."""
-TICKS = 2
-"""By which two readings of the same sum may differ, rounded for each CPU."""
+TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
+TOLERATED_SHARE = 0.1
+"""What is summed of many readings and CPUs was rounded to a tick in each."""
 
 
-def stolen_seconds() -> float:
+def stolen_seconds(stat: Path = Path("/proc/stat")) -> float:
     """Of all CPUs, since boot."""
-    return int(Path("/proc/stat").read_text().split()[STEAL]) / os.sysconf("SC_CLK_TCK")
+    return int(stat.read_text().split()[STEAL]) * TICK_SECONDS
 
 
 def without_thefts(diagnosis: Json, seconds: float) -> dict[str, Any]:
@@ -38,4 +39,4 @@ def is_theft(finding: Json, seconds: float) -> bool:
     if any(party["role"] == "culprit" for party in finding["parties"]):
         return False
     told = [e["value"] for e in finding["evidence"] if e["statement"].startswith(STATEMENT)]
-    return bool(told) and sum(told) <= seconds + TICKS / os.sysconf("SC_CLK_TCK")
+    return bool(told) and sum(told) <= seconds * (1 + TOLERATED_SHARE) + 2 * TICK_SECONDS

@@ -80,6 +80,14 @@ def test_a_tool_that_says_nothing_is_an_error_not_a_score() -> None:
         diagnose(Paper(), [sys.executable, "-c", "import sys; sys.stderr.write('broken'); sys.exit(3)"])
 
 
+def test_a_tool_that_is_not_there_or_does_not_end_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ToolError, match=r"no diagnosis: .*No such file"):
+        diagnose(Paper(), ["/nowhere/whodunnet"])
+    monkeypatch.setattr("lab.run.ANSWERS_WITHIN_SECONDS", 0.2 - Paper.window_seconds)
+    with pytest.raises(ToolError, match=r"no diagnosis: .*timed out"):
+        diagnose(Paper(), [sys.executable, "-c", "import time; time.sleep(60)"])
+
+
 def test_a_silent_tool_scores_wrong_and_the_case_is_stopped(tool: list[str]) -> None:
     case = Paper()
     _, score = run(case, tool)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +44,7 @@ def test_the_other_findings_of_the_rule_are_its_answer() -> None:
     assert without_thefts(said(theft(), other), 0.5) == said(other)
 
 
-def test_time_that_was_taken_only_grows() -> None:
-    before = stolen_seconds()
-    assert 0 <= before <= stolen_seconds()
+def test_what_was_taken_is_the_eighth_number_of_all_cpus(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  1 2 3 4 5 6 7 800 9 10\ncpu0 1 2 3 4 5 6 7 400 9 10\n")
+    assert stolen_seconds(stat) == pytest.approx(800 / os.sysconf("SC_CLK_TCK"))
