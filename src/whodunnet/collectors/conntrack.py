@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from typing import ClassVar, Literal, TypeVar
@@ -33,7 +34,7 @@ INNER_LIMIT = 4
 INNER_ENTRIES = 250_000
 """Of all of them; with more a dump takes most of a second."""
 INNER_GROUPS = 512
-"""Of each, the largest that were translated."""
+"""Of each: all that were translated, and its own as far as there is room."""
 
 # What ctnetlink does with softirqs off: measured on 6.18, 2 CPUs, and rounded up.
 BUCKET_SECONDS = 25e-9  # an empty bucket, with its lock
@@ -98,13 +99,9 @@ class ConntrackCollector:
             return {}
         many = [n for n in found.ways if n != sample.netns and counts.get(n, 0) >= INNER_SHARE * count]
         many.sort(key=lambda n: -counts[n])
-        room = INNER_ENTRIES
         inner: dict[int, tuple[FlowGroup, ...]] = {}
         with Visitor() as visitor:
-            for inum in many[:INNER_LIMIT]:
-                if counts[inum] > room:
-                    continue
-                room -= counts[inum]
+            for inum in _that_fit(many, counts):
                 read = partial(_translated, self._roots, visitor, inum, found.ways[inum], sum(counts.values()))
                 groups = _unless_unreadable(read)
                 if groups is not None:
@@ -212,8 +209,19 @@ def _count(roots: Roots, visitor: Visitor, inum: int, way: Way) -> int:
     return 0 if size is None else size.count
 
 
+def _that_fit(inums: Iterable[int], counts: dict[int, int]) -> list[int]:
+    """The first namespaces whose entries are not too many together."""
+    room = INNER_ENTRIES
+    found: list[int] = []
+    for inum in inums:
+        if counts[inum] <= room and len(found) < INNER_LIMIT:
+            room -= counts[inum]
+            found.append(inum)
+    return found
+
+
 def _translated(roots: Roots, visitor: Visitor, inum: int, way: Way, all_entries: int) -> tuple[FlowGroup, ...] | None:
-    """The largest groups of one namespace, () if it translates no source; None if not all that it translates is told.
+    """Groups of one namespace that leave it by an address it translates to; None if not all that it translates is told.
 
     Raises UnreadableError.
     """
@@ -221,11 +229,25 @@ def _translated(roots: Roots, visitor: Visitor, inum: int, way: Way, all_entries
     table = visitor.inside(place, inum, partial(read_here, roots, all_entries))
     if table.dump_failure is not None or table.other_entries or table.malformed:
         return None
-    translated = sum(group.source_as is not None for group in table.groups)
-    if translated > INNER_GROUPS:
+    translated = [group for group in table.groups if group.source_as is not None]
+    room = INNER_GROUPS - len(translated)
+    if room < 0:
         return None
-    ordered = sorted(table.groups, key=lambda group: (group.source_as is None, -group.entries))
-    return tuple(ordered[:INNER_GROUPS]) if translated else ()
+    left_as = {group.source_as for group in translated}
+    own = [group for group in table.groups if group.source_as is None and group.source in left_as]
+    own.sort(key=lambda group: -group.entries)
+    return (*translated, *own[:room], *_merged(own[room:]))
+
+
+def _merged(own: Sequence[FlowGroup]) -> list[FlowGroup]:
+    """By source and protocol; left out they would seem to be of those whose groups are all there."""
+    entries: Counter[tuple[int, str, str]] = Counter()
+    for group in own:
+        entries[group.family, group.protocol, group.source] += group.entries
+    return [
+        FlowGroup(family=family, protocol=protocol, source=source, destination=None, merged=True, entries=n)
+        for (family, protocol, source), n in entries.items()
+    ]
 
 
 def _count_of(roots: Roots, pid: int, inum: int) -> int | None:

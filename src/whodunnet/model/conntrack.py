@@ -68,8 +68,9 @@ class Conntrack(msgspec.Struct, frozen=True, tag="conntrack", kw_only=True, omit
         full or no memory. "insert_failed": lost race, long chain. "early_drop": another entry was thrown out.
     timeouts: seconds by name, as "tcp_timeout_established": what a new packet gives the entry.
     counts: entries by inode number of the namespace. netns_unread: known, but their number could not be read.
-    inner: groups of other namespaces' own tables by inode number, the largest; of those that have so many entries that
-        they may open ours for others. None of one that translates no source.
+    inner: groups of other namespaces' own tables by inode number: all that were translated, and their own as far as
+        there is room; of those that have so many entries that they may open ours for others. None of one that
+        translates no source.
     method: how the entries were read: by ctnetlink, or as text where so few are in a large table that ctnetlink would
         keep softirqs waiting (it walks empty buckets with softirqs off); None where there was nothing to read.
     dump_failure: why there are no groups, though there may be entries.

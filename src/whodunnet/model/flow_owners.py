@@ -220,8 +220,12 @@ class FlowOwners:
     def _behind(self, group: FlowGroup, netns: int) -> list[tuple[FlowOwner, int]]:
         """For whom a namespace opened a group by its own address; nothing if it did so for itself."""
         found: dict[str, tuple[FlowOwner, int]] = {}
-        for address, n in self._inner.senders(netns, group).items():
-            owner = self._itself(netns, address) if address == group.source else self._sender(address, group, netns)
+        senders = self._inner.senders(netns, group)
+        if senders and all(self._is_own(address, netns) for address in senders):
+            return []
+        for address, n in senders.items():
+            own = self._is_own(address, netns)
+            owner = self._itself(netns, group.source) if own else self._sender(address, group, netns)
             _, before = found.get(owner.key, (owner, 0))
             found[owner.key] = owner, before + n
         if found:
@@ -241,8 +245,12 @@ class FlowOwners:
             return self._somebody_behind(netns, group.source)
         return _whole(places[0], tenant, via=netns)
 
+    def _is_own(self, address: str, netns: int) -> bool:
+        """Whether a namespace has an address itself: nothing that it forwards has such a source."""
+        return is_loopback(address) or netns in self._namespaces.get(address, ())
+
     def _itself(self, netns: int, address: str) -> FlowOwner:
-        """What a namespace did not translate it opened itself."""
+        """What came from an address of a namespace it opened itself."""
         tenant = self._tenant(netns)
         return _whole(netns, tenant) if tenant is not None else self._shared(netns, address, ())
 

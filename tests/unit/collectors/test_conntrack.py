@@ -29,7 +29,9 @@ from whodunnet.kernel.procfs.conntrack import TableSize
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import Support, read_support
 from whodunnet.model.conntrack import Conntrack, FlowGroup
+from whodunnet.model.inner_flows import InnerFlows
 from whodunnet.model.sample import Failure
+from whodunnet.model.sockets import Endpoint
 
 TEXT = (Path(__file__).parents[2] / "fixtures/netlink/conntrack/nat.txt").read_text()
 OWN, OTHER, INNER = 4026531840, 4026532999, 4026532777
@@ -279,7 +281,41 @@ def test_tables_of_others_are_read_where_they_may_have_filled_ours(
     entered = inner_table(monkeypatch, Conntrack(loaded=True, groups=groups))
     sample = collect(roots, support)
     assert entered == [OTHER], "the other one has too few to matter"
-    assert sample.inner == {OTHER: tuple(reversed(groups[1:]))}
+    assert sample.inner == {OTHER: groups[1:]}
+
+
+def to(n: int, source: str, **changed: Any) -> FlowGroup:
+    """One entry to one of many destinations."""
+    destination = Endpoint(f"10.9.{n // 250}.{n % 250}", 80)
+    return FlowGroup(
+        **{"family": 4, "protocol": "tcp", "source": source, "destination": destination, "entries": 1} | changed
+    )
+
+
+@pytest.mark.parametrize("entries", [1, 20])
+def test_what_had_no_room_is_weighed_as_the_namespaces_own(
+    roots: Roots, support: Support, monkeypatch: pytest.MonkeyPatch, entries: int
+) -> None:
+    dumping(monkeypatch)
+    write(roots, "max", 60)
+    behind = [to(n, "10.0.5.2", source_as="10.1.0.2", entries=entries) for n in range(500)]
+    own = [to(n, "10.1.0.2") for n in range(500, 3_500)]
+    inner_table(monkeypatch, Conntrack(loaded=True, groups=(*behind, *own)))
+    sample = collect(roots, support)
+    groups = tuple(msgspec.structs.replace(group, source="10.1.0.2", source_as=None) for group in (*behind, *own))
+    flows = InnerFlows(msgspec.structs.replace(sample, groups=groups), None)
+    assert sum(flows.senders(OTHER, group).get("10.0.5.2", 0) for group in groups) == 500 * entries
+    assert len(sample.inner[OTHER]) == INNER_GROUPS + 1
+
+
+def test_what_a_namespace_only_lets_through_or_answers_takes_no_room(
+    roots: Roots, support: Support, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dumping(monkeypatch)
+    write(roots, "max", 60)
+    kept = (to(1, "10.0.5.2", source_as="10.1.0.2"), to(2, "10.1.0.2"))
+    inner_table(monkeypatch, Conntrack(loaded=True, groups=(*kept, *(translated(n, None) for n in range(1, 3_000)))))
+    assert collect(roots, support).inner == {OTHER: kept}
 
 
 @pytest.mark.parametrize(
@@ -303,6 +339,20 @@ def test_tables_of_others_are_not_read_where_that_would_take_long(
     monkeypatch.setattr(conntrack, "INNER_ENTRIES", 1)
     assert inner_table(monkeypatch, Conntrack(loaded=True)) == []
     assert collect(roots, support).inner == {}
+
+
+def test_of_the_tables_of_others_the_four_largest_that_fit_together_are_read(
+    roots: Roots, support: Support, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dumping(monkeypatch)
+    write(roots, "max", 60)
+    for n in range(6):
+        process(roots.proc, str(30 + n), INNER + n, 300 - n)
+    monkeypatch.setattr(conntrack, "INNER_ENTRIES", 1_195)
+    monkeypatch.setattr(conntrack, "_count", lambda *args: {OTHER: 2_000}.get(args[2], 300 - (args[2] - INNER)))
+    entered = inner_table(monkeypatch, *[Conntrack(loaded=True)] * 6)
+    collect(roots, support)
+    assert entered == [INNER + n for n in range(4)], "one is too large, and with one more it would be five"
 
 
 @pytest.mark.parametrize(("limit", "times"), [(61, 0), (0, 0), (60, 1)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -270,7 +271,7 @@ def test_every_entry_has_exactly_one_owner_and_every_socket_at_most_one_entry(
 
 INNER = st.lists(
     st.builds(
-        flow, SOURCES, st.sampled_from([0, 1, 3, 1000]), TARGETS, answered_by=st.none() | TARGETS,
+        flow, SOURCES, st.sampled_from([0, 1, 3, 1000]), st.none() | TARGETS, answered_by=st.none() | TARGETS,
         source_as=st.sampled_from([None, "10.1.0.2", "10.1.0.4"]),
     ),
     max_size=6,
@@ -286,6 +287,43 @@ def test_entries_that_were_opened_for_others_have_one_owner_each_too(
     assert sum(n for _, n in parts) == group.entries
     assert len({owner.key for owner, _ in parts}) == len(parts)
     assert all(owner.workload is not None or owner.kind != "workload" for owner, _ in parts)
+
+
+def device(address: str, name: str = "eth0") -> DeviceAddress:
+    return DeviceAddress(address=address, prefix_length=24, device=name)
+
+
+BRIDGED = {NODE: (device("10.0.0.1"),), TOOLS: (device("10.1.0.3"), device("172.17.0.1", "docker0"))}
+TWINS = BRIDGED | {OTHER: (device("172.17.0.1", "docker0"),)}
+
+
+def left_from(
+    inner: str, places: dict[int, tuple[DeviceAddress, ...]], workloads: Workloads, *held: SocketGroup
+) -> Any:
+    """Who opened what left by the address of TOOLS, and had another one in its own table."""
+    group = flow("10.1.0.3")
+    conntrack = Conntrack(
+        loaded=True, netns=NODE, groups=(group,), inner={TOOLS: (flow(inner, source_as="10.1.0.3"),)}
+    )  # fmt: skip
+    return FlowOwners(conntrack, Addresses(by_netns=places), [reading(*held)], workloads).split(group)
+
+
+@pytest.mark.parametrize("held", [(), (held(90, 3, netns=TOOLS),)], ids=["no socket", "socket"])
+@pytest.mark.parametrize(("inner", "places"), [("172.17.0.1", BRIDGED), ("172.17.0.1", TWINS), ("127.0.0.1", BRIDGED)])
+def test_nobody_behind_a_namespace_has_one_of_its_own_addresses(
+    inner: str, places: dict[int, tuple[DeviceAddress, ...]], held: tuple[SocketGroup, ...]
+) -> None:
+    assert left_from(inner, places, WORKLOADS, *held) == [
+        (FlowOwner(key=f"netns {TOOLS}", kind="workload", workload=PROGRAM, netns=TOOLS), 5)
+    ]
+
+
+def test_what_a_namespace_opened_by_another_own_address_is_split_by_sockets() -> None:
+    nobody = Workloads(by_pid={90: PROGRAM})
+    parts = left_from("172.17.0.1", BRIDGED, nobody, held(90, 3, netns=TOOLS))
+    assert [(owner.key, owner.via, n) for owner, n in parts] == [
+        (f"pid 90 in {TOOLS}", None, 3), (f"netns {TOOLS}", None, 2),
+    ]  # fmt: skip
 
 
 def test_who_listens_on_a_port_is_told_of_a_program_and_of_a_whole_namespace() -> None:
