@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from functools import partial
 from itertools import islice
 from typing import ClassVar, Final
@@ -38,8 +38,10 @@ _OPEN: Final = frozenset({"established", "syn-sent", "syn-recv", "close-wait"})
 
 OWN: Final = slice(2, 18)
 """The own address in SocketEnds.key."""
-Taken = dict[tuple[int, bytes], dict[int, bytes | None]]
-"""By family and own address: each port with both its ends (SocketEnds.key), None where there are several."""
+Place = tuple[int, bytes]
+"""Family and own address."""
+Taken = dict[Place, dict[int, bytes | None]]
+"""Each port with both its ends (SocketEnds.key), None where there are several."""
 
 
 class PortsCollector:
@@ -128,6 +130,7 @@ def read_uses(first: int, last: int, counted: NamespacePorts) -> NamespacePorts:
     found: Counter[tuple[int, bytes, str]] = Counter()
     bound: set[int] = set()
     taken: Taken = defaultdict(dict)
+    waiting: set[tuple[Place, int]] = set()
     with SockDiag() as diag:
         for number, ends in enumerate(diag.ends(first, last)):
             if number >= SOCKETS_LIMIT:
@@ -136,32 +139,34 @@ def read_uses(first: int, last: int, counted: NamespacePorts) -> NamespacePorts:
             if state in ("listen", "close"):
                 bound.add(ends.local_port)
             else:
+                place = ends.kind[0], ends.key[OWN]
                 found[ends.kind[0], ends.key, "open" if state in _OPEN else state] += 1
-                ports = taken[ends.kind[0], ends.key[OWN]]  # a socket that moves while it is read may come twice
+                if state == "time_wait":
+                    waiting.add((place, ends.local_port))
+                ports = taken[place]  # a socket that moves while it is read may come twice
                 if ports.setdefault(ends.local_port, ends.key) != ends.key:
                     ports[ends.local_port] = None
     return NamespacePorts(
         sockets=counted.sockets, time_wait=counted.time_wait, uses=_uses(found), bound=len(bound),
-        sources=_sources(taken, bound, found),
+        sources=_sources(taken, bound, waiting),
     )  # fmt: skip
 
 
-def _sources(taken: Taken, bound: set[int], found: Counter[tuple[int, bytes, str]]) -> tuple[SourcePorts, ...]:
+def _sources(taken: Taken, bound: set[int], waiting: Set[tuple[Place, int]]) -> tuple[SourcePorts, ...]:
     """Addresses with most ports. What was accepted has the port that is listened on, which is in bound."""
     names = {place: _own(*place) for place in taken}
     used: dict[str, dict[int, bytes | None]] = {}
     for place, mine in taken.items():
         ports = used.setdefault(names[place], {})
         ports |= {port: None if port in ports else key for port, key in mine.items()}
-    waiting = Counter[str]()
-    for (family, key, state), n in found.items():
-        waiting[names[family, key[OWN]]] += n if state == "time_wait" else 0
+    free_of_listeners = {(names[place], port) for place, port in waiting if port not in bound}
+    closed = Counter(source for source, _ in free_of_listeners)
     known = [
         SourcePorts(
             source=source,
             ports=len(ports.keys() - bound),
             shared=sum(key is None and port not in bound for port, key in ports.items()),
-            time_wait=waiting[source],
+            time_wait=closed[source],
         )
         for source, ports in used.items()
     ]

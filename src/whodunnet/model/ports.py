@@ -31,7 +31,7 @@ class SourcePorts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """Connections from one address, whatever their endpoints.
 
     ports: of the range, each counted once; listened on or bound only are left out. shared: of those, towards more than
-    one endpoint at a time. time_wait: connections, not ports.
+    one endpoint at a time. time_wait: of those, with a connection in TIME_WAIT.
     """
 
     source: str

@@ -13,6 +13,7 @@ from whodunnet.model.ports import Ports, SourcePorts
 from whodunnet.model.sample import Moment
 from whodunnet.model.settings import NamespaceSettings, Settings
 from whodunnet.model.snapshot import Recording
+from whodunnet.model.sockets import Endpoint
 from whodunnet.model.text import shell_quote, shorten_bytes
 from whodunnet.rules import remedies
 from whodunnet.rules.catalogue import Entry
@@ -45,7 +46,7 @@ Key = tuple[int, str]
 class Bound(NamedTuple):
     """An own address whose ports run out, whatever the endpoints.
 
-    failed: connects of its namespace without a port. alone: whether it is the only one but loopback that is used there.
+    failed: connects of its namespace without a port. alone: whether no other like it, loopback or not, is used there.
     """
 
     netns: int
@@ -61,6 +62,11 @@ class Bound(NamedTuple):
     def key(self) -> Key:
         return self.netns, self.use.source
 
+    def leads_to(self, server: Endpoint | None) -> bool:
+        """Whether connections from there do: those of loopback addresses stay on loopback."""
+        address = server.address if server is not None else None
+        return is_loopback(address or "") == is_loopback(self.use.source)
+
 
 def bound_first(
     series: Sequence[tuple[Moment, Ports]], settings: Settings, pairs: Sequence[Pair], entry: Entry
@@ -69,12 +75,13 @@ def bound_first(
 
     A connect that was not bound takes a port that others have towards other endpoints, and every second port only when
     all the rest are taken towards its own endpoint (__inet_hash_connect). So the range is full of ports with one
-    connection each only if one endpoint has them all, or if they were bound first (inet_csk_find_open_port).
+    connection each only if one endpoint has them all, or if they were bound first (inet_csk_find_open_port). A port
+    that was bound to any address it takes for none, whatever its own: so all connects that fail there count.
     """
     seen = Counter(key for _, sample in series for key in _full(sample, settings, entry))
     failed = Counter[int]()
     for pair in pairs:
-        if pair.here and pair.client.netns is not None and not is_loopback(pair.server.address or ""):
+        if pair.here and pair.client.netns is not None:
             failed[pair.client.netns] += pair.count("not-sent")
     found = []
     for (netns, source), use in _full(series[-1][1], settings, entry).items():
@@ -82,7 +89,7 @@ def bound_first(
         certain: Confidence = "proven" if n >= entry.limit("min_failed") else "likely"
         confidence = certain if seen[netns, source] > 1 else "possible"
         ports = series[-1][1].by_netns[netns]
-        others = [other for other in ports.sources if other.source != source and not is_loopback(other.source)]
+        others = [o for o in ports.sources if o.source != source and is_loopback(o.source) == is_loopback(source)]
         found.append(Bound(netns, use, known.ports or 0, ports.bound, known, confidence, n, alone=not others))
     return sorted(found, key=lambda one: (-one.failed, -one.use.ports, one.key))
 
@@ -102,10 +109,7 @@ def _full(sample: Ports, settings: Settings, entry: Entry) -> dict[Key, SourcePo
 def compose_bound(case: Bound, pairs: Sequence[Pair], recording: Recording, entry: Entry) -> Finding:
     """The finding about one own address."""
     at, shape = recording.snapshots[-1].at, entry.shapes[SHAPE]
-    here = [
-        pair for pair in pairs
-        if pair.here and pair.client.netns == case.netns and not is_loopback(pair.server.address or "")
-    ]  # fmt: skip
+    here = [pair for pair in pairs if pair.here and pair.client.netns == case.netns]
     inside = tenant(recording, case.netns)
     fails = f"{case.failed:,} connects failed in {recording.seconds:.1f} s"
     words = {
@@ -140,8 +144,9 @@ def _parties(case: Bound, here: Sequence[Pair], recording: Recording, entry: Ent
     Of sockets and of connects only the far end is kept: with a second own address nobody knows whose ports these are.
     """
     most, share = int(entry.limit("listed_holders")), entry.limit("min_part")
-    holders = holders_of(recording, case.netns, None) if case.alone else []
-    closers = closers_of(here) if case.alone and 2 * case.use.time_wait > case.use.ports else []
+    holders = holders_of(recording, case.netns, case.leads_to) if case.alone else []
+    closed = [pair for pair in here if case.leads_to(pair.server)]
+    closers = closers_of(closed) if case.alone and 2 * case.use.time_wait > case.use.ports else []
     found = [_holding(case, one) for one in holders[:most] if one.sockets >= share * case.use.ports]
     found += [closing(end, n, of) for end, n, of in closers[:most] if n >= share * of]
     found += failing_clients(here, most)
@@ -167,9 +172,10 @@ def _evidence(case: Bound, at: Moment, recording: Recording, entry: Entry) -> li
                 source="connections collector", repeat="whodunnet connections --for 10s --by pair --failed",
             )
         )  # fmt: skip
+    closed = f"ss -Htan state time-wait src {_quoted(case.use)} | awk '{{print $3}}'"
     waiting = port_reading(
-        at, "Connections from there in TIME_WAIT, whose port no bind takes", case.use.time_wait, "connections",
-        repeat=f"ss -Htan state time-wait src {_quoted(case.use)} | wc -l",
+        at, "Of those in use, in TIME_WAIT, where no bind takes them", case.use.time_wait, "ports",
+        limit=case.use.ports, comparison="of", repeat=f"{closed} | sort -u | wc -l",
     )  # fmt: skip
     return [*found, *_readings(at, case.use, case.available), waiting, range_reading(at, case.settings, case.available)]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from whodunnet.model.connection_pairs import Pair, pairs_of
 from whodunnet.model.connections import Connections
-from whodunnet.model.finding import Answer, Cleared, Evidence, NotChecked
+from whodunnet.model.finding import Answer, Cleared, Confidence, Evidence, NotChecked
 from whodunnet.model.flow_owners import is_loopback
 from whodunnet.model.ports import NamespacePorts, Ports, PortUse
 from whodunnet.model.sample import Moment
@@ -22,6 +22,7 @@ from whodunnet.rules.queue_evidence import out_of_reach
 
 Key = tuple[int, str, Endpoint]
 """Namespace, own address, and the endpoint."""
+SUREST_FIRST: tuple[Confidence, ...] = ("proven", "likely", "possible")
 
 
 def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
@@ -42,6 +43,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
         return [_nothing(series[-1][0], series[-1][1], settings, most, pairs, recording, entry)]
     composed = [compose_bound(one, pairs or (), recording, entry) for one in binds]
     composed += [compose(case, pairs or (), recording, entry) for case in found.values()]
+    composed.sort(key=lambda finding: SUREST_FIRST.index(finding.confidence))
     return composed[: int(entry.limit("listed_endpoints"))]
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from whodunnet.model.connection_names import End
 from whodunnet.model.connection_pairs import Pair, one_server_of
 from whodunnet.model.finding import Confidence, Evidence, Finding, Party, Remedy
-from whodunnet.model.flow_owners import is_loopback
 from whodunnet.model.ports import PortUse
 from whodunnet.model.sample import Moment
 from whodunnet.model.settings import NamespaceSettings
 from whodunnet.model.snapshot import Recording
-from whodunnet.model.sockets import Endpoint, SocketGroup, Sockets
+from whodunnet.model.sockets import Endpoint, Sockets
 from whodunnet.model.text import shell_quote, shorten_bytes
 from whodunnet.model.workload import Workload, Workloads, owner_key
 from whodunnet.rules import remedies
@@ -129,7 +128,7 @@ def extra(settings: NamespaceSettings, bound: int) -> tuple[str, ...]:
 
 def _parties(case: Case, here: Sequence[Pair], recording: Recording, entry: Entry) -> list[Party]:
     most, share = int(entry.limit("listed_holders")), entry.limit("min_part")
-    holders = holders_of(recording, case.netns, case.endpoint) if case.shape == "open" else []
+    holders = holders_of(recording, case.netns, lambda to: to == case.endpoint) if case.shape == "open" else []
     closers = closers_of(here) if case.shape == "time-wait" else []
     blocked = case.taken.blocked if case.taken else 0
     found = [_holding(case, one) for one in holders[:most] if one.sockets >= share * blocked]
@@ -164,21 +163,14 @@ def _holding(case: Case, holder: Holder) -> Party:
     return party("holder", workload, share=share, share_of=PORTS, sockets=holder.sockets, effect=effect)
 
 
-def _leads_there(g: SocketGroup, endpoint: Endpoint | None) -> bool:
-    """Any: but what stays in the namespace, whose ports are those of another address."""
-    if endpoint is not None:
-        return endpoint == g.endpoint
-    return g.endpoint is None or not is_loopback(g.endpoint.address or "")
-
-
-def holders_of(recording: Recording, netns: int, endpoint: Endpoint | None) -> list[Holder]:
-    """Owners of sockets towards the endpoint, or towards any (None), most first; of TIME_WAIT there are none."""
+def holders_of(recording: Recording, netns: int, counts: Callable[[Endpoint | None], bool]) -> list[Holder]:
+    """Owners of sockets towards the endpoints that count, most first; of TIME_WAIT there are none."""
     sockets, known = recording.last(Sockets), recording.last(Workloads) or Workloads()
     if sockets is None:
         return []
     found: dict[str, Holder] = {}
     for g in sockets.groups:
-        mine = (g.protocol, g.role, g.netns) == ("tcp", "initiated", netns) and _leads_there(g, endpoint)
+        mine = (g.protocol, g.role, g.netns) == ("tcp", "initiated", netns) and counts(g.endpoint)
         if mine and g.owner_pid is not None:
             owner = known.by_pid.get(g.owner_pid)
             key = owner_key(g.owner_pid, owner)

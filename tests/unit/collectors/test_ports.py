@@ -129,6 +129,21 @@ def test_what_was_accepted_has_no_port_of_its_own(asked: dict[str, Any]) -> None
     assert uses(ends[:4], asked).sources == ()
 
 
+def test_what_was_accepted_and_closed_has_no_port_of_its_own(asked: dict[str, Any]) -> None:
+    closed = [end(TIME_WAIT, port=50_000 + n, timer=TIMER_TIME_WAIT) for n in range(30)]
+    opened = [end(ESTABLISHED, 40_001 + n) for n in range(26)]
+    own = end(TIME_WAIT, 40_050, timer=TIMER_TIME_WAIT)
+    for before, after in (([end(LISTEN)], []), ([], [end(LISTEN)])):
+        found = uses([*before, *closed, *opened, own, *after], asked).sources
+        assert found == (SourcePorts(source="10.0.0.1", ports=27, time_wait=1),)
+
+
+def test_ports_in_time_wait_are_counted_once_whoever_listened_before(asked: dict[str, Any]) -> None:
+    closed = [end(TIME_WAIT, port=50_000 + n, timer=TIMER_TIME_WAIT) for n in range(30)]
+    found = uses([*closed, end(ESTABLISHED, 40_001)], asked).sources
+    assert found == (SourcePorts(source="10.0.0.1", ports=2, shared=1, time_wait=1),)
+
+
 def test_the_addresses_with_most_ports_are_kept(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "SOURCES_LIMIT", 1)
     (found,) = uses([end(ESTABLISHED), end(ESTABLISHED, 40_001), other_address(40_002)], asked).sources

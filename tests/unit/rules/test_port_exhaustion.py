@@ -259,3 +259,40 @@ def test_the_address_with_most_ports_is_told_when_all_is_well() -> None:
     (answer,) = judge(RULE, held(*SPREAD, sources=(source(70, 30),)))
     assert isinstance(answer, Cleared)
     assert [(e.value, e.limit) for e in answer.evidence] == [(34, PORTS), (70, PORTS), (30, 70), (0, None)]
+
+
+HERE, HERE_TOO = Endpoint("127.0.0.1", 9000), Endpoint("127.0.0.1", 9001)
+BOTH = (opened(50, 7, HERE), opened(50, 7, HERE_TOO), opened(50, 8), opened(50, 8, OTHER_PEER))
+
+
+@pytest.mark.parametrize(("address", "holder"), [("127.0.0.1", 7), ("10.0.0.1", 8)])
+@pytest.mark.parametrize("to", [HERE, PEER])
+def test_ports_that_were_bound_to_one_address_are_no_connects_to_any_other(
+    address: str, holder: int, to: Endpoint
+) -> None:
+    found = finding(held(use(10), sources=(source(PORTS, address=address),), groups=BOTH, failed=FEW, to=to), RULE)
+    assert (found.shape, found.confidence, found.evidence[0].value) == ("bound-first", "proven", FEW)
+    assert (pids(found, "holder"), pids(found, "victim")) == ([holder], [7])
+    assert [p.endpoint for p in parties(found, "peer")] == [to]
+
+
+@pytest.mark.parametrize(("address", "other", "n"), [
+    ("127.0.0.1", "10.0.0.1", 1), ("127.0.0.1", "127.0.0.2", 0), ("10.0.0.1", "127.0.0.1", 1),
+    ("10.0.0.1", "10.0.0.2", 0),
+])  # fmt: skip
+def test_whose_ports_they_are_is_known_where_no_like_address_is_in_use(address: str, other: str, n: int) -> None:
+    sources = (source(PORTS, address=address), source(5, address=other))
+    assert len(parties(finding(held(use(10), sources=sources, groups=BOTH), RULE), "holder")) == n
+
+
+@pytest.mark.parametrize(("to", "holders"), [(HERE, [8]), (PEER, [])])
+def test_who_closes_connections_of_another_kind_leaves_these_ports_to_others(to: Endpoint, holders: list[int]) -> None:
+    waiting = (source(PORTS, 0, PORTS, address="127.0.0.1"),)
+    assert pids(finding(held(use(10), sources=waiting, closed=40, to=to), RULE), "holder") == holders
+
+
+def test_what_is_proven_is_listed_before_what_is_possible() -> None:
+    sources = tuple(source(PORTS, address=f"10.0.0.{n}") for n in range(2, 5))
+    found = findings(held(use(PORTS), before=ports(use(PORTS)), sources=sources, failed=FEW), RULE)
+    assert [f.confidence for f in found] == ["proven", "possible", "possible"]
+    assert (found[0].shape, len(found)) == ("open", ENTRY.limit("listed_endpoints"))
