@@ -41,6 +41,7 @@ BOUNDS = (
     ("collectors/neighbours", "collectors.neighbours", "ASKED_FROM"),
     ("collectors/descriptors", "collectors.descriptors", "MANY"),
     ("collectors/descriptors", "collectors.descriptors", "LISTED"),
+    ("collectors/descriptors", "collectors.descriptors", "ABOVE"),
     ("collectors/descriptors", "collectors.descriptors", "LOOKED_AT"),
     ("collectors/descriptors", "kernel.procfs.open_files", "LISTED_MAX"),
     ("collectors/softnet", "kernel.receive_queues", "DEVICES_LIMIT"),

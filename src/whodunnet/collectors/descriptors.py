@@ -6,6 +6,7 @@ files.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -22,10 +23,16 @@ MANY = 32
 """Descriptors from which on the limit of a process is read, at about 30 µs: hardly any limit is as low."""
 LISTED = 32
 """Processes that are kept, those nearest to their limits."""
+ABOVE = 8
+"""Of those, how many may have more open than their limit, as sandboxes do: they must not push out one that is full."""
 NEAR = 0.8
 """Share of its limit from which on it is looked what the descriptors of a process are."""
 LOOKED_AT = 256
 """Descriptors of one process that are looked at."""
+
+
+Use = tuple[float, int, int, int]
+"""Share of the limit, pid, open descriptors, limit."""
 
 
 class DescriptorsCollector:
@@ -39,17 +46,17 @@ class DescriptorsCollector:
     def collect(self) -> Descriptors:
         """One reading. Raises UnreadableError if processes cannot be listed."""
         found = count_open_files(self._roots.proc)
-        uses: list[tuple[float, int, int, int]] = []
+        uses: list[Use] = []
         for pid, number in found.by_pid.items():
             limit = self._limit(pid) if number >= MANY else None
             if limit is not None:
                 uses.append((number / max(limit, 1), pid, number, limit))
-        uses.sort(key=lambda use: (-use[0], use[1]))
-        fullest = [self._use(*use) for use in uses[:LISTED]]
+        kept = _nearest(uses)
+        fullest = [self._use(*use) for use in kept]
         files = unless_unreadable(partial(read_file_use, self._roots))
         return Descriptors(
             fullest=tuple(use for use in fullest if use is not None),
-            near_left_out=sum(use[0] >= NEAR for use in uses[LISTED:]),
+            near_left_out=_near(uses) - _near(kept),
             processes=len(found.by_pid),
             denied=found.denied,
             left_out=found.left_out,
@@ -77,3 +84,15 @@ class DescriptorsCollector:
         if kinds is None:
             return use
         return msgspec.structs.replace(use, sockets=kinds.sockets, files=kinds.files, other=kinds.other)
+
+
+def _nearest(uses: Sequence[Use]) -> list[Use]:
+    """Those that are kept, the nearest first."""
+    ordered = sorted(uses, key=lambda use: (-use[0], use[1]))
+    above = [use for use in ordered if use[0] > 1][:ABOVE]
+    within = [use for use in ordered if use[0] <= 1]
+    return above + within[: LISTED - len(above)]
+
+
+def _near(uses: Sequence[Use]) -> int:
+    return sum(use[0] >= NEAR for use in uses)

@@ -99,28 +99,54 @@ def _closed(recording: Recording, use: DescriptorUse) -> Closed | None:
 
 def _nothing(series: Sequence[tuple[Moment, Descriptors]], entry: Entry) -> Cleared | NotChecked:
     at, newest = series[-1]
+    return _unseen(newest) or Cleared(rule=RULE, sensitivity=_reach(newest, entry), evidence=tuple(_maxima(at, newest)))
+
+
+def _unseen(newest: Descriptors) -> NotChecked | None:
+    """Not checked, if too few could be counted, or a full one may be among those left out."""
+    right: str | None = "CAP_SYS_PTRACE"
     if newest.processes == 0:
-        code, right = ("missing-capability", "CAP_SYS_PTRACE") if newest.denied else ("unreadable", None)
+        right = right if newest.denied else None
         reason = f"the descriptors of none of {newest.denied:,} processes could be counted"
-        return NotChecked(rule=RULE, code=code, missing_capability=right, reason=reason)
-    if newest.denied > newest.processes:
+    elif newest.denied > newest.processes:
         reason = (
             f"the descriptors of {newest.denied:,} processes could not be counted, of {newest.processes:,} they could"
         )
-        return NotChecked(rule=RULE, code="missing-capability", missing_capability="CAP_SYS_PTRACE", reason=reason)
+    elif newest.near_left_out and not _within(newest):
+        # If one within its limit were listed and not near it, those left out would have even less of theirs open.
+        right = None
+        reason = f"{_processes(newest.near_left_out)} near their limit found no room beside those that are above theirs"
+    else:
+        return None
+    code = "missing-capability" if right else "unreadable"
+    return NotChecked(rule=RULE, code=code, missing_capability=right, reason=reason)
+
+
+def _reach(newest: Descriptors, entry: Entry) -> str:
+    above = len(newest.fullest) - len(_within(newest))
+    left_out, uncounted = newest.near_left_out, newest.denied + newest.left_out
     reach = (
         f"{100 * entry.limit('near_share'):g} % of its limit, of any of {newest.processes:,} processes now; of the "
         "node's limit of open files as well"
     )
-    if newest.denied or newest.left_out:
-        reach += f"; {newest.denied + newest.left_out:,} processes were not counted"
-    return Cleared(rule=RULE, sensitivity=reach, evidence=tuple(_maxima(at, newest)))
+    reach += f"; not of {_processes(above)} above a limit that was lowered afterwards" if above else ""
+    reach += f"; {_processes(left_out)} near the limit or above it found no room in the reading" if left_out else ""
+    return reach + (f"; {uncounted:,} processes were not counted" if uncounted else "")
+
+
+def _within(newest: Descriptors) -> list[DescriptorUse]:
+    """Those that have no more open than they may, the nearest first."""
+    return [use for use in newest.fullest if use.open <= use.limit]
+
+
+def _processes(n: int) -> str:
+    return f"{n:,} process{'' if n == 1 else 'es'}"
 
 
 def _maxima(at: Moment, newest: Descriptors) -> list[Evidence]:
     found = []
-    if newest.fullest:
-        most = newest.fullest[0]
+    if within := _within(newest):
+        most = within[0]
         found.append(
             Evidence(
                 statement=f"Descriptors of the process nearest to its limit, {clean(most.comm)} (pid {most.pid})",
@@ -133,8 +159,9 @@ def _maxima(at: Moment, newest: Descriptors) -> list[Evidence]:
     if not found:
         found.append(
             Evidence(
-                statement="Processes with enough descriptors open to be looked at", value=0, unit="processes",
-                source="/proc/<pid>/fd", at=at.wall, boot_seconds=at.boot_seconds, repeat=f"cat {FILE_NR}",
+                statement="Processes with enough descriptors open to be looked at, and no more than they may", value=0,
+                unit="processes", source="/proc/<pid>/fd", at=at.wall, boot_seconds=at.boot_seconds,
+                repeat=f"cat {FILE_NR}",
             )
         )  # fmt: skip
     return found

@@ -69,6 +69,16 @@ def test_what_is_beyond_the_bound_is_counted(roots: Roots, monkeypatch: pytest.M
     assert ([use.pid for use in found.fullest], found.near_left_out) == ([7], 1)
 
 
+def test_those_above_their_limit_leave_room_for_one_that_is_full(roots: Roots) -> None:
+    for pid in range(100, 132):
+        process(roots, pid, 40, "1")
+    process(roots, 7, 100)
+    process(roots, 8, 40)
+    found = DescriptorsCollector(roots).collect()
+    assert [use.pid for use in found.fullest] == [*range(100, 108), 7, 8]
+    assert found.near_left_out == 24
+
+
 def test_a_process_that_goes_meanwhile_is_left_out(roots: Roots) -> None:
     process(roots, 7, 90)
     (roots.proc / "7/stat").unlink()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from whodunnet.model.descriptors import Descriptors
+from whodunnet.model.descriptors import Descriptors, DescriptorUse
 from whodunnet.model.finding import Cleared, NotChecked
 from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Recording
@@ -142,6 +142,36 @@ def test_a_sandbox_that_was_given_a_limit_below_what_it_has_open_is_cleared() ->
     assert isinstance(answers(sandbox, RULE)[0], Cleared)
     served = node("descriptors", [descriptors(use(90, 64))] * 2, sockets=waiting(5))
     assert finding(served, RULE).confidence == "proven"
+
+
+def sandboxes(n: int) -> list[DescriptorUse]:
+    return [use(40, 1, pid=100 + i) for i in range(n)]
+
+
+def test_who_is_above_a_limit_of_its_own_is_no_evidence_that_nobody_is_near() -> None:
+    (answer,) = answers(node("descriptors", [descriptors(*sandboxes(2), use(512))] * 2), RULE)
+    assert isinstance(answer, Cleared)
+    assert "app7" in answer.evidence[0].statement
+    assert (answer.evidence[0].value, answer.evidence[0].limit) == (512, 1024)
+    assert "2 processes above a limit that was lowered afterwards" in answer.sensitivity
+
+
+def test_sandboxes_alone_are_cleared_with_the_files_of_the_node() -> None:
+    (answer,) = answers(node("descriptors", [descriptors(*sandboxes(2))] * 2), RULE)
+    assert isinstance(answer, Cleared)
+    assert [(e.value, e.limit) for e in answer.evidence] == [(5_000, 2_000_000)]
+
+
+def test_where_sandboxes_left_no_room_for_a_full_one_nobody_is_cleared() -> None:
+    (answer,) = answers(node("descriptors", [descriptors(*sandboxes(32), near_left_out=1)] * 2), RULE)
+    assert isinstance(answer, NotChecked)
+    assert (answer.code, "1 process" in answer.reason) == ("unreadable", True)
+
+
+def test_who_was_left_out_below_one_that_is_not_near_is_told_and_hides_nothing() -> None:
+    (answer,) = answers(node("descriptors", [descriptors(*sandboxes(1), use(900), near_left_out=3)] * 2), RULE)
+    assert isinstance(answer, Cleared)
+    assert "3 processes" in answer.sensitivity
 
 
 def test_who_has_some_left_is_not_said_to_have_none() -> None:
