@@ -64,12 +64,12 @@ def _compared(c: Candidate) -> list[tuple[int, Tally]]:
 
 
 def _followed_seconds(c: Candidate) -> float:
-    """How long, up to the end, every snapshot followed the one before."""
+    """How long, up to the end, every snapshot followed one whose sockets could be looked for."""
     begin = end = c.series[-1][0]
-    for (before, _), (_, after) in reversed(list(pairwise(c.series))):
-        if not after.follows:
+    for (at, before), (_, after) in reversed(list(pairwise(c.series))):
+        if not after.follows or before.sockets <= before.unmarked:
             break
-        begin = before
+        begin = at
     return end.boot_seconds - begin.boot_seconds
 
 
