@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from whodunnet.model.connection_pairs import Pair, Pairs
 from whodunnet.model.flow_owners import is_loopback
@@ -33,8 +34,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """What is said in one finding: all who fail at one endpoint, or one client that fails at many.
 
     tries: of those who fail, most first. endpoint: None for many. others: clients of the same endpoint whose connects
-    are answered, each with how many. per_second: failures. parts: failures in each part of the window.
-    at_own_end: of a client that fails at many, whether the cause is most likely there.
+    are answered, each with how many. per_second: failures. parts: failures in each part of the window. opened: connects
+    of those who fail that were answered at once, likewise. at_own_end: of a client that fails at many, whether the
+    cause is most likely there.
     """
 
     tries: tuple[Tries, ...]
@@ -43,12 +45,18 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     made: int
     per_second: float
     parts: tuple[int, ...]
+    opened: tuple[int, ...] = ()
     others: tuple[tuple[Pair, int], ...] = ()
     at_own_end: bool = False
 
     @property
     def share(self) -> float:
         return self.failed / max(self.made, 1)
+
+    @property
+    def served_before(self) -> bool:
+        """Whether some were answered before those that failed last: whoever answers has not begun only now."""
+        return len(self.opened) > 1 and self.opened[0] > 0
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -96,7 +104,7 @@ def find_cases(pairs: Pairs, tries: Sequence[Tries], failed: Failed, anew: Faile
         fresh = added([list(map(anew, row)) for row in rows])
         opened = added([[t.opened - t.slow for t in row] for row in rows])
         if lasts(fresh, added([fresh, opened]), entry):
-            found.append(_among(case, others, fresh))
+            found.append(_among(replace(case, parts=fresh, opened=opened), others))
     return sorted(found, key=lambda c: (-c.failed, c.endpoint is None, c.tries[0].pair.server.port or 0))
 
 
@@ -137,10 +145,10 @@ def _case(pairs: Pairs, those: Sequence[Tries], endpoint: Endpoint | None, faile
     )
 
 
-def _among(case: Case, others: Others, parts: tuple[int, ...]) -> Case:
+def _among(case: Case, others: Others) -> Case:
     if case.endpoint is None:
-        return msgspec.structs.replace(case, parts=parts, at_own_end=others.is_at_own_end(case.tries))
-    return msgspec.structs.replace(case, parts=parts, others=others.served(case.tries))
+        return replace(case, at_own_end=others.is_at_own_end(case.tries))
+    return replace(case, others=others.served(case.tries))
 
 
 def _most_first(t: Tries, n: int) -> tuple[int, int, int, int]:

@@ -153,7 +153,7 @@ def _of_listener(case: Case, place: Place) -> tuple[str, Confidence]:
         return ("reset-by-rule" if case.share >= ALL else "refuses-some"), "likely"
     if place.heard == 0 and case.share >= ALL:
         return "nothing-listens", sure
-    if place.heard and not place.left:
+    if place.heard and not place.left and not case.served_before:
         return "comes-and-goes", "possible"  # somebody has begun to listen: a start looks the same
     return "comes-and-goes", sure if place.heard else "likely"
 
