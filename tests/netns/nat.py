@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import socket
@@ -46,6 +47,12 @@ table ip6 watch {{
 IPTABLES = (*iptables_nat(SERVER), "ip6tables -A FORWARD -m conntrack --ctstate NEW -j ACCEPT")
 
 
+def mac_of(device: str) -> str:
+    """In the namespace of the thread."""
+    (link,) = json.loads(subprocess.run(("ip", "-j", "link", "show", device), check=True, capture_output=True).stdout)
+    return str(link["address"])
+
+
 class Net:
     """client -- router -- server; the router tracks and rewrites."""
 
@@ -81,6 +88,10 @@ class Net:
             f"route add default via {net}.1", f"-6 route add default via {net6}:1",
         ):  # fmt: skip
             place(lambda command=command: run(f"ip {command}"))
+        # A busy machine may be late with the groups that are asked who has an address: here nobody need ask.
+        known = f"ip -6 neigh replace {net6}:{{}} lladdr {{}} dev {{}} nud permanent"
+        self.router(lambda: run(known.format(2, place(lambda: mac_of(end)), here)))
+        place(lambda: run(known.format(1, self.router(lambda: mac_of(here)), end)))
 
     def keep(self, made: socket.socket) -> socket.socket:
         return self.kept.enter_context(made)
