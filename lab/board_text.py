@@ -117,7 +117,9 @@ def of_answers(cells: Sequence[Outcome]) -> dict[str, str]:
         "of these as info only": str(sum(o.info_only for o in faults)),
         "faults that one machine cannot decide, right": rate([o for o in told if o not in (*faults, *others)]),
         "healthy and look-alike right": rate(others),
-        "of all, with late pings, so that a stall of nobody was allowed": str(sum(o.loosened for o in told)),
+        "of all, with late pings or CPUs taken away, so that a stall of nobody was allowed": str(
+            sum(o.loosened for o in told)
+        ),
         "right, and wrong with an earlier commit": str(sum(o.result == "right" and o.wrong_before > 0 for o in told)),
         f"right of the {sum(find(n).rules_unread for n in names())} written without a look at the rules": rate(unread),
         "right rule": share(sum(o.rule_right is True for o in faults), sum(o.rule_right is not None for o in faults)),

@@ -108,6 +108,8 @@ class Case(ABC):
         self.stage = Stage()
         self.window: tuple[float, float] | None = None
         """Of the diagnosis, by time.monotonic(), once there is one."""
+        self.stolen_seconds = 0.0
+        """By the machine under this one, from all CPUs while whodunnet looked."""
 
     @property
     def name(self) -> str:

@@ -23,6 +23,7 @@ from lab.look import NotThereError
 from lab.needs import MissingNeedsError, check, how_to_get
 from lab.run import ToolError, command_line, default_command, diagnose, made_real, terminated
 from lab.score import Score, score_of_all
+from lab.stolen import without_thefts
 
 RIGHT, WRONG, NOT_SCORED = 0, 1, 2
 
@@ -92,7 +93,7 @@ def run(name: str, allow_global: bool, to_keep: bool) -> int:
         diagnosis = diagnose(case, command)
         named = time.monotonic()
         case.stage.check_undisturbed()
-        result = score_of_all(case.expected(), diagnosis, case.rules)
+        result = score_of_all(case.expected(), without_thefts(diagnosis, case.stolen_seconds), case.rules)
         render(diagnosis, command)
         show(f"\n{judged(case, result)}\n{times(named - begin, named - asked)}")
         if to_keep:

@@ -22,6 +22,7 @@ from lab.score import (
     shape_and_endpoint,
 )
 from lab.stage import ROOT
+from lab.stolen import without_thefts
 from lab.who import Who
 
 Result = Literal["right", "wrong", "not-scored"]
@@ -99,8 +100,9 @@ def scored(case: Case, expected: Expected, diagnosis: Mapping[str, Any], seconds
 
     Raises LookupError, TypeError or AttributeError for what is no diagnosis.
     """
-    judged, rest = answers_of(diagnosis, case.rules), others(diagnosis, case.rules)
-    found = score_of_all(expected, diagnosis, case.rules)
+    said = without_thefts(diagnosis, case.stolen_seconds)
+    judged, rest = answers_of(said, case.rules), others(said, case.rules)
+    found = score_of_all(expected, said, case.rules)
     own = [party for finding in judged["findings"] for party in culprits(finding)]
     by_others = [(party, for_other(finding["rule"], expected)) for finding in rest for party in culprits(finding)]
     accused = [(party, expected) for party in own] + by_others
@@ -117,7 +119,7 @@ def scored(case: Case, expected: Expected, diagnosis: Mapping[str, Any], seconds
         rule_right=rule_right(expected, found, judged),
         shape_right=shape_right(expected, judged),
         info_only=found.right and expected.rule is not None and diagnosis["outcome"] == "healthy",
-        loosened=expected.loosened,
+        loosened=expected.loosened or said["findings"] != diagnosis["findings"],
         beside=tuple(sorted({finding["rule"] for finding in rest if finding["severity"] != "info"})),
         seconds_to_name=round(case.age_seconds + seconds, 1) if expected.rule else None,
         diagnose_seconds=round(seconds, 1),

@@ -53,7 +53,7 @@ def command_line(case: Case, command: list[str]) -> list[str]:
 
 
 def diagnose(case: Case, command: list[str]) -> dict[str, Any]:
-    """What it says in JSON, but for what the machine under this one did. Raises ToolError."""
+    """What it says in JSON. Raises ToolError."""
     line, stolen = command_line(case, command), stolen_seconds()
     seconds = case.window_seconds + ANSWERS_WITHIN_SECONDS
     try:
@@ -69,7 +69,8 @@ def diagnose(case: Case, command: list[str]) -> dict[str, Any]:
     except (ValueError, TypeError, LookupError):
         said = done.stderr[-STDERR_MOST:]
         raise ToolError(f"{shlex.join(line)}: exit {done.returncode}, no diagnosis: {said}") from None
-    return without_thefts(diagnosis, stolen_seconds() - stolen)
+    case.stolen_seconds = stolen_seconds() - stolen
+    return diagnosis
 
 
 def by_our_clock(at: str) -> float:
@@ -97,7 +98,7 @@ def run(case: Case, command: list[str], say: Callable[[str], None] = lambda _: N
     with made_real(case, say):
         diagnosis = diagnose(case, command)
         case.stage.check_undisturbed()
-        return diagnosis, score_of_all(case.expected(), diagnosis, case.rules)
+        return diagnosis, score_of_all(case.expected(), without_thefts(diagnosis, case.stolen_seconds), case.rules)
 
 
 def show(case: Case) -> None:

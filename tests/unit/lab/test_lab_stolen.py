@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab.case import Case, Expected
+from lab.look import Sight
+from lab.run import run
 from lab.stolen import stolen_seconds, without_thefts
+
+
+class Healthy(Case):
+    """Nothing is the matter."""
+
+    kind = "healthy"
+    age_seconds = 0
+    ready_within_seconds = 0
+
+    def start(self) -> None:
+        pass
+
+    def look(self) -> Sight:
+        return Sight(True, "nothing")
+
+    def expected(self) -> Expected:
+        return Expected(rule=None)
 
 
 def theft(seconds: float = 0.5, **fields: Any) -> dict[str, Any]:
@@ -48,3 +70,18 @@ def test_what_was_taken_is_the_eighth_number_of_all_cpus(tmp_path: Path) -> None
     stat = tmp_path / "stat"
     stat.write_text("cpu  1 2 3 4 5 6 7 800 9 10\ncpu0 1 2 3 4 5 6 7 400 9 10\n")
     assert stolen_seconds(stat) == pytest.approx(800 / os.sysconf("SC_CLK_TCK"))
+
+
+@pytest.mark.parametrize(("taken", "right"), [(0.5, True), (0.0, False)])
+def test_it_is_shown_all_the_same_and_only_the_judge_sets_it_aside(
+    monkeypatch: pytest.MonkeyPatch, taken: float, right: bool
+) -> None:
+    readings = iter((7.0, 7.0 + taken))
+    monkeypatch.setattr("lab.run.stolen_seconds", lambda: next(readings))
+    answer = said(theft(id="rx-stall:1", title="taken", severity="warning", claim="is-late")) | {
+        "window": {"from": "2026-01-02T03:04:05Z", "to": "2026-01-02T03:04:10Z"},
+        "cleared": [{"rule": "socket-leak"}, {"rule": "tcp-memory"}],
+    }
+    diagnosis, score = run(Healthy(), [sys.executable, "-c", f"print({json.dumps(json.dumps(answer))})"])
+    assert [finding["rule"] for finding in diagnosis["findings"]] == ["rx-stall"]
+    assert score.right is right
