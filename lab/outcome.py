@@ -49,7 +49,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     called culprit by any rule, called_wrongly: of these those who are none, called_tolerated: who may be, but need not.
     rule_right: whether the rule that is meant answered as it should, None where it may be silent;
     shape_right: and with the right shape; None where the case does not ask for any.
-    info_only: nothing that was found has a severity of warning or above, so `diagnose` ends with status 0.
+    info_only: nothing that was found has a severity of warning or above, so `diagnose` ends with status 0, but for what
+    the hypervisor took.
     loosened: less was asked for, as something else was the matter with the machine meanwhile.
     beside: rules the case says nothing of that had a finding of warning or above, whom they name is in `blamed`; None:
     those were not asked.
@@ -118,7 +119,7 @@ def scored(case: Case, expected: Expected, diagnosis: Mapping[str, Any], seconds
         called_tolerated=sum(is_any(as_seen.tolerated, party) for party, as_seen in accused),
         rule_right=rule_right(expected, found, judged),
         shape_right=shape_right(expected, judged),
-        info_only=found.right and expected.rule is not None and diagnosis["outcome"] == "healthy",
+        info_only=found.right and expected.rule is not None and is_quiet(said),
         loosened=expected.loosened or said["findings"] != diagnosis["findings"],
         beside=tuple(sorted({finding["rule"] for finding in rest if finding["severity"] != "info"})),
         seconds_to_name=round(case.age_seconds + seconds, 1) if expected.rule else None,
@@ -157,6 +158,11 @@ def whom_to_name(expected: Expected) -> int:
 def others(diagnosis: Json, rules: Sequence[str]) -> list[Json]:
     """Findings of rules that the case says nothing of."""
     return [finding for finding in diagnosis["findings"] if finding["rule"] not in rules]
+
+
+def is_quiet(said: Json) -> bool:
+    """Whether all findings are information, and no rule that has to answer is known to be silent."""
+    return said["outcome"] != "incomplete" and all(finding["severity"] == "info" for finding in said["findings"])
 
 
 def is_any(some: Iterable[Who], party: Json) -> bool:

@@ -33,8 +33,8 @@ def without_thefts(diagnosis: Json, seconds: float) -> dict[str, Any]:
 
 
 def is_theft(finding: Json, seconds: float) -> bool:
-    """Whether it blames the hypervisor alone, for no more than was taken."""
-    if (finding["rule"], finding.get("shape")) != ("rx-stall", "steal"):
+    """Whether it blames the hypervisor alone, for no more than was taken, if anything was."""
+    if seconds <= 0 or (finding["rule"], finding.get("shape")) != ("rx-stall", "steal"):
         return False
     if any(party["role"] == "culprit" for party in finding["parties"]):
         return False

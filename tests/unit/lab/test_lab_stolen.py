@@ -13,7 +13,7 @@ import pytest
 from lab.case import Case, Expected
 from lab.look import Sight
 from lab.run import run
-from lab.stolen import stolen_seconds, without_thefts
+from lab.stolen import TICK_SECONDS, is_theft, stolen_seconds, without_thefts
 
 
 class Healthy(Case):
@@ -59,6 +59,17 @@ def test_what_was_taken_is_no_finding_of_a_case() -> None:
 )
 def test_anything_else_is(finding: dict[str, Any]) -> None:
     assert without_thefts(said(finding), 0.5) == said(finding)
+
+
+@pytest.mark.parametrize(("taken", "tolerated"), [(0.0, False), (TICK_SECONDS, True)])
+def test_where_nothing_was_taken_no_tick_is_either(taken: float, tolerated: bool) -> None:
+    assert is_theft(theft(2 * TICK_SECONDS), taken) is tolerated
+
+
+@pytest.mark.parametrize(("told", "tolerated"), [(0.55, True), (0.57, True), (0.58, False)])
+def test_each_reading_is_rounded_to_a_tick(told: float, tolerated: bool) -> None:
+    """A tenth more than our own reading, and two ticks of 10 ms."""
+    assert is_theft(theft(told), 0.5) is tolerated
 
 
 def test_the_other_findings_of_the_rule_are_its_answer() -> None:
