@@ -78,6 +78,12 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     stayed: bool | None = None
     stacks: Annotated[tuple[Stack, ...], Meta(max_length=STACKS_MAX)] = ()
 
+    @property
+    def is_between(self) -> bool:
+        """Whether it was met where softirqs begin, or between two: what was there before is not seen."""
+        names = (stack.functions[0] for stack in self.stacks if stack.functions)
+        return any(name is not None and SOFTIRQ_LOOP.match(name) for name in names)
+
 
 class Stall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One time that packets waited.
@@ -103,6 +109,16 @@ class Stall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     samples_cut: bool = False
     expected_samples: Count = 0
     packets: Count = 0
+
+    @property
+    def met(self) -> int:
+        """Samples of somebody."""
+        return sum(holder.samples for holder in self.holders)
+
+    @property
+    def between(self) -> int:
+        """Samples of nobody: between two softirqs. 0 where there may be more holders than have room."""
+        return max(self.samples - self.met, 0) if len(self.holders) < HOLDERS_MAX else 0
 
 
 class DelaySpan(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):

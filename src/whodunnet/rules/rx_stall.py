@@ -21,6 +21,10 @@ from whodunnet.rules.stall_shapes import Judged
 from whodunnet.rules.stall_words import span_text, time_text, times_text
 
 RATES: Final = ((60.0, "one a minute"), (3_600.0, "one an hour"), (86_400.0, "one a day"))
+BEGIN: Final = (
+    "a CPU was met again where softirqs begin: whether it stood still before, or a task had interrupts off, nobody can "
+    "tell"
+)
 DELAYS: Final = (
     "bpftrace -e 'tracepoint:irq:softirq_raise { if (args.vec == 3 && !@r[cpu]) { @r[cpu] = nsecs } } "
     "tracepoint:irq:softirq_entry { if (args.vec == 3 && @r[cpu]) "
@@ -92,9 +96,7 @@ def _sensitivity(window: StallWindow, judged: Sequence[Judged], entry: Entry) ->
     longest = _longest(window, judged)
     but = " but in pauses" if not single and longest >= least else ""
     text = f"{stalls} {within}{but}, longest {time_text(longest)}; {missed(window.seconds)}"
-    text += _singles(judged, entry)
-    if paused:
-        text += f"; {times_text(paused)} a CPU stood still (a pause of the machine, or asleep)"
+    text += _singles(judged, entry) + _pauses(judged)
     if not any(cpu.delayed for cpu in window.cpus):
         text += "; no packet was received"
     if not window.last.hertz:
@@ -119,6 +121,16 @@ def _singles(judged: Sequence[Judged], entry: Entry) -> str:
     if any(one.shape not in PAUSES and not is_behind(one) for one in judged):
         least, longest = entry.limit("min_stalls"), time_text(entry.limit("min_single_wait"))
         text += f"; {'otherwise ' if behind else ''}fewer than {least:.0f} alike, none of {longest}"
+    return text
+
+
+def _pauses(judged: Sequence[Judged]) -> str:
+    """Those that may have been a task with its interrupts off are said apart: that the CPU stood still is not known."""
+    untold = sum(one.untold for one in judged if one.shape == "paused")
+    still = sum(one.shape in PAUSES for one in judged) - untold
+    text = f"; {times_text(still)} a CPU stood still (a pause of the machine, or asleep)" if still else ""
+    if untold:
+        text += f"; {times_text(untold)} {BEGIN}"
     return text
 
 

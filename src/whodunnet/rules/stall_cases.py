@@ -35,8 +35,8 @@ ORDER: Final[tuple[Confidence, ...]] = ("proven", "likely", "possible")
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """Stalls of one shape, by one program or softirq. workload: who that is; processes: how many of that name.
 
-    samples: in which it was met; of: samples of anybody, in these stalls. function: the one they were in, in how many
-    of how many samples that have a name.
+    samples: in which it was met; of: samples of anybody or nobody, in these stalls. function: the one they were in, in
+    how many of how many samples that have a name.
     """
 
     shape: Shape
@@ -60,6 +60,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     def cpus(self) -> tuple[int, ...]:
         """The CPUs on which it was, in order."""
         return tuple(sorted({judged.stall.cpu for judged in self.stalls}))
+
+    @property
+    def between(self) -> int:
+        """Samples of nobody: between two softirqs."""
+        return sum(judged.stall.between for judged in self.stalls)
 
     @property
     def stacks(self) -> list[Stack]:
@@ -264,7 +269,8 @@ def _confidence(case: Case, machine_virtual: bool, entry: Entry) -> Confidence:
     if case.shape == "irqs-disabled":
         return "possible" if machine_virtual or case.task is None else "likely"
     if case.shape == "many-holders":
-        return "likely" if case.of >= entry.limit("proven_samples") else "possible"
+        met = case.of - case.between  # of those at nobody it is not known that they were many
+        return "likely" if met >= max(entry.limit("proven_samples"), case.between) else "possible"
     if any(one.end_only for one in case.stalls):
         return "possible"
     if case.shape == "overload":

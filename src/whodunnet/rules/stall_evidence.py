@@ -37,6 +37,7 @@ def evidence_of(case: Case, window: StallWindow) -> list[Evidence]:
         _reading(case, TOGETHER, round(sum(case.waits), 6), "seconds"),
     ]
     found += _of_samples(case, window)
+    found += _between(case)
     if case.waited:
         found += _elsewhere(case, window)
     if case.shape == "steal":
@@ -97,6 +98,14 @@ def _of_samples(case: Case, window: StallWindow) -> list[Evidence]:
         reading = _reading(case, LONG_BY[long_by[0]], long_by[1], "samples")
         found.append(replace(reading, limit=of, comparison="of"))
     return found
+
+
+def _between(case: Case) -> list[Evidence]:
+    """Looks that tell of nobody, also not that they were many."""
+    if case.shape != "many-holders" or not case.between:
+        return []
+    text = "Moments at which the CPU was looked at meanwhile: those between two softirqs, at nobody in particular"
+    return [replace(_reading(case, text, case.between, "samples"), limit=case.of, comparison="of")]
 
 
 def _enabled(case: Case) -> list[Evidence]:

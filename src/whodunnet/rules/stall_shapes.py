@@ -9,7 +9,7 @@ from typing import Final, Literal
 import msgspec
 
 from whodunnet.model.stall_window import SeenStall
-from whodunnet.model.stalls import SOFTIRQ_LOOP, Holder, Stall, Task
+from whodunnet.model.stalls import Holder, Stall, Task
 from whodunnet.rules.stall_functions import waits_for_lock
 
 Shape = Literal[
@@ -63,8 +63,10 @@ IDLE: Final = "idle"
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """A stall with its shape. holders: what was seen of the culprit, or of the softirq. samples: how often in all.
 
-    of: samples of anybody. end_only: named by where the softirq came to run at last, for there were no samples.
+    of: samples of anybody, and of nobody (Stall.between). end_only: named by where the softirq came to run at last, for
+    there were no samples.
     waited: who was met there waited for a lock itself, and is no culprit; holders are its.
+    untold: of a pause that may have been a task with its interrupts off: softirqs began before anybody was met.
     """
 
     seen: SeenStall
@@ -76,6 +78,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     of: int = 0
     end_only: bool = False
     waited: bool = False
+    untold: bool = False
 
     @property
     def stall(self) -> Stall:
@@ -112,28 +115,33 @@ def judge_stall(seen: SeenStall, hertz: int, stolen: bool) -> Judged:
 
 
 def _silent(seen: SeenStall, stolen: bool) -> Judged:
-    """No sample came although one task kept the CPU. In user mode interrupts are never off: all was paused."""
+    """No sample came although one task kept the CPU. In user mode interrupts are never off: all was paused.
+
+    Of who is met where softirqs begin nobody can tell: once interrupts are back on, or the machine is, one that goes
+    before the clock's (on x86 that of another CPU) begins softirqs, and the clock's comes there.
+    """
     end = seen.stall.end
     itself, waited = end.softirq is None and end.task.duty is None, _waits((end,))
     return Judged(
         seen=seen,
-        shape="paused" if stolen or end.mode == "user" or _is_between(end) else "irqs-disabled",
+        shape="paused" if stolen or end.mode == "user" or end.is_between else "irqs-disabled",
         task=end.task if itself and not waited else None,
         holders=(end,),
         samples=1,
         of=1,
         waited=waited,
+        untold=end.is_between and not stolen,
     )
 
 
 def _unsampled(seen: SeenStall) -> Judged:
     """The CPU stood still, or the one task that was met there in the kernel had its interrupts off."""
     own = [h for h in seen.stall.holders if h.softirq is None and h.task.duty is None and h.mode == "kernel"]
-    n, of = _sum(own), _met(seen.stall)
+    n, of = _sum(own), _looks(seen.stall)
     # A thread may have waited for another CPU than this one.
     elsewhere = seen.stall.kind in ("long", "thread", "queued")
     if elsewhere or not own or n <= HELD_SHARE * of or len({h.task for h in own}) > 1:
-        return Judged(seen=seen, shape="paused")
+        return Judged(seen=seen, shape="paused", untold=seen.stall.between > 0 and seen.stall.kind != "thread")
     waited = _waits(own)
     task = None if waited else own[0].task
     return Judged(seen=seen, shape="irqs-disabled", task=task, holders=tuple(own), samples=n, of=of, waited=waited)
@@ -157,7 +165,7 @@ def _long(seen: SeenStall, hertz: int) -> Judged:
     """NET_RX ran on without a pause. Whoever was interrupted by it has nothing to do with it."""
     stall = seen.stall
     served = tuple(h for h in stall.holders if h.softirq == PACKETS)
-    n, of = _sum(served), _met(stall)
+    n, of = _sum(served), _looks(stall)
     if hertz and n < SAMPLES_NAMED:
         return Judged(seen=seen, shape="paused")  # a machine that paused while it ran looks like this
     shape: Shape = "overload" if stall.wait_seconds < ROUND_SECONDS and _may_be_busy(seen) else "softirq-hog"
@@ -168,7 +176,7 @@ def _queued(seen: SeenStall, hertz: int) -> Judged:
     """A packet waited for those before it, which NET_RX took up in several runs; ksoftirqd had its turn between."""
     stall = seen.stall
     served = tuple(h for h in stall.holders if _whose(h) == PACKETS)
-    n, of = _sum(served), _met(stall)
+    n, of = _sum(served), _looks(stall)
     if of < SAMPLES_NAMED:
         return Judged(seen=seen, shape="paused", of=of)
     if n < SAMPLES_NAMED or n <= HELD_SHARE * of:
@@ -194,12 +202,12 @@ def _waited(seen: SeenStall, hertz: int) -> Judged:
     for holder in stall.holders:
         groups.setdefault(_whose(holder), []).append(holder)
     end = _end_of(stall)
-    of = _met(stall) + (end is not None)
+    of = _looks(stall) + (end is not None)
     counts = {key: _sum(holders) + (end is not None and key == end.task) for key, holders in groups.items()}
     if end is not None and end.task not in counts:
         counts[end.task], groups[end.task] = 1, []
     if not counts:
-        return Judged(seen=seen, shape="many-holders")
+        return Judged(seen=seen, shape="many-holders", of=of)
     key = max(counts, key=lambda key: counts[key])
     n, holders = counts[key], tuple(groups[key])
     if end is not None and key == end.task:
@@ -282,15 +290,9 @@ def _waits(holders: Iterable[Holder]) -> bool:
     return spun > HELD_SHARE * _sum(holders)
 
 
-def _is_between(end: Holder) -> bool:
-    """Whether interrupts came back on where softirqs begin: what had them off was an interrupt, and no task."""
-    names = [stack.functions[0] for stack in end.stacks if stack.functions]
-    return any(name is not None and SOFTIRQ_LOOP.match(name) for name in names)
-
-
-def _met(stall: Stall) -> int:
-    """How often anybody was, or nobody in particular: between two softirqs."""
-    return max(_sum(stall.holders), stall.samples)
+def _looks(stall: Stall) -> int:
+    """How often anybody was met, or nobody in particular: who has most of these has held the CPU."""
+    return max(stall.met, stall.samples)
 
 
 def _sum(holders: tuple[Holder, ...] | list[Holder]) -> int:

@@ -2,7 +2,60 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whodunnet.model.stalls import DELAY_CLASSES, CpuDelays, DelaySpan, delay_since, delay_spans
+from whodunnet.model.stalls import (
+    DELAY_CLASSES,
+    HOLDERS_MAX,
+    CpuDelays,
+    DelaySpan,
+    Holder,
+    Stack,
+    Stall,
+    Task,
+    delay_since,
+    delay_spans,
+)
+
+TASK = Task(pid=7, tid=8, comm="app7", thread="scrape", process_started_seconds=1.0)
+
+
+def held(samples: int, *functions: str | None) -> Holder:
+    stacks = (Stack(functions=functions),) if functions else ()
+    return Holder(task=TASK, mode="kernel", samples=samples, seconds=0.0, stacks=stacks)
+
+
+@pytest.mark.parametrize(
+    ("holders", "samples", "between"),
+    [
+        ((), 0, 0),
+        ((), 41, 41),
+        ((held(1),), 41, 40),
+        ((held(4), held(3)), 7, 0),
+        ((held(4),), 3, 0),
+        ((held(1),) * (HOLDERS_MAX - 1), 20, 20 - (HOLDERS_MAX - 1)),
+        ((held(1),) * HOLDERS_MAX, 20, 0),  # there may have been more
+    ],
+)
+def test_looks_at_no_holder_fell_between_softirqs(holders: tuple[Holder, ...], samples: int, between: int) -> None:
+    stall = Stall(ended_boot_seconds=9.0, cpu=0, kind="late", wait_seconds=0.1, end=held(1), holders=holders,
+                  samples=samples)  # fmt: skip
+    assert stall.between == between
+    assert stall.met == sum(holder.samples for holder in holders)
+
+
+@pytest.mark.parametrize(
+    ("functions", "between"),
+    [
+        (("handle_softirqs", "irq_exit_rcu"), True),
+        (("__do_softirq.llvm.12",), True),
+        (("irq_exit_rcu", "handle_softirqs"), False),
+        ((None, "handle_softirqs"), False),
+        ((), False),
+    ],
+)
+def test_who_is_met_in_the_loop_over_softirqs_and_no_deeper_is_between_them(
+    functions: tuple[str | None, ...], between: bool
+) -> None:
+    assert held(1, *functions).is_between is between
 
 
 def test_classes_follow_each_other_without_a_gap() -> None:
