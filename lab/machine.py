@@ -25,7 +25,7 @@ OPEN_FILES = 20_000
 """The kernel gives its first process 1,024; every distribution's service manager gives more."""
 LIMIT_SECONDS = 300.0
 BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
-COMMON_MODULES = ("tcp_diag", "udp_diag", "unix_diag", "veth")
+COMMON_MODULES = ("tcp_diag", "udp_diag", "unix_diag", "veth", "tun")
 """What a distribution loads at the first request; no modprobe is called in our machine."""
 
 COMMAND = """\
