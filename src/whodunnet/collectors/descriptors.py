@@ -24,7 +24,8 @@ MANY = 32
 LISTED = 32
 """Processes that are kept, those nearest to their limits."""
 ABOVE = 8
-"""Of those, how many may have more open than their limit, as sandboxes do: they must not push out one that is full."""
+"""Of those, how many may have more open than their limit, as sandboxes do, while one that is near its own needs the
+room; more only in what these leave."""
 NEAR = 0.8
 """Share of its limit from which on it is looked what the descriptors of a process are."""
 LOOKED_AT = 256
@@ -87,11 +88,17 @@ class DescriptorsCollector:
 
 
 def _nearest(uses: Sequence[Use]) -> list[Use]:
-    """Those that are kept, the nearest first."""
-    ordered = sorted(uses, key=lambda use: (-use[0], use[1]))
-    above = [use for use in ordered if use[0] > 1][:ABOVE]
+    """Those that are kept, the nearest first; of those within their limits the nearest one always."""
+    ordered = sorted(uses, key=_nearest_first)
+    above = [use for use in ordered if use[0] > 1]
     within = [use for use in ordered if use[0] <= 1]
-    return above + within[: LISTED - len(above)]
+    first = max(_near(within), 1)
+    kept = above[:ABOVE] + within[:first] + above[ABOVE:] + within[first:]
+    return sorted(kept[:LISTED], key=_nearest_first)
+
+
+def _nearest_first(use: Use) -> tuple[float, int]:
+    return -use[0], use[1]
 
 
 def _near(uses: Sequence[Use]) -> int:

@@ -112,10 +112,9 @@ def _unseen(newest: Descriptors) -> NotChecked | None:
         reason = (
             f"the descriptors of {newest.denied:,} processes could not be counted, of {newest.processes:,} they could"
         )
-    elif newest.near_left_out and not _within(newest):
-        # If one within its limit were listed and not near it, those left out would have even less of theirs open.
+    elif newest.near_left_out and not _are_within(newest.fullest):
         right = None
-        reason = f"{_processes(newest.near_left_out)} near their limit found no room beside those that are above theirs"
+        reason = f"{_processes(newest.near_left_out)} near their limit or above it found no room in the reading"
     else:
         return None
     code = "missing-capability" if right else "unreadable"
@@ -130,8 +129,13 @@ def _reach(newest: Descriptors, entry: Entry) -> str:
         "node's limit of open files as well"
     )
     reach += f"; not of {_processes(above)} above a limit that was lowered afterwards" if above else ""
-    reach += f"; {_processes(left_out)} near the limit or above it found no room in the reading" if left_out else ""
+    reach += f"; {_processes(left_out)} less near to the limit found no room in the reading" if left_out else ""
     return reach + (f"; {uncounted:,} processes were not counted" if uncounted else "")
+
+
+def _are_within(listed: Sequence[DescriptorUse]) -> bool:
+    """Whether those left out are too, and have less of their limits open: who is above comes first (collector)."""
+    return bool(listed) and all(use.open <= use.limit for use in listed)
 
 
 def _within(newest: Descriptors) -> list[DescriptorUse]:

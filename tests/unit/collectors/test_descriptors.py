@@ -69,14 +69,52 @@ def test_what_is_beyond_the_bound_is_counted(roots: Roots, monkeypatch: pytest.M
     assert ([use.pid for use in found.fullest], found.near_left_out) == ([7], 1)
 
 
+def collected(roots: Roots) -> tuple[list[int], int]:
+    found = DescriptorsCollector(roots).collect()
+    return [use.pid for use in found.fullest], found.near_left_out
+
+
 def test_those_above_their_limit_leave_room_for_one_that_is_full(roots: Roots) -> None:
     for pid in range(100, 132):
         process(roots, pid, 40, "1")
     process(roots, 7, 100)
     process(roots, 8, 40)
-    found = DescriptorsCollector(roots).collect()
-    assert [use.pid for use in found.fullest] == [*range(100, 108), 7, 8]
-    assert found.near_left_out == 24
+    assert collected(roots) == ([*range(100, 131), 7], 1)
+
+
+def test_those_above_their_limit_leave_room_for_the_nearest_of_the_others(roots: Roots) -> None:
+    """However far from its limit: it shows that nobody else is nearer."""
+    for pid in range(100, 132):
+        process(roots, pid, 40, "1")
+    process(roots, 8, 40)
+    process(roots, 9, 40, "200")
+    assert collected(roots) == ([*range(100, 131), 8], 1)
+
+
+def test_one_that_is_just_above_its_limit_has_room_behind_sandboxes(roots: Roots) -> None:
+    for pid in range(100, 108):
+        process(roots, pid, 40, "1")
+    process(roots, 7, 110)
+    process(roots, 8, 40, "1000")
+    assert collected(roots) == ([*range(100, 108), 7, 8], 0)
+
+
+@pytest.mark.parametrize(
+    ("above", "full", "listed", "left_out"),
+    [(8, 24, (8, 24), 0), (9, 23, (9, 23), 0), (9, 24, (8, 24), 1), (20, 25, (8, 24), 13), (3, 30, (3, 29), 1)],
+)
+def test_of_those_above_their_limit_eight_have_room_in_any_case_and_more_what_the_full_ones_leave(
+    roots: Roots, above: int, full: int, listed: tuple[int, int], left_out: int
+) -> None:
+    for pid in range(100, 100 + above):
+        process(roots, pid, 40, "1")
+    for pid in range(200, 200 + full):
+        process(roots, pid, 40, "40")
+    process(roots, 8, 40, "1000")
+    found, missing = collected(roots)
+    assert (sum(pid < 200 for pid in found if pid >= 100), sum(pid >= 200 for pid in found), missing) == (
+        *listed, left_out,
+    )  # fmt: skip
 
 
 def test_a_process_that_goes_meanwhile_is_left_out(roots: Roots) -> None:

@@ -162,14 +162,29 @@ def test_sandboxes_alone_are_cleared_with_the_files_of_the_node() -> None:
     assert [(e.value, e.limit) for e in answer.evidence] == [(5_000, 2_000_000)]
 
 
-def test_where_sandboxes_left_no_room_for_a_full_one_nobody_is_cleared() -> None:
-    (answer,) = answers(node("descriptors", [descriptors(*sandboxes(32), near_left_out=1)] * 2), RULE)
+def test_of_many_above_their_limit_the_one_that_lets_others_wait_is_named() -> None:
+    """Just above a limit that was lowered: of all that are above theirs it is the nearest."""
+    sample = descriptors(*sandboxes(8), use(1_100), use(100, pid=1))
+    found = finding(node("descriptors", [sample] * 2, sockets=waiting(5)), RULE)
+    assert (found.shape, found.confidence, pids(found, "culprit")) == ("exhausted", "proven", [7])
+
+
+@pytest.mark.parametrize("n", [9, 32])
+def test_sandboxes_that_all_found_room_are_no_reason_to_doubt(n: int) -> None:
+    (answer,) = answers(node("descriptors", [descriptors(*sandboxes(n))] * 2), RULE)
+    assert isinstance(answer, Cleared)
+    assert f"not of {n} processes above a limit that was lowered afterwards" in answer.sensitivity
+
+
+@pytest.mark.parametrize("listed", [[*sandboxes(31), use(100)], [*sandboxes(32)], [*sandboxes(8), use(900)], []])
+def test_where_one_above_its_limit_may_have_found_no_room_nobody_is_cleared(listed: list[DescriptorUse]) -> None:
+    (answer,) = answers(node("descriptors", [descriptors(*listed, near_left_out=1)] * 2), RULE)
     assert isinstance(answer, NotChecked)
     assert (answer.code, "1 process" in answer.reason) == ("unreadable", True)
 
 
 def test_who_was_left_out_below_one_that_is_not_near_is_told_and_hides_nothing() -> None:
-    (answer,) = answers(node("descriptors", [descriptors(*sandboxes(1), use(900), near_left_out=3)] * 2), RULE)
+    (answer,) = answers(node("descriptors", [descriptors(use(900), near_left_out=3)] * 2), RULE)
     assert isinstance(answer, Cleared)
     assert "3 processes" in answer.sensitivity
 
