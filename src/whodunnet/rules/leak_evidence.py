@@ -35,6 +35,8 @@ def evidence_of(c: Candidate, signs: Signs, window: Window, caused_bytes: int) -
             statement=sign.statement,
             value=sign.value,
             unit=sign.unit,
+            limit=sign.of,
+            comparison=None if sign.of is None else "of",
             source=source,
             at=window.at.wall,
             boot_seconds=window.at.boot_seconds,
@@ -42,8 +44,9 @@ def evidence_of(c: Candidate, signs: Signs, window: Window, caused_bytes: int) -
         )
         for sign in signs.signs
     ]
-    if c.last.unchanged is not None and c.last.follows and window.snapshots > 1:
-        readings.append(_unchanged(c, window, source))
+    compared = c.series[-2][1].sockets - c.series[-2][1].unmarked if len(c.series) > 1 else 0
+    if c.last.unchanged is not None and c.last.follows and compared:
+        readings.append(_unchanged(c, compared, window, source))
     if caused_bytes:
         readings.append(_memory(c, window, caused_bytes, source))
     readings += _descriptors(c, window)
@@ -63,12 +66,13 @@ def evidence_of(c: Candidate, signs: Signs, window: Window, caused_bytes: int) -
     return tuple(readings)
 
 
-def _unchanged(c: Candidate, window: Window, source: str) -> Evidence:
+def _unchanged(c: Candidate, compared: int, window: Window, source: str) -> Evidence:
+    """compared: how many of the snapshot before could be looked for."""
     return Evidence(
         statement=UNMOVED.get(c.shape, "Neither read nor acknowledged since the snapshot before"),
         value=c.last.unchanged,
         unit="sockets",
-        limit=c.series[-2][1].sockets,
+        limit=compared,
         comparison="of",
         source=source,
         at=window.at.wall,

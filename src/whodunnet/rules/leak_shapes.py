@@ -19,14 +19,19 @@ from whodunnet.rules.window import Window
 
 KEPT_SHARE = 0.8
 """A pass over sockets ends later than its snapshot is dated, and ages are known by class only."""
+COMPARED_SHARE = 0.5
+"""Of the sockets of before, so many have to be looked for again: with fewer, most may have gone unseen."""
+COMPARED_ENOUGH = 50
+"""Of more sockets, so many tell which way most of them go, though not that not one of all did otherwise."""
 
 
 class Sign(msgspec.Struct, frozen=True):
-    """One thing that speaks for a leak, with its number."""
+    """One thing that speaks for a leak, with its number; of: of how many, where not all could be looked at."""
 
     statement: str
     value: int | str
     unit: str = "sockets"
+    of: int | None = None
 
 
 class Signs(msgspec.Struct, kw_only=True):
@@ -49,28 +54,37 @@ def grows(c: Candidate, entry: Entry) -> bool:
     return c.growth >= max(entry.limit("min_growth"), entry.limit("churn_ratio") * c.loss)
 
 
-def stands_still(c: Candidate, entry: Entry) -> bool:
-    """From each snapshot to the next, at least half of the sockets were neither read nor acknowledged."""
-    pairs = [(comparable, after) for comparable, after in _compared(c) if comparable]
-    return bool(pairs) and all(
-        (after.unchanged or 0) >= entry.limit("unchanged_share") * comparable for comparable, after in pairs
-    )
+def stands_still(c: Candidate, entry: Entry) -> bool | None:
+    """From each snapshot to the next, at least half of the sockets were neither read nor acknowledged.
+
+    None where nobody can tell, as too few of them could be looked for.
+    """
+    pairs, share, most = _compared(c), entry.limit("unchanged_share"), COMPARED_ENOUGH
+    if any((after.unchanged or 0) < share * _comparable(before) for before, after in pairs):
+        return False
+    if any(_comparable(before) >= min(COMPARED_SHARE * before.sockets, most) for before, _ in pairs if before.sockets):
+        return True
+    return False if pairs and not any(before.sockets for before, _ in pairs) else None
 
 
-def _compared(c: Candidate) -> list[tuple[int, Tally]]:
-    """For each snapshot that follows another: how many sockets of that could be looked for, and its tally."""
-    pairs = pairwise(tally for _, tally in c.series)
-    return [(before.sockets - before.unmarked, after) for before, after in pairs if after.follows]
+def _comparable(tally: Tally) -> int:
+    """How many can be looked for in the next snapshot."""
+    return tally.sockets - tally.unmarked
 
 
-def _followed_seconds(c: Candidate) -> float:
-    """How long, up to the end, every snapshot followed one whose sockets could be looked for."""
-    begin = end = c.series[-1][0]
+def _compared(c: Candidate) -> list[tuple[Tally, Tally]]:
+    """Each snapshot that follows another, after that one."""
+    return [(before, after) for before, after in pairwise(tally for _, tally in c.series) if after.follows]
+
+
+def _followed(c: Candidate) -> tuple[float, int]:
+    """How long, up to the end, every snapshot followed one of whose sockets enough could be looked for; the fewest."""
+    begin, end, fewest = c.series[-1][0], c.series[-1][0], 0
     for (at, before), (_, after) in reversed(list(pairwise(c.series))):
-        if not after.follows or before.sockets <= before.unmarked:
+        if not after.follows or _comparable(before) < max(COMPARED_SHARE * before.sockets, 1):
             break
-        begin = at
-    return end.boot_seconds - begin.boot_seconds
+        begin, fewest = at, min(fewest or _comparable(before), _comparable(before))
+    return end.boot_seconds - begin.boot_seconds, fewest
 
 
 def many(c: Candidate, entry: Entry, window: Window, caused_bytes: int) -> bool:
@@ -89,8 +103,8 @@ def response_never_read(c: Candidate, entry: Entry, window: Window, caused_bytes
         return None
     if _halted(c):
         return _reader_stopped(c)
-    compared = bool(_compared(c))
-    if compared and not stands_still(c, entry):
+    still = stands_still(c, entry)
+    if still is False:
         return None
     old = c.last.older_than(entry.limit("unread_age"))
     signs = [Sign("Connections that hold data which the application has not taken", n)]
@@ -100,7 +114,7 @@ def response_never_read(c: Candidate, entry: Entry, window: Window, caused_bytes
         signs.append(Sign(f"On these nothing has moved for {entry.limit('unread_age'):.0f} s or more", old))
     if growing:
         signs.append(_growth(c))
-    seen = compared and (lasting or growing)
+    seen = bool(still) and (lasting or growing)
     return Signs(shape=c.shape, affected=n, signs=signs, observed=seen, strong=seen, small=not (enough or growing))
 
 
@@ -152,14 +166,14 @@ def without_peer(c: Candidate, entry: Entry, _: Window, __: int) -> Signs | None
     n = c.last.sockets
     if n < entry.limit("min_sockets"):
         return None
-    compared = bool(_compared(c))
-    growing = grows(c, entry) and (stands_still(c, entry) or not compared)
+    still = stands_still(c, entry)
+    growing = grows(c, entry) and still is not False
     if not growing and n < entry.limit("min_without_growth"):
         return None
     signs = [Sign("Descriptors of sockets without a peer", n)]
     if growing:
         signs.append(_growth(c))
-    seen = growing and compared
+    seen = growing and bool(still)
     return Signs(shape=c.shape, affected=n, signs=signs, observed=seen, strong=seen)
 
 
@@ -170,13 +184,15 @@ def accept_not_called(c: Candidate, entry: Entry, _: Window, __: int) -> Signs |
         return None
     if _halted(c):
         return _reader_stopped(c)
-    if not all((after.unchanged or 0) >= comparable for comparable, after in _compared(c)):
+    if not all((after.unchanged or 0) >= _comparable(before) for before, after in _compared(c)):
         return None
     signs = [Sign(f"Connections that wait for accept(); {old:,} for {entry.limit('accept_age'):.0f} s or more", n)]
-    followed = _followed_seconds(c)
+    followed, fewest = _followed(c)
     seen = followed > 0
     if seen:
-        signs.append(Sign(f"Of those that waited {followed:.1f} s ago, accepted since", 0))
+        signs.append(
+            Sign(f"Of those that waited {followed:.1f} s ago, accepted since, as far as compared", 0, of=fewest)
+        )
     return Signs(shape=c.shape, affected=n, signs=signs, observed=seen, strong=seen)
 
 

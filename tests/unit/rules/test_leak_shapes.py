@@ -6,7 +6,6 @@ import pytest
 from msgspec.structs import replace
 
 from whodunnet.model.snapshot import Recording
-from whodunnet.model.sockets import SocketGroup
 
 from .nodes import (
     ALONE,
@@ -21,7 +20,6 @@ from .nodes import (
     is_cleared,
     leak,
     limit,
-    listener,
     memory_of,
     named,
     parties,
@@ -243,29 +241,6 @@ def test_half_of_a_queue_must_be_old(old: int, told: bool) -> None:
 
 def test_a_queue_from_which_one_connection_was_taken_is_a_slow_server() -> None:
     assert is_cleared(leak("accept-not-called", [90, 90], moved=1, age=60))
-
-
-def queued(unmarked: int, unchanged: int | None) -> list[SocketGroup]:
-    return [group("accept-not-called", 90, age=60, unmarked=unmarked, unchanged=unchanged)]
-
-
-@pytest.mark.parametrize(
-    ("unmarked", "unchanged", "ago"),
-    [
-        ((90, 90, 90), (None, 0, 0), None),
-        ((0, 90, 0), (None, 90, 0), None),
-        ((90, 0, 0), (None, 0, 90), "5.0 s"),
-        ((0, 0, 0), (None, 90, 90), "10.0 s"),
-    ],
-)
-def test_only_a_queue_that_could_be_compared_is_seen_to_be_left_alone(
-    unmarked: tuple[int, ...], unchanged: tuple[int | None, ...], ago: str | None
-) -> None:
-    moments = [queued(*one) for one in zip(unmarked, unchanged, strict=True)]
-    found = finding(recording(moments, accept_queues=(listener(7),)))
-    told = [e.statement for e in found.evidence if "accepted since" in e.statement]
-    assert told == ([f"Of those that waited {ago} ago, accepted since"] if ago else [])
-    assert (found.confidence == "possible") is (ago is None)
 
 
 def test_a_listener_that_nobody_can_name_is_not_accused() -> None:
