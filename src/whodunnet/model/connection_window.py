@@ -1,4 +1,4 @@
-"""How connections began and ended within a window: what cumulative samples grew by, in equal parts of the time."""
+"""How connections began and ended within a window: what cumulative samples grew by, in parts of about equal time."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ class ConnectionWindow(msgspec.Struct, frozen=True, kw_only=True):
     """at: the newest sample. total: by how much all grew; its watched_seconds are those of the window.
 
     seconds: from the first sample to the newest. parts: the growth in PARTS parts of about equal time, oldest first, or
-    in fewer where steps between samples are few or of very different length; for what has to last.
+    in fewer where steps between samples are few or of very different length; for what has to last. outer: where they
+    are fewer, the growth in the first step, in all between, and in the last one: what is seen in each of these has
+    lasted for as long as those between; empty where that is less than LEAST_PART of the window.
     """
 
     at: Moment
     seconds: float
     total: Connections
     parts: tuple[Connections, ...]
+    outer: tuple[Connections, ...] = ()
 
 
 def connection_window(recording: Recording) -> ConnectionWindow | None:
@@ -36,12 +39,14 @@ def connection_window(recording: Recording) -> ConnectionWindow | None:
     if not series:
         return None
     steps = [(b.boot_seconds - a.boot_seconds, _growth(x, y)) for (a, x), (b, y) in pairwise(series)]
-    last = series[-1][1]
+    last, parts = series[-1][1], _in_parts(steps)
+    outer = _outer(steps) if len(parts) < PARTS else []
     return ConnectionWindow(
         at=series[-1][0],
         seconds=series[-1][0].boot_seconds - series[0][0].boot_seconds,
         total=_sum([growth for _, growth in steps], last),
-        parts=tuple(_sum(part, last) for part in _in_parts(steps)),
+        parts=tuple(_sum(part, last) for part in parts),
+        outer=tuple(_sum(part, last) for part in outer),
     )
 
 
@@ -57,6 +62,14 @@ def _in_parts(steps: Sequence[tuple[float, Connections]]) -> list[list[Connectio
         parts[-1].append(growth)
         filled, left = filled + seconds, left - seconds
     return parts
+
+
+def _outer(steps: Sequence[tuple[float, Connections]]) -> list[list[Connections]]:
+    """The first step, those between, and the last; none where those between are too short to show what lasts."""
+    growths, between = [growth for _, growth in steps], sum(seconds for seconds, _ in steps[1:-1])
+    if len(steps) < PARTS or between < LEAST_PART * sum(seconds for seconds, _ in steps):
+        return []
+    return [growths[:1], growths[1:-1], growths[-1:]]
 
 
 def _growth(before: Connections, after: Connections) -> Connections:

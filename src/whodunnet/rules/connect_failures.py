@@ -8,7 +8,9 @@ import msgspec
 from msgspec.structs import replace
 
 from whodunnet.model.connection_pairs import Pair, Pairs
+from whodunnet.model.connection_window import PARTS, connection_window
 from whodunnet.model.flow_owners import is_loopback
+from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Endpoint
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.connect_others import Failed, Others, by_place, client_of_pair
@@ -34,9 +36,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """What is said in one finding: all who fail at one endpoint, or one client that fails at many.
 
     tries: of those who fail, most first. endpoint: None for many. others: clients of the same endpoint whose connects
-    are answered, each with how many. per_second: failures. parts: failures in each part of the window. opened: connects
-    of those who fail that were answered at once, likewise. at_own_end: of a client that fails at many, whether the
-    cause is most likely there.
+    are answered, each with how many. per_second: failures. parts: failures in each part of the window. lasting: whether
+    readings are enough to say that it goes on. at_own_end: of a client that fails at many, whether the cause is most
+    likely there.
     """
 
     tries: tuple[Tries, ...]
@@ -45,18 +47,13 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     made: int
     per_second: float
     parts: tuple[int, ...]
-    opened: tuple[int, ...] = ()
+    lasting: bool = False
     others: tuple[tuple[Pair, int], ...] = ()
     at_own_end: bool = False
 
     @property
     def share(self) -> float:
         return self.failed / max(self.made, 1)
-
-    @property
-    def served_before(self) -> bool:
-        """Whether some were answered before those that failed last: whoever answers has not begun only now."""
-        return len(self.opened) > 1 and self.opened[0] > 0
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -87,25 +84,44 @@ def find_cases(pairs: Pairs, tries: Sequence[Tries], failed: Failed, anew: Faile
 
     A client that fails at many addresses is one case, and its failures belong to no other.
     """
+    window, others, found = pairs.window, Others(pairs, tries, failed), []
+    parts, outer = Parts(window), Parts(replace(window, parts=window.outer))
+    for endpoint, those in _groups(tries, failed, entry):
+        case = _case(pairs, those, endpoint, failed)
+        enough = case.failed >= entry.limit("min_failed") and case.per_second >= entry.limit("min_rate")
+        if not enough or case.share < entry.limit("min_share"):
+            continue
+        fresh, made = _by_part(those, parts, anew)
+        if lasts(fresh, made, entry):
+            lasting = len(fresh) >= PARTS or lasts(*_by_part(those, outer, anew), entry)
+            found.append(_among(replace(case, parts=fresh, lasting=lasting), others))
+    return sorted(found, key=lambda c: (-c.failed, c.endpoint is None, c.tries[0].pair.server.port or 0))
+
+
+def _groups(tries: Sequence[Tries], failed: Failed, entry: Entry) -> list[tuple[Endpoint | None, list[Tries]]]:
+    """Who is judged together: clients that fail at many addresses, each alone; else all that fail at one endpoint."""
     share = entry.limit("min_share")
-    failing = [t for t in tries if failed(t) and failed(t) >= share * t.made]
-    many = _many(failing, failed, entry)
+    many = _many([t for t in tries if failed(t) and failed(t) >= share * t.made], failed, entry)
     told = {id(t) for those in many for t in those}
     groups: list[tuple[Endpoint | None, list[Tries]]] = [(None, those) for those in many]
     for those in by_place(t for t in tries if id(t) not in told).values():
         groups += [(those[0].pair.server, bad)] if (bad := _failing(those, failed, entry)) else []
-    parts, others, found = Parts(pairs.window), Others(pairs, tries, failed), []
-    for endpoint, those in groups:
-        case = _case(pairs, those, endpoint, failed)
-        enough = case.failed >= entry.limit("min_failed") and case.per_second >= entry.limit("min_rate")
-        if not enough or case.share < share:
-            continue
-        rows = [[judged_as(t, tries_of_pair(part)) for part in parts.of(t.pair)] for t in those]
-        fresh = added([list(map(anew, row)) for row in rows])
-        opened = added([[t.opened - t.slow for t in row] for row in rows])
-        if lasts(fresh, added([fresh, opened]), entry):
-            found.append(_among(replace(case, parts=fresh, opened=opened), others))
-    return sorted(found, key=lambda c: (-c.failed, c.endpoint is None, c.tries[0].pair.server.port or 0))
+    return groups
+
+
+def answered_until(case: Case, recording: Recording, boot_seconds: float) -> int:
+    """Connects of those who fail that were answered within the window, until the snapshot of then."""
+    begin = tuple(s for s in recording.snapshots if s.at.boot_seconds <= boot_seconds)
+    window = connection_window(replace(recording, snapshots=begin))
+    parts = Parts(window) if window is not None else None
+    return sum(part.count("opened") for t in case.tries for part in parts.of(t.pair)) if parts is not None else 0
+
+
+def _by_part(those: Sequence[Tries], parts: Parts, anew: Failed) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """In each part, connects that fail, and these with those that were answered at once."""
+    rows = [[judged_as(t, tries_of_pair(part)) for part in parts.of(t.pair)] for t in those]
+    fresh = added([list(map(anew, row)) for row in rows])
+    return fresh, added([fresh, added([[t.opened - t.slow for t in row] for row in rows])])
 
 
 def _failing(those: Sequence[Tries], failed: Failed, entry: Entry) -> list[Tries]:

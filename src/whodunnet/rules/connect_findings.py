@@ -27,8 +27,8 @@ from whodunnet.rules.openers import endpoint_party
 REPEAT = "whodunnet connections --for 10s --by pair --failed"
 SOURCE = "connections collector"
 ONE_PART = (
-    "Connections were read only twice, or at too uneven times, so that nothing says whether it lasted: it may be a "
-    "start."
+    "Connections were read fewer than four times, or at too uneven times, so that nothing says whether it lasted: it "
+    "may be a start, or over."
 )
 UNGROUPED = (
     "{n:,} ended so of which, for lack of room, nobody knows whose they are, or when: numbers and shares may be others."
@@ -121,7 +121,7 @@ def _certain(case: Case, told: Told, pairs: Pairs) -> tuple[Confidence, tuple[st
     """Less sure where nobody saw that it lasts, or where much is not known to be of anybody."""
     lost = ungrouped(pairs, *told.endings)
     doubts = (UNGROUPED.format(n=lost),) if lost else ()
-    if len(case.parts) < 2:
+    if not case.lasting:
         return "possible", (*doubts, ONE_PART)
     if lost and told.confidence == "proven":
         return "likely", doubts
@@ -203,17 +203,20 @@ def reading(
     )  # fmt: skip
 
 
-def listening_evidence(place: Place, at: Moment) -> list[Evidence]:
-    """Whether somebody listens there, in all readings of sockets."""
+def listening_evidence(place: Place, at: Moment, gone: int = 0) -> list[Evidence]:
+    """Whether somebody listens there, in all readings of sockets. gone: answered by somebody who did not any more."""
     if not place.readings:
         return []
-    return [
+    found = [
         reading(
             at, f"Readings in which somebody listened at {endpoint_text(place.endpoint)}", place.heard, "readings",
             limit=place.readings, comparison="of", source="sockets collector",
             repeat=f"ss -ltn sport = {place.endpoint.port}  # in its network namespace: at which address?",
         )
     ]  # fmt: skip
+    if gone:
+        found.append(reading(at, "Connects answered before a reading in which nobody listened", gone, "connects"))
+    return found
 
 
 def queue_evidence(place: Place, at: Moment) -> list[Evidence]:

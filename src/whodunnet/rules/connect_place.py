@@ -11,6 +11,7 @@ from whodunnet.model.connection_places import takes
 from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.finding import PartyRole
 from whodunnet.model.flow_owners import is_loopback
+from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import AcceptQueue, Endpoint, Sockets
 from whodunnet.model.tcp_memory import TcpMemory
@@ -31,11 +32,11 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     readings: of all listeners there. heard: in how many somebody listened at it. full: in how many its queue was.
     longest: its fullest queue. overflows: packets for which queues of the namespace were full, within the window; None:
     not read. sole: whether no other port is listened on in this namespace. hears: whether somebody listens at it now.
-    left: whether somebody has ceased to. several: whether in some reading more than one listener took what comes there.
-    full_owners: who has those that were full, None: not known, or shared by several processes. server: who accepts
-    there, or should; of several listeners only who has the one full queue. may_be_ipv6_only: whether in some reading
-    the only listener was at "::", which with IPV6_V6ONLY takes no IPv4. translatable: whether NAT may lead from it to
-    others, without anybody seeing it.
+    left: whether somebody has ceased to. unheard: when a reading last had nobody, on the boot clock; None: none had.
+    several: whether in some reading more than one listener took what comes there. full_owners: who has those that were
+    full, None: not known, or shared by several processes. server: who accepts there, or should; of several listeners
+    only who has the one full queue. may_be_ipv6_only: whether in some reading the only listener was at "::", which with
+    IPV6_V6ONLY takes no IPv4. translatable: whether NAT may lead from it to others, without anybody seeing it.
     """
 
     end: End
@@ -48,6 +49,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     sole: bool = False
     hears: bool = False
     left: bool = False
+    unheard: float | None = None
     several: bool = False
     full_owners: frozenset[int | None] = frozenset()
     server: Workload | None = None
@@ -100,9 +102,9 @@ def place_of(case: Case, recording: Recording, *, translated: bool = True) -> Pl
         overflows=_overflows(recording, end.netns),
         translatable=_is_translatable(end, endpoint.address, recording),
     )
-    for _, sample in recording.series(Sockets):
+    for at, sample in recording.series(Sockets):
         if not sample.listeners_cut and not sample.netns_unread:
-            found = _with(found, sample)
+            found = _with(found, at, sample)
     return msgspec.structs.replace(found, server=_server(found, recording))
 
 
@@ -122,7 +124,7 @@ def _is_same(one: Process | None, other: Process | None) -> bool:
     return one is not None and other is not None and (one.comm, one.started) == (other.comm, other.started)
 
 
-def _with(place: Place, sample: Sockets) -> Place:
+def _with(place: Place, at: Moment, sample: Sockets) -> Place:
     """One more reading."""
     there = [q for q in sample.accept_queues if q.netns == place.end.netns]
     own = [q for q in there if q.local.port == place.endpoint.port and takes(q.local.address, place.endpoint.address)]
@@ -139,6 +141,7 @@ def _with(place: Place, sample: Sockets) -> Place:
         sole={q.local.port for q in there} == {place.endpoint.port},
         hears=bool(own),
         left=place.left or (place.hears and not own),
+        unheard=place.unheard if own else at.boot_seconds,
         several=place.several or len(taking) > 1,
         # Without BPF nobody knows who else has it open.
         full_owners=place.full_owners | {None if q.shared or sample.method != "bpf" else q.owner_pid for q in full},

@@ -12,7 +12,7 @@ from whodunnet.model.finding import Answer, Cleared, Confidence, NotChecked
 from whodunnet.model.flow_owners import is_loopback
 from whodunnet.model.snapshot import Recording
 from whodunnet.rules.catalogue import Entry
-from whodunnet.rules.connect_failures import ALL, Case, find_cases
+from whodunnet.rules.connect_failures import ALL, Case, answered_until, find_cases
 from whodunnet.rules.connect_findings import Told, compose, listed, listening_evidence, reading
 from whodunnet.rules.connect_others import client_of_pair
 from whodunnet.rules.connect_place import Place, place_of
@@ -94,7 +94,8 @@ def _family(t: Tries, *, other: bool) -> tuple[object, ...]:
 
 def _told(case: Case, pairs: Pairs, recording: Recording, entry: Entry) -> Told:
     place = place_of(case, recording, translated=False)
-    shape, confidence = _shape(case, place)
+    gone = _gone(case, place, recording)
+    shape, confidence = _shape(case, place, gone)
     starting = _starting(place, pairs, entry) if shape == "nothing-listens" else None
     return Told(
         rule=RULE,
@@ -108,7 +109,7 @@ def _told(case: Case, pairs: Pairs, recording: Recording, entry: Entry) -> Told:
             reading(pairs.window.at, "Of those by a reset", case.sum(lambda t: t.refused), "connects"),
             reading(pairs.window.at, "By a message (ICMP)", case.sum(lambda t: t.rejected), "connects"),
             reading(pairs.window.at, "Closed at once by their own program", case.sum(lambda t: t.shut), "connects"),
-            *(listening_evidence(place, pairs.window.at) if place is not None else ()),
+            *(listening_evidence(place, pairs.window.at, gone) if place is not None else ()),
         ),
         remedies=refused_remedies(case, shape),
         extra=(*case.whose_end, *([starting] if starting else ()), *_doubts(place, shape)),
@@ -129,7 +130,17 @@ def _no_port(case: Case) -> Told:
     )
 
 
-def _shape(case: Case, place: Place | None) -> tuple[str, Confidence]:
+def _gone(case: Case, place: Place | None, recording: Recording) -> int:
+    """Connects answered before a reading in which nobody listened: by somebody who was not seen to leave.
+
+    In each snapshot connections are read before listeners.
+    """
+    if place is None or place.unheard is None or place.left:
+        return 0
+    return answered_until(case, recording, place.unheard)
+
+
+def _shape(case: Case, place: Place | None, gone: int) -> tuple[str, Confidence]:
     resets = case.sum(lambda t: t.refused)
     if case.endpoint is None:
         return "many-addresses", "likely"
@@ -138,14 +149,14 @@ def _shape(case: Case, place: Place | None) -> tuple[str, Confidence]:
     if 2 * resets < case.failed:
         return "rejected", "proven"
     if place is not None and place.readings:
-        return _of_listener(case, place)
+        return _of_listener(case, place, gone)
     if case.share >= ALL:
         return "refuses-all", "likely"
     return ("some-endpoints" if case.tries[0].pair.answered_by else "refuses-some"), "likely"
 
 
-def _of_listener(case: Case, place: Place) -> tuple[str, Confidence]:
-    """Where it is on this node, and listeners are known."""
+def _of_listener(case: Case, place: Place, gone: int) -> tuple[str, Confidence]:
+    """Where it is on this node, and listeners are known. gone: answered by somebody who is."""
     sure: Confidence = "proven" if place.readings > 1 and not place.translatable else "likely"
     if place.may_be_ipv6_only and case.share >= ALL and not case.others:
         return "refuses-all", "likely"
@@ -153,7 +164,7 @@ def _of_listener(case: Case, place: Place) -> tuple[str, Confidence]:
         return ("reset-by-rule" if case.share >= ALL else "refuses-some"), "likely"
     if place.heard == 0 and case.share >= ALL:
         return "nothing-listens", sure
-    if place.heard and not place.left and not case.served_before:
+    if not place.left and not gone:
         return "comes-and-goes", "possible"  # somebody has begun to listen: a start looks the same
     return "comes-and-goes", sure if place.heard else "likely"
 

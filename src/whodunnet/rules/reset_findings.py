@@ -6,8 +6,11 @@ import hashlib
 import re
 from collections.abc import Sequence
 
+import msgspec
+
 from whodunnet.model.connection_names import End
 from whodunnet.model.connection_pairs import Pairs, one_server_of
+from whodunnet.model.connection_window import PARTS
 from whodunnet.model.connections import Connections
 from whodunnet.model.finding import Confidence, Evidence, Finding, Party, PartyRole, Remedy
 from whodunnet.model.snapshot import Recording
@@ -16,10 +19,12 @@ from whodunnet.rules import remedies
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.connect_failures import ALL
 from whodunnet.rules.connect_findings import MORE, ONE_PART, UNGROUPED, end_party, name_of, reading
+from whodunnet.rules.connection_parts import Parts, added, lasts
 from whodunnet.rules.connection_sight import ungrouped
 from whodunnet.rules.identity import endpoint_text
 from whodunnet.rules.openers import endpoint_party
 from whodunnet.rules.reset_cases import MOST, ResetCase
+from whodunnet.rules.reset_cuts import Cut, cut_of
 from whodunnet.rules.reset_senders import Sender, gone_of, senders_of
 
 RULE = "resets"
@@ -44,7 +49,7 @@ INFERRED = (
 def compose(case: ResetCase, recording: Recording, pairs: Pairs, entry: Entry, left_out: int) -> Finding:
     """left_out: findings that are not listed."""
     senders = senders_of(case, recording)
-    confidence, extra = _certain(case, pairs, recording)
+    confidence, extra = _certain(case, pairs, recording, entry)
     if confidence == "proven" and any(end.several or end.workload is None for end, _ in senders):
         confidence = "likely"
     words, shape = _words(case, senders), entry.shapes[case.shape]
@@ -69,7 +74,7 @@ def compose(case: ResetCase, recording: Recording, pairs: Pairs, entry: Entry, l
     )
 
 
-def _certain(case: ResetCase, pairs: Pairs, recording: Recording) -> tuple[Confidence, tuple[str, ...]]:
+def _certain(case: ResetCase, pairs: Pairs, recording: Recording, entry: Entry) -> tuple[Confidence, tuple[str, ...]]:
     lost = ungrouped(pairs, "reset-received", "reset-sent", "closed-here", "closed-by-peer")
     extra = [UNGROUPED.format(n=lost)] if lost else []
     dead = gone_of(case, recording) if case.shape == "server-resets" else 0
@@ -80,7 +85,7 @@ def _certain(case: ResetCase, pairs: Pairs, recording: Recording) -> tuple[Confi
     extra += [EVERY_ONE] if always else []
     inferred = case.shape == "client-aborts" and not all(pair.here for pair in case.clients)
     extra += [INFERRED] if inferred else []
-    if len(case.parts) < 2:
+    if not _is_lasting(case, pairs, entry):
         return "possible", (*extra, ONE_PART)
     if always and case.shape == "server-resets":
         return "possible", tuple(extra)
@@ -88,6 +93,20 @@ def _certain(case: ResetCase, pairs: Pairs, recording: Recording) -> tuple[Confi
         return "possible", (*extra, FAREWELL)
     sure = case.shape in ("server-resets", "client-aborts") and not (always or lost or inferred)
     return "proven" if sure else "likely", tuple(extra)
+
+
+def _is_lasting(case: ResetCase, pairs: Pairs, entry: Entry) -> bool:
+    """Whether readings are enough to say that it goes on; where they are few, by what its clients received alone."""
+    if len(case.parts) >= PARTS:
+        return True
+    outer = Parts(msgspec.structs.replace(pairs.window, parts=pairs.window.outer))
+    rows = [[cut_of(part, entry) for part in outer.of(pair)] for pair in case.clients]
+    resets = added([[_resets(case.shape, cut) for cut in row] for row in rows])
+    return lasts(resets, added([[cut.ended for cut in row] for row in rows]), entry)
+
+
+def _resets(shape: str, cut: Cut) -> int:
+    return {"closed-early": cut.early, "client-aborts": cut.aborted}.get(shape, cut.received)
 
 
 def _cuts_uploads(case: ResetCase, recording: Recording) -> bool:

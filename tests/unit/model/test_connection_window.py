@@ -67,18 +67,26 @@ def test_the_parts_are_of_equal_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lengths", "parts"),
+    ("lengths", "parts", "outer"),
     [
-        ([5.35, 1, 1, 0.65], [1, 1, 2]),  # a recorder takes its time after a first snapshot that was dear
-        ([3.2, 1, 1, 1, 1, 0.77], [1, 2, 3]),
-        ([1] * 8 + [0.06], [3, 3, 3]),
-        ([7.9, 0.1], [2]),
-        ([1, 6, 1], [1, 1, 1]),
-        ([4, 4], [1, 1]),
-        ([1, 1, 6, 1, 1], [2, 1, 2]),
+        ([5.35, 1, 1, 0.65], [1, 1, 2], []),  # a recorder takes its time after a first snapshot that was dear
+        ([3.2, 1, 1, 1, 1, 0.77], [1, 2, 3], []),
+        ([1] * 8 + [0.06], [3, 3, 3], []),
+        ([7.9, 0.1], [2], []),
+        ([1, 6, 1], [1, 1, 1], []),
+        ([4, 4], [1, 1], []),
+        ([1, 1, 6, 1, 1], [2, 1, 2], []),
+        ([3, 4.5, 0.5], [1, 2], [1, 1, 1]),
+        ([6.25, 1, 0.75], [1, 2], [1, 1, 1]),
+        ([7, 0.5, 0.5], [1, 2], []),  # what lies between is too short
+        ([6.75, 0.5, 0.5, 0.25], [1, 3], [1, 2, 1]),
+        ([0.25, 7.5, 0.25], [3], [1, 1, 1]),
     ],
 )
-def test_where_steps_are_uneven_no_part_is_empty_or_too_short(lengths: list[float], parts: list[int]) -> None:
+def test_where_steps_are_uneven_no_part_is_empty_or_too_short(
+    lengths: list[float], parts: list[int], outer: list[int]
+) -> None:
+    """Where they make fewer than three, those between the first step and the last are known beside these."""
     rows = recording([[ended(n)] if n else [] for n in range(len(lengths) + 1)])
     at = [5.0 + sum(lengths[:n]) for n in range(len(lengths) + 1)]
     uneven = tuple(
@@ -87,6 +95,7 @@ def test_where_steps_are_uneven_no_part_is_empty_or_too_short(lengths: list[floa
     found = connection_window(replace(rows, snapshots=uneven))
     assert found is not None
     assert [sum(g.connections for g in part.groups) for part in found.parts] == parts
+    assert [sum(g.connections for g in part.groups) for part in found.outer] == outer
 
 
 def test_there_are_no_more_parts_than_steps() -> None:

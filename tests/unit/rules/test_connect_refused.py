@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -204,20 +203,6 @@ def test_loopback_is_not_translated() -> None:
 def test_a_listener_at_loopback_alone_does_not_listen_for_others() -> None:
     found = node(refused(40), listeners=[listening(at=Endpoint("127.0.0.1", SERVER.port))])
     assert said(found, RULE)[0][0] == "nothing-listens"
-
-
-@pytest.mark.parametrize(
-    ("answered", "expected"), [((0, 0, 0, 6), ("info", "possible")), ((0, 6, 6, 12), ("warning", "proven"))]
-)
-def test_a_listener_that_was_not_there_at_first_may_have_been_starting(
-    answered: Sequence[int], expected: tuple[str, str]
-) -> None:
-    """Unless it had answered before: then it has gone and come back."""
-    groups = [[refused(n), *([opened(m)] if m else [])] for n, m in zip((0, 20, 40, 60), answered, strict=True)]
-    after = moments_of(*groups, seconds=SECONDS, listeners=[listening()])
-    before = moments_of(*groups, seconds=SECONDS, listeners=[ELSEWHERE])
-    started = replace(after, snapshots=(*before.snapshots[:2], *after.snapshots[2:]))
-    assert said(started, RULE) == [("comes-and-goes", *expected)]
 
 
 def test_a_program_that_closes_each_at_once_was_told_of_a_rejection() -> None:
