@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
@@ -102,7 +101,7 @@ class ConntrackCollector:
         inner: dict[int, tuple[FlowGroup, ...]] = {}
         with Visitor() as visitor:
             for inum in _that_fit(many, counts):
-                read = partial(_translated, self._roots, visitor, inum, found.ways[inum], sum(counts.values()))
+                read = partial(_groups_leaving, self._roots, visitor, inum, found.ways[inum], sum(counts.values()))
                 groups = _unless_unreadable(read)
                 if groups is not None:
                     inner[inum] = groups
@@ -220,10 +219,12 @@ def _that_fit(inums: Iterable[int], counts: dict[int, int]) -> list[int]:
     return found
 
 
-def _translated(roots: Roots, visitor: Visitor, inum: int, way: Way, all_entries: int) -> tuple[FlowGroup, ...] | None:
-    """Groups of one namespace that leave it by an address it translates to; None if not all that it translates is told.
+def _groups_leaving(
+    roots: Roots, visitor: Visitor, inum: int, way: Way, all_entries: int
+) -> tuple[FlowGroup, ...] | None:
+    """Groups of one namespace that leave it by an address it translates to, be they its own: these cut and summed.
 
-    Raises UnreadableError.
+    None if not all that it translates is told. Raises UnreadableError.
     """
     place = way.mount or roots.proc / str(way.pid) / "ns/net"
     table = visitor.inside(place, inum, partial(read_here, roots, all_entries))
@@ -240,13 +241,21 @@ def _translated(roots: Roots, visitor: Visitor, inum: int, way: Way, all_entries
 
 
 def _merged(own: Sequence[FlowGroup]) -> list[FlowGroup]:
-    """By source and protocol; left out they would seem to be of those whose groups are all there."""
-    entries: Counter[tuple[int, str, str]] = Counter()
+    """All but where they lead; left out they would seem to be of those whose groups are all there."""
+    sums: dict[FlowGroup, list[FlowGroup]] = {}
     for group in own:
-        entries[group.family, group.protocol, group.source] += group.entries
+        kind = msgspec.structs.replace(
+            group, destination=None, answered_by=None, zone=0, merged=True, entries=0, idle_seconds=0, ages=()
+        )
+        sums.setdefault(kind, []).append(group)
     return [
-        FlowGroup(family=family, protocol=protocol, source=source, destination=None, merged=True, entries=n)
-        for (family, protocol, source), n in entries.items()
+        msgspec.structs.replace(
+            kind,
+            entries=sum(group.entries for group in groups),
+            idle_seconds=sum(group.idle_seconds for group in groups),
+            ages=tuple(map(sum, zip(*(group.ages for group in groups if group.ages), strict=True))),
+        )
+        for kind, groups in sums.items()
     ]
 
 

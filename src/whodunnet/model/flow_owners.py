@@ -114,10 +114,7 @@ class FlowOwners:
         (netns,) = places
         if netns != self._node and (behind := self._behind(group, netns)):
             return behind
-        tenant = None if netns == self._node else self._tenant(netns)
-        if tenant is not None:
-            return [(_whole(netns, tenant), group.entries)]
-        return self._by_sockets(group, netns)
+        return self._itself(group, netns, group.entries)
 
     def holder(self, group: SocketGroup) -> FlowOwner | None:
         """The pod whose namespace it is, else the program that has these sockets open; None where nobody knows."""
@@ -219,20 +216,19 @@ class FlowOwners:
 
     def _behind(self, group: FlowGroup, netns: int) -> list[tuple[FlowOwner, int]]:
         """For whom a namespace opened a group by its own address; nothing if it did so for itself."""
-        found: dict[str, tuple[FlowOwner, int]] = {}
-        senders = self._inner.senders(netns, group)
-        if senders and all(self._is_own(address, netns) for address in senders):
+        if all(self._is_own(address, netns) for address in self._inner.leaving_as(netns, group.source)):
+            if self._inner.may_translate(netns, group.source) and not self._has_sockets(group, netns):
+                return [(self._somebody_behind(netns, group.source), group.entries)]
             return []
-        for address, n in senders.items():
-            own = self._is_own(address, netns)
-            owner = self._itself(netns, group.source) if own else self._sender(address, group, netns)
-            _, before = found.get(owner.key, (owner, 0))
-            found[owner.key] = owner, before + n
-        if found:
-            return list(found.values())
-        if self._inner.may_translate(netns, group.source) and not self._has_sockets(group, netns):
-            return [(self._somebody_behind(netns, group.source), group.entries)]
-        return []
+        senders = self._inner.senders(netns, group)
+        own = sum(n for address, n in senders.items() if self._is_own(address, netns))
+        parts = self._itself(group, netns, own) if own else []
+        parts += [(self._sender(a, group, netns), n) for a, n in senders.items() if not self._is_own(a, netns)]
+        parts.append((self._somebody_behind(netns, group.source), group.entries - sum(senders.values())))
+        found: dict[str, tuple[FlowOwner, int]] = {}
+        for owner, n in parts:
+            found[owner.key] = owner, n + found.get(owner.key, (owner, 0))[1]
+        return [part for part in found.values() if part[1]]
 
     def _sender(self, address: str, group: FlowGroup, netns: int) -> FlowOwner:
         """Who alone had an address before a namespace translated it, if its sockets show that too.
@@ -249,10 +245,10 @@ class FlowOwners:
         """Whether a namespace has an address itself: nothing that it forwards has such a source."""
         return is_loopback(address) or netns in self._namespaces.get(address, ())
 
-    def _itself(self, netns: int, address: str) -> FlowOwner:
-        """What came from an address of a namespace it opened itself."""
-        tenant = self._tenant(netns)
-        return _whole(netns, tenant) if tenant is not None else self._shared(netns, address, ())
+    def _itself(self, group: FlowGroup, netns: int, entries: int) -> list[tuple[FlowOwner, int]]:
+        """Entries of a group that a namespace opened for itself."""
+        tenant = None if netns == self._node else self._tenant(netns)
+        return [(_whole(netns, tenant), entries)] if tenant is not None else self._by_sockets(group, netns, entries)
 
     def _has_sockets(self, group: FlowGroup, netns: int) -> bool:
         """Whether any socket of a namespace was seen that leads where a group does."""
@@ -265,18 +261,19 @@ class FlowOwners:
             key=f"behind {netns}", kind="netns", workload=place, address=address, netns=netns, via=netns
         )  # fmt: skip
 
-    def _by_sockets(self, group: FlowGroup, netns: int) -> list[tuple[FlowOwner, int]]:
-        """Split by the sockets to the same destination."""
-        left, found = group.entries, []
+    def _by_sockets(self, group: FlowGroup, netns: int, left: int) -> list[tuple[FlowOwner, int]]:
+        """Split so many entries of a group by the sockets to the same destination."""
+        found = []
         to = (netns, group.protocol, group.destination) if group.destination is not None else None
         ever = self._ever.get(to, {}) if to is not None else {}
         if group.state not in WITH_SOCKET and len(ever) == 1:
             (key,) = ever
             if to is None or (*to, key) not in self._constant:
                 return [(self._process_owner(key, netns, inferred=True), left)]
-        for key, n in self._vouched.get(group, {}).items():
-            left -= n
-            found.append((self._process_owner(key, netns), n))
+        for key, vouched in self._vouched.get(group, {}).items():
+            if n := min(vouched, left):
+                left -= n
+                found.append((self._process_owner(key, netns), n))
         if left:
             found.append((self._shared(netns, group.source, ever), left))
         return found

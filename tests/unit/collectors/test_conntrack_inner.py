@@ -15,7 +15,7 @@ from whodunnet.kernel.roots import Roots
 from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.inner_flows import InnerFlows
 from whodunnet.model.sample import Failure
-from whodunnet.model.sockets import Endpoint
+from whodunnet.model.sockets import AGE_BOUNDS_SECONDS, Endpoint
 
 from .conntrack_node import OTHER, collect, dumping, process, two_namespaces, write
 
@@ -86,6 +86,23 @@ def test_what_had_no_room_is_weighed_as_the_namespaces_own(
     flows = InnerFlows(msgspec.structs.replace(sample, groups=groups), None)
     assert sum(flows.senders(OTHER, group).get("10.0.5.2", 0) for group in groups) == 500 * entries
     assert len(sample.inner[OTHER]) == INNER_GROUPS + 1
+
+
+def test_sums_of_what_had_no_room_tell_kinds_of_use_apart(full: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a flood that has ended in that table would be given to it for datagrams that it sent itself."""
+    ages = (0, *[1] * len(AGE_BOUNDS_SECONDS))
+    kinds: list[dict[str, Any]] = [
+        {"protocol": "udp"}, {"protocol": "udp", "replied": True}, {"state": "syn-sent"}, {"state": "time-wait"},
+        {"assured": True}, {"offloaded": True},
+    ]  # fmt: skip
+    behind = to(1, "10.0.5.2", source_as="10.1.0.2")
+    kept = [to(n, "10.1.0.2", entries=2) for n in range(INNER_GROUPS - 1)]
+    own = [to(n, "10.1.0.2", **kind, ages=ages, idle_seconds=7) for n in range(1_000, 1_050) for kind in kinds]
+    inner_table(monkeypatch, Conntrack(loaded=True, groups=(behind, *own, to(9_000, "10.1.0.2", **kinds[0]), *kept)))
+    many = {"destination": None, "merged": True, "idle_seconds": 350, "ages": tuple(50 * n for n in ages)}
+    assert collect(full).inner[OTHER][INNER_GROUPS:] == tuple(
+        to(0, "10.1.0.2", **kind, **many, entries=51 if kind is kinds[0] else 50) for kind in kinds
+    )
 
 
 def test_what_a_namespace_only_lets_through_or_answers_takes_no_room(

@@ -326,6 +326,45 @@ def test_what_a_namespace_opened_by_another_own_address_is_split_by_sockets() ->
     ]  # fmt: skip
 
 
+def behind_tools(groups: tuple[FlowGroup, ...], inner: tuple[FlowGroup, ...], *held: SocketGroup) -> dict[str, int]:
+    """Owners of groups that left by the address of TOOLS, which is 172.17.0.1 inside; its neighbour there is WEB."""
+    places = BRIDGED | {WEB: (device("172.17.0.9"),)}
+    conntrack = Conntrack(loaded=True, netns=NODE, groups=groups, inner={TOOLS: inner})
+    nobody = Workloads(by_pid={90: PROGRAM}, by_netns={WEB: POD})
+    all_owners = FlowOwners(conntrack, Addresses(by_netns=places), [reading(*held)], nobody)
+    found: dict[str, int] = {}
+    for group in groups:
+        for owner, n in all_owners.split(group):
+            found[owner.key] = found.get(owner.key, 0) + n
+    return found
+
+
+GATE_SOCKETS = held(90, 3, netns=TOOLS), held(77, 1, netns=WEB)
+
+
+def test_each_has_what_its_entries_and_sockets_tell_and_nobody_what_is_in_no_other_table() -> None:
+    inner = flow("172.17.0.9", 4, source_as="10.1.0.3"), flow("172.17.0.1", 2, source_as="10.1.0.3")
+    own = flow("10.1.0.3", 3)
+    assert behind_tools((flow("10.1.0.3", 10),), (*inner, own), *GATE_SOCKETS) == {
+        f"netns {WEB}": 4, f"pid 90 in {TOOLS}": 3, f"netns {TOOLS}": 2, f"behind {TOOLS}": 1,
+    }  # fmt: skip
+
+
+def test_a_namespace_is_not_given_what_others_had_by_another_protocol() -> None:
+    """It asked for the time; what was behind it has closed its connections."""
+    ours = flow("10.1.0.3", 1_900)
+    merged = flow("10.1.0.3", 2_048, None, protocol="udp", merged=True)
+    inner = flow("172.17.0.9", 60, ENDPOINTS[0], source_as="10.1.0.3"), merged
+    assert behind_tools((ours,), inner) == {f"behind {TOOLS}": 1_900}
+
+
+@pytest.mark.parametrize(("merged", "own"), [(2_001, 2_000), (2_000, 2_000), (1_000, 1_000)])
+def test_a_namespace_is_given_no_more_than_its_own_table_has(merged: int, own: int) -> None:
+    inner = flow("172.17.0.9", 60, ENDPOINTS[0], source_as="10.1.0.3"), flow("10.1.0.3", merged, None, merged=True)
+    rest = {f"behind {TOOLS}": 2_000 - own} if own < 2_000 else {}
+    assert behind_tools((flow("10.1.0.3", 2_000),), inner) == {f"netns {TOOLS}": own} | rest
+
+
 def test_who_listens_on_a_port_is_told_of_a_program_and_of_a_whole_namespace() -> None:
     def listening(pid: int | None, netns: int) -> AcceptQueue:
         return AcceptQueue(owner_pid=pid, netns=netns, local=Endpoint("::", 53), waiting=0, limit=9)
