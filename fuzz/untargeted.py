@@ -8,4 +8,4 @@ UNTARGETED: Final = {
     "whodunnet.recording.frame:pack": "writes; `unpack` reads it",
     "whodunnet.kernel.system_calls:read_names": "reads a list that is written in that module",
 }
-"""By module, or module:function."""
+"""By module:function."""

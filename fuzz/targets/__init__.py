@@ -7,7 +7,7 @@ from typing import Final
 
 from fuzz.target import Target
 
-ROOMS: Final = ("procfs", "machine", "netlink", "records", "trees", "attribution", "recordings", "words")
+ROOMS: Final = ("procfs", "machine", "nodes", "netlink", "records", "trees", "attribution", "recordings", "words")
 
 
 def targets_of(room: str) -> tuple[Target, ...]:

@@ -34,7 +34,7 @@ _POD_PATH: Final = f"/kubepods.slice/kubepods-pod{_UID.replace('-', '_')}.slice/
 _PATHS: Final = (
     _POD_PATH, f"/kubepods/besteffort/pod{_UID}/{_ID}", f"/system.slice/docker-{_ID}.scope", "/lxc.payload.web/init",
     f"/user.slice/user-1000.slice/user@1000.service/app.slice/libpod-{_ID}.scope",
-    "/machine.slice/machine-a\\x2db.scope",
+    "/machine.slice/machine-a\\x2db.scope", f"/machine.slice/libpod-{_ID}.scope",
     f"/kubepods-pod{_UID.replace('-', '_')}.slice:cri-containerd:{_ID}", "/system.slice/ssh.service",
     "/machine.slice/systemd-nspawn@web.service/payload",
 )  # fmt: skip

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import struct
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, cast
 
-from fuzz.scratch import joined, write_pieces
+from fuzz.scratch import SEPARATOR, joined, write_pieces
+from fuzz.sockets import Given
 from fuzz.target import Target, sourced, text_target
 from whodunnet.errors import MalformedError, UnreadableError
 from whodunnet.kernel import (
@@ -28,6 +31,7 @@ from whodunnet.kernel import (
     resolv_conf,
     support,
 )
+from whodunnet.kernel.ethtool import Ethtool
 from whodunnet.kernel.roots import Roots
 
 _ROOTS: Final = Roots()
@@ -40,6 +44,9 @@ _MOUNTS: Final = (
 _NAMES: Final = struct.pack("=III", 0x1B, 1, 2) + b"rx_drops".ljust(32, b"\0") + b"tx_drops".ljust(32, b"\0")
 _VALUES: Final = struct.pack("=II2Q", 0x1D, 2, 7, 2**64 - 1)
 _LINE: Final = struct.pack("=IIBBBBBBBbBBBB28x", 0x4C, 10_000, 1, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0)
+_WORDS: Final = _LINE.replace(b"\2", b"\xfe")  # it has two words of modes, and was not asked for so many
+_NUMBER: Final = struct.pack("=IIQI", 0x37, 0, 1 << 1, 2)
+_QUESTION: Final = 0x1234
 _LOGS: Final = (
     b"Nov 21 01:21:33 node-1 kernel: [    0.000000] Linux version 6.1.0\n"
     b"2024-05-01T12:00:00.123456+02:00 node-1 kernel: [   12.345678] TCP: out of memory -- consider tuning tcp_mem\n"
@@ -72,6 +79,33 @@ def _parse_statistics(data: bytes) -> object:
 def _parse_answer(data: bytes) -> None:
     ethtool.parse_name(data[:32], "eth0")
     ethtool.parse_line(data)
+
+
+class _Answered(Ethtool):
+    """A kernel that answers each question with the next of these, in place of its begin; one that is empty: with no."""
+
+    def __init__(self, data: bytes) -> None:
+        self._answers = data.split(SEPARATOR)[::-1]
+
+    def _ask(self, device: str, request: bytes) -> bytes | None:  # noqa: ARG002 - all are of one device
+        answer = self._answers.pop()[: len(request)] if self._answers else b""
+        return answer + request[len(answer) :] if answer else None
+
+
+def _ask_driver(data: bytes) -> None:
+    answered = _Answered(data)
+    with suppress(MalformedError):
+        answered.line("eth0")
+    answered.statistics("eth0")
+    answered.driver("eth0")
+
+
+def _look_for_answer(data: bytes) -> None:
+    name_query.rcode_of(data, _QUESTION)
+    query = name_query.NameQuery.__new__(name_query.NameQuery)
+    query.rcode, query.refused, query._number = None, False, _QUESTION
+    query._socket = cast("socket.socket", Given(data))
+    query.look()
 
 
 def _decode_timex(data: bytes) -> object:
@@ -120,6 +154,8 @@ TARGETS: Final = (
     Target(name="machine-cpu-mask", run=sourced(cpus.parse_mask), seeds=(b"ff\n", b"00000003,ffffffff\n")),
     Target(name="machine-driver-statistics", run=_parse_statistics,
            seeds=(bytes([2, len(_NAMES) // 4]) + _NAMES + _VALUES,)),
+    Target(name="machine-driver-asked", run=_ask_driver,
+           seeds=(joined(_WORDS, _LINE, _NUMBER, _NAMES, _VALUES, b"\3\0\0\0ena"), joined(b"", _NUMBER, b""))),
     Target(name="machine-driver-answer", run=_parse_answer, seeds=(_LINE,), max_bytes=512),
     Target(name="machine-journal-field", run=lambda data: journal.parse_field(data, "MESSAGE"),
            seeds=(b"MESSAGE=TCP: out of memory",), max_bytes=512),
@@ -128,8 +164,8 @@ TARGETS: Final = (
     Target(name="machine-log", run=_read_log, raises=(MalformedError,), seeds=_LOGS),
     Target(name="machine-memory-cgroup", run=sourced(memory_cgroups.parse_cgroup_stat), max_bytes=1024,
            seeds=(b"nr_descendants 20\nnr_subsys_memory 21\nnr_dying_descendants 0\nnr_dying_subsys_memory 7\n",)),
-    Target(name="machine-name-answer", run=lambda data: name_query.rcode_of(data, 0x1234), raises=(), max_bytes=512,
-           seeds=(struct.pack(">6H", 0x1234, 0x8185, 1, 0, 0, 0) + b"\0\0\2\0\1",)),
+    Target(name="machine-name-answer", run=_look_for_answer, raises=(), max_bytes=512,
+           seeds=(struct.pack(">6H", _QUESTION, 0x8185, 1, 0, 0, 0) + b"\0\0\2\0\1",)),
     Target(name="machine-namespace-link", run=sourced(namespaces.parse_link), seeds=(b"net:[4026531840]",),
            max_bytes=64),
     Target(name="machine-kernel-thread", run=napi_threads.is_kernel_thread, raises=(), max_bytes=1024,

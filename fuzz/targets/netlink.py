@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
+from fuzz.sockets import Given
 from fuzz.target import Target
 from whodunnet.errors import UnreadableError
 from whodunnet.kernel.netlink import (
@@ -18,7 +20,7 @@ from whodunnet.kernel.netlink import (
     sock_diag_messages,
     socket_idle,
 )
-from whodunnet.kernel.netlink.conntrack_events import ConntrackEvents
+from whodunnet.kernel.netlink.conntrack_events import DATAGRAM_BYTES, ConntrackEvents
 from whodunnet.kernel.netlink.socket import NLMSG_DONE, NLMSG_ERROR, NetlinkSocket, split
 
 _TIMEOUTS: Final = {"tcp_timeout_established": 432_000, "udp_timeout": 30, "udp_timeout_stream": 120}
@@ -64,9 +66,13 @@ def _take_flows(data: bytes) -> object:
 
 
 def _take_events(data: bytes) -> None:
-    events = ConntrackEvents.__new__(ConntrackEvents)  # without a socket
+    events = ConntrackEvents.__new__(ConntrackEvents)
     events.malformed = 0
-    events._decoded(memoryview(data))
+    events._buffer = memoryview(bytearray(DATAGRAM_BYTES))
+    events._socket = cast("socket.socket", Given(data))
+    events.take()
+    if events.lost is not None and events.lost < 0:
+        raise AssertionError(events.lost)
     for message in split(memoryview(data)):
         flow_messages.decode_event(message)
 

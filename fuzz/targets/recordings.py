@@ -1,4 +1,4 @@
-"""Recordings that somebody else gives us: opened, judged and shown (whodunnet.recording)."""
+"""Recordings that somebody else gives us: opened, judged and shown (whodunnet.recording); a diagnosis by itself."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import msgspec
 
 from fuzz.edits import edited
 from fuzz.target import FIXTURES, Target
+from whodunnet.cli.lab import parse_diagnosis
 from whodunnet.diagnosis.engine import diagnose
-from whodunnet.errors import RecordingError
+from whodunnet.errors import RecordingError, UsageError
+from whodunnet.model.diagnosis import Diagnosis
 from whodunnet.model.snapshot import Recording
 from whodunnet.recording.frame import pack, unpack, unpacked_bytes
 from whodunnet.recording.header import header_of, parse_header
@@ -57,9 +59,21 @@ def _judge(data: bytes) -> None:
     case = _CASES[data[0] % len(_CASES)] if data else _CASES[0]
     found = _opened(edited(_lines(case), data[1:]))
     _redact(found)
-    diagnosis = diagnose(found, list(JUDGES))
+    _render(diagnose(found, list(JUDGES)))
+
+
+def _render(diagnosis: Diagnosis) -> None:
     render_json(diagnosis)
     render_text(diagnosis, verbose=True, console=make_console(io.StringIO()))
+
+
+def _diagnosis() -> bytes:
+    return render_json(diagnose(load(FIXTURES / "nodes" / _CASES[0] / "recording.jsonl"), list(JUDGES))).encode()
+
+
+def _show(data: bytes) -> None:
+    """What is replaced in a diagnosis."""
+    _render(parse_diagnosis(edited([_DIAGNOSIS], data)))
 
 
 def _redact(recording: Recording) -> None:
@@ -86,6 +100,8 @@ def _database() -> Iterator[bytes]:
             yield path.read_bytes()
 
 
+_DIAGNOSIS: Final = _diagnosis()
+
 TARGETS: Final = (
     Target(name="recordings-header", run=lambda data: parse_header(data, Path("recording")), raises=(RecordingError,),
            seeds=tuple(_lines(case)[0] for case in _CASES), max_bytes=1024),
@@ -99,6 +115,9 @@ TARGETS: Final = (
            seeds=(b"\n".join(_lines("incident-5-keepalive")), b"\n".join(_lines("incident-2-stalls")))),
     Target(name="recordings-database", run=_opened, raises=(RecordingError,), seeds=tuple(_database()),
            max_bytes=16_384, weight=4),
+    Target(name="recordings-diagnosis", run=parse_diagnosis, raises=(UsageError,), seeds=(_DIAGNOSIS,)),
+    Target(name="recordings-diagnosis-shown", run=_show, raises=(UsageError,), max_bytes=32, weight=4,
+           seeds=(b"", bytes(3), *map(bytes.fromhex, ("34351a18c90c", "8679642eea1c")))),
     Target(name="recordings-judged", run=_judge, raises=(RecordingError,), max_bytes=64, weight=16,
            seeds=tuple(bytes([number]) for number in range(len(_CASES)))),
 )  # fmt: skip

@@ -23,6 +23,7 @@ import msgspec
 from whodunnet.cli.judging import show as show_diagnosis
 from whodunnet.errors import UsageError
 from whodunnet.model.diagnosis import Diagnosis
+from whodunnet.model.text import clean
 
 PACKAGE = Path(__file__).parents[1]
 PLACES = (PACKAGE / "lab_files", PACKAGE / "lab.zip", PACKAGE.parents[1])
@@ -88,8 +89,20 @@ def run_command(fault: str, keep: bool, allow_global: bool) -> None:
 @command.command("show", hidden=True)
 def show_command() -> None:
     """Print a diagnosis, as JSON on standard input, as diagnose prints it."""
-    diagnosis = msgspec.json.decode(sys.stdin.buffer.read(), type=Diagnosis)
+    diagnosis = parse_diagnosis(sys.stdin.buffer.read())
     show_diagnosis(diagnosis, "text", False, mmap.PAGESIZE, is_finding=False)
+
+
+def parse_diagnosis(data: bytes) -> Diagnosis:
+    """As diagnose --format json prints it. Raises UsageError."""
+    from whodunnet.report.json import render_json
+
+    try:
+        diagnosis = msgspec.json.decode(data, type=Diagnosis)
+        render_json(diagnosis)  # not every time that can be read can be told in UTC
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
+        raise UsageError(f"standard input should be a diagnosis in JSON: {clean(str(error))}") from error
+    return diagnosis
 
 
 def found() -> Path | None:

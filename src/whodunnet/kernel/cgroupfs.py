@@ -138,7 +138,7 @@ def _mounted(data: bytes, place: Path, seen_at: Path) -> Hierarchies:
         fields, kind = before.split(b" "), after.split(b" ")
         if len(fields) < 6 or len(kind) < 3 or kind[0] not in _FILE_SYSTEMS:
             continue
-        if not (path := Path(_text(fields[4]))).is_relative_to(place):
+        if not (path := Path(_text(fields[4]))).is_relative_to(place) or "\0" in str(path):
             continue
         point = seen_at / path.relative_to(place)
         if kind[0] == b"cgroup2":

@@ -178,6 +178,8 @@ def parse_mountinfo(data: bytes, source: str) -> dict[int, Path]:
             raise MalformedError(f"{source}: a line has {len(words)} fields: {shown(line)}")
         if _LINK.fullmatch(words[3]):
             point = _ESCAPE.sub(lambda found: bytes([int(found[1], 8) & 0xFF]), words[4])
+            if not point.startswith(b"/") or b"\0" in point:
+                raise MalformedError(f"{source}: a mount point should be a path and is {shown(words[4])}")
             mounts.setdefault(parse_link(words[3], source), Path(os.fsdecode(point)))
     return mounts
 

@@ -14,6 +14,7 @@ _KTHREADD = 2  # the parent of all kernel threads (init/main.c)
 _NAMES = (b"napi/", b"backlog_napi/")  # napi_kthread_create(), backlog_napi_setup() (net/core/dev.c)
 _CHILDREN_BYTES = 1 << 20
 _STAT_BYTES = 4096
+_PID_DIGITS = 10
 _FLAGS = 6  # of what follows the name in stat (do_task_stat, fs/proc/array.c)
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 
@@ -37,7 +38,7 @@ def _candidates(roots: Roots) -> Iterable[int]:
         listed = read_head(roots.proc / f"{_KTHREADD}/task/{_KTHREADD}/children", _CHILDREN_BYTES)
     except UnreadableError:
         listed = b" ".join(_entries(roots))
-    return [int(word) for word in listed.split() if word.isdigit()]
+    return [int(word) for word in listed.split() if word.isdigit() and len(word) <= _PID_DIGITS]
 
 
 def _entries(roots: Roots) -> list[bytes]:

@@ -46,6 +46,8 @@ def pages(value: float, page_size_bytes: int = PAGE_SIZE_BYTES) -> str:
 def percent(value: float, limit: float = 1) -> str:
     """value as percentage of limit, rounded down: 100 % is never said of a limit that is not reached."""
     ratio = round(value / limit * 100, 6)
+    if not math.isfinite(ratio):
+        return "unknown"
     if ratio >= 1000:
         return f"{number(math.floor(ratio / 100))} times"
     return f"{math.floor(ratio)} %" if ratio >= 10 or ratio == int(ratio) else f"{math.floor(ratio * 10) / 10} %"

@@ -156,6 +156,17 @@ def test_a_diagnosis_in_json_is_shown_as_it_would_have_been(
     assert shown(capsys, "lab", "show") == shown(capsys, "replay", str(recording))
 
 
+@pytest.mark.parametrize("data", [b"x", b"{}", b'"\xff"', b"[" * 100_000])
+def test_what_is_no_diagnosis_is_said_to_be_none(
+    data: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    with pytest.raises(SystemExit) as ended:
+        call("lab", "show")
+    assert ended.value.code == 2
+    assert "should be a diagnosis in JSON" in capsys.readouterr().err
+
+
 def test_names_of_faults_are_completed() -> None:
     offered = lab.complete_fault(SimpleNamespace(), SimpleNamespace(), "zombie-")  # type: ignore[arg-type]
     assert offered == ["zombie-live-cgroups", "zombie-many-cgroups"]

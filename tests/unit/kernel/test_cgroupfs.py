@@ -130,7 +130,8 @@ def test_processes_of_another_pid_namespace_are_not_named(tmp_path: Path) -> Non
     assert cgroupfs.first_process(Hierarchy(tmp_path, "/"), "/") == 77
 
 
-@pytest.mark.parametrize("data", [b"", b"x", b"1 2 3 4 5 6 - ", b"a b c d /sys/fs/cgroup f - cgroup2 g"])
+@pytest.mark.parametrize("data", [b"", b"x", b"1 2 3 4 5 6 - ", b"a b c d /sys/fs/cgroup f - cgroup2 g",
+                                  b"31 23 0:28 / /sys/fs/cgroup/\\000 rw - cgroup2 cgroup2 rw"])  # fmt: skip
 def test_lines_of_another_form_say_nothing(data: bytes) -> None:
     assert cgroupfs.parse_mountinfo(data, HERE) == Hierarchies()
 

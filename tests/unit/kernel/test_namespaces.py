@@ -99,6 +99,12 @@ def test_mount_points_are_read_back(points: dict[int, str]) -> None:
     assert parse_mountinfo(data, "f") == {inum: Path("/" + point) for inum, point in points.items()}
 
 
+@pytest.mark.parametrize("point", [b"run/netns/a", b"/run/\\000"])
+def test_a_mount_point_that_is_no_path_is_malformed(point: bytes) -> None:
+    with pytest.raises(MalformedError, match="a mount point should be a path"):
+        parse_mountinfo(b"46 42 0:4 net:[7] %b rw - nsfs nsfs rw\n" % point, "f")
+
+
 @given(damaged(REAL))
 def test_damaged_mountinfo_is_malformed_and_nothing_else(data: bytes) -> None:
     with suppress(MalformedError):

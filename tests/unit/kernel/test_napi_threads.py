@@ -44,6 +44,10 @@ def test_a_process_that_calls_itself_like_one_is_none(tmp_path: Path, children: 
     assert read_napi_threads(machine(tmp_path, children, NAMES, users=(99,))) == (40, 41)
 
 
+def test_a_number_that_is_no_pid_is_none(tmp_path: Path) -> None:
+    assert read_napi_threads(machine(tmp_path, f"40 {'9' * 5_000}", NAMES)) == (40,)
+
+
 def test_one_that_ended_meanwhile_is_none(tmp_path: Path) -> None:
     roots = machine(tmp_path, "40 41", NAMES)
     (roots.proc / "40/stat").unlink()

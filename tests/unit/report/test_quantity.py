@@ -31,6 +31,7 @@ def test_sizes_use_the_largest_unit(value: int, text: str) -> None:
         (2_112, 262_144, "0.8 %"),
         (0, 5, "0 %"),
         (55, 5, "11 times"),
+        (1e308, 1e-9, "unknown"),
     ],
 )
 def test_percentages_are_rounded_down(value: float, limit: float, text: str) -> None:
