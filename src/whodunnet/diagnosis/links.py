@@ -129,6 +129,10 @@ LINKS: Final = (
     Link(cause="zombie-cgroups", consequence="rx-stall", tie="walked"),
     Link(cause="descriptor-limit", consequence="accept-queue", tie="same-queue", cause_shapes=("exhausted",),
          shapes=("stuck", "slow", "full")),
+    Link(cause="descriptor-limit", consequence="accept-queue", tie="whole-node", cause_shapes=("node-exhausted",),
+         shapes=("stuck", "slow", "full")),
+    Link(cause="descriptor-limit", consequence="socket-leak", tie="whole-node", cause_shapes=("node-exhausted",),
+         shapes=("accept-not-called",)),
     # A client that fails at many addresses may itself be who fills the table.
     Link(cause="neighbour-table", consequence="connect-timeout", tie="packets-dropped",
          shapes=("lost-at-times", "nobody-there")),

@@ -55,3 +55,8 @@ class Descriptors(msgspec.Struct, frozen=True, tag="descriptors", kw_only=True, 
     left_out: Count = 0
     open_files: Count | None = None
     max_files: Count | None = None
+
+    @property
+    def spent(self) -> bool:
+        """Whether the machine has no file left for who is not root (alloc_empty_file, fs/file_table.c)."""
+        return bool(self.max_files) and (self.open_files or 0) >= (self.max_files or 0)

@@ -10,6 +10,7 @@ from whodunnet.model.finding import Answer, Cleared, Confidence, Evidence, NotCh
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Sockets
 from whodunnet.rules.catalogue import Entry
+from whodunnet.rules.files_spent import files_spent
 from whodunnet.rules.listeners import Listener, listeners
 from whodunnet.rules.namespace_counts import unknown
 from whodunnet.rules.queue_evidence import NETSTAT, at_text, counted, nowhere, seen, who_listens
@@ -24,12 +25,15 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     """One finding for each listener; one more for each namespace with overflows of which nobody is seen to be it."""
     window, every = counter_window(recording), listeners(recording)
     overflows = window.rise(OVERFLOWS) if window is not None else {}
-    found = []
+    found, spent = [], files_spent(recording)
     for listener in every:
         accepted = _accepted(listener, window)
-        shape = _shape(listener, overflows.get(listener.netns), accepted, entry)
-        if shape is not None:
-            found.append(Overfull(listener, *shape, overflows.get(listener.netns), accepted))
+        judged = _shape(listener, overflows.get(listener.netns), accepted, entry)
+        if judged is not None:
+            shape, confidence = judged
+            denied = spent and shape in ("stuck", "slow")
+            confidence = "possible" if denied else confidence
+            found.append(Overfull(listener, shape, confidence, overflows.get(listener.netns), accepted, denied))
     named = {one.listener.netns for one in found}
     unseen = {netns: n for netns, n in overflows.items() if n >= entry.limit("min_overflows") and netns not in named}
     if not found and not unseen:

@@ -225,7 +225,7 @@ def compose_node(recording: Recording, series: Sequence[tuple[Moment, Descriptor
     lines = _logged(recording, series[0][0])
     if not lines and newest.open_files < entry.limit("near_share") * newest.max_files:
         return None
-    spent = newest.open_files >= newest.max_files or lines > 0
+    spent = newest.spent or lines > 0
     name = "node-exhausted" if spent else "node-near"
     shape = entry.shapes[name]
     words = {
@@ -266,6 +266,7 @@ def compose_node(recording: Recording, series: Sequence[tuple[Moment, Descriptor
         last_seen=at.wall,
         parties=(Party(role="victim", node=recording.node.hostname, effect=effect), *_most(newest)),
         evidence=tuple(found),
+        would_explain=entry.would_explain if spent else (),
         remedies=(remedies.CAPTURE, _raise_file_max(newest.max_files), remedies.fix(shape.fix)),
         explanation=shape.explanation,
     )

@@ -22,6 +22,10 @@ class Case(msgspec.Struct, kw_only=True):
     excess_share: float = 0.0
     confidence: Confidence = "possible"
 
+    def is_denied(self, window: Window) -> bool:
+        """Whether it may take no connection because the node has no file left for one; root could."""
+        return self.signs.shape == "accept-not-called" and window.files_spent
+
 
 def cases_of(found: list[Candidate], entry: Entry, window: Window, pressure: Backpressure) -> list[Case]:
     """Every candidate that is a leak, or a halted reader; surest and largest first."""
@@ -77,7 +81,7 @@ def _confidence(case: Case, entry: Entry, window: Window) -> Confidence:
     """The test that docs/rules/socket-leak.md states; one snapshot alone is never more than possible.
 
     Sockets that other processes have open too are nobody's alone, and those of init were handed on by it."""
-    if window.snapshots < 2 or not case.signs.strong:
+    if window.snapshots < 2 or not case.signs.strong or case.is_denied(window):
         return "possible"
     if 2 * case.candidate.last.shared > case.candidate.last.sockets:
         return "possible" if 1 in case.candidate.last.pids else "likely"

@@ -11,7 +11,7 @@ from whodunnet.model.finding import Evidence, Finding, Party, Remedy
 from whodunnet.model.sockets import Endpoint
 from whodunnet.model.text import shell_quote, shorten_bytes
 from whodunnet.model.workload import Workload
-from whodunnet.rules import remedies
+from whodunnet.rules import files_spent, remedies
 from whodunnet.rules.backpressure import Backpressure, Held, remote_key, remote_sockets
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.identity import endpoint_text, party, short_name
@@ -38,7 +38,7 @@ def compose(case: Case, entry: Entry, window: Window) -> Finding:
         rule=RULE,
         reason="".join(word.capitalize() for word in signs.shape.split("-")),
         severity=severity,
-        claim="holds" if signs.shape in ("reader-stopped", "orphans") else entry.claim,
+        claim="holds" if signs.shape in ("reader-stopped", "orphans") or case.is_denied(window) else entry.claim,
         confidence=case.confidence,
         shape=signs.shape,
         summary=shorten_bytes(shape.title.format(**words), 80),
@@ -49,7 +49,9 @@ def compose(case: Case, entry: Entry, window: Window) -> Finding:
         evidence=evidence_of(c, signs, window, case.caused_bytes),
         would_explain=_explains(case, entry),
         remedies=tuple(_remedies(case, shape.fix, window, pace)),
-        explanation=tuple(line.format(**words) for line in shape.explanation) + tuple(_pace_text(pace)),
+        explanation=tuple(line.format(**words) for line in shape.explanation)
+        + tuple(_pace_text(pace))
+        + ((files_spent.TEXT,) if case.is_denied(window) else ()),
     )
 
 
@@ -78,6 +80,8 @@ def _parties(case: Case, window: Window) -> list[Party]:
         )
     elif signs.shape == "orphans":
         parties.append(party("holder", c.workload, share=share, sockets=signs.affected, memory_bytes=tied))
+    elif case.is_denied(window):
+        parties.append(party("victim", c.workload, sockets=signs.affected, effect=files_spent.EFFECT))
     elif c.workload is not None:
         workload = _without_limit(c.workload) if signs.shape == "accept-not-called" else c.workload
         parties.append(party("culprit", workload, share=share, sockets=signs.affected, memory_bytes=tied))
@@ -121,7 +125,7 @@ def _remedies(case: Case, fix: str, window: Window, pace: Pace | None) -> list[R
     freed = f"frees {case.caused_bytes / 2**20:,.0f} MiB of TCP memory" if case.caused_bytes >= 2**20 else ""
     freed = freed or f"frees {case.signs.affected:,} sockets"
     steps = [remedies.CAPTURE]
-    if case.signs.shape not in ("reader-stopped", "orphans"):
+    if case.signs.shape not in ("reader-stopped", "orphans") and not case.is_denied(window):
         restart = remedies.restart(c.workload, freed, "the leak starts again")
         steps += [restart] if restart else []
     if window.strained and window.memory is not None:

@@ -215,8 +215,10 @@ def held_open(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | Non
     n, counts = c.last.sockets, c.counts
     half = counts[-1] - counts[len(counts) // 2]
     old = c.last.older_than(entry.limit("idle_age"))
-    if n < entry.limit("min_without_growth") or not grows(c, entry) or 4 * half < c.growth or 2 * old < n:
+    if n < entry.limit("min_without_growth") or not grows(c, entry) or 2 * old < n:
         return None
+    if 4 * min(half, c.growth - half) < c.growth:
+        return None  # a client that began, or one that has all it wants
     long_enough = window.seconds >= entry.limit("held_open_window")
     gone = "none of them went away" if not c.loss else f"at least {c.loss:,} went away meanwhile"
     signs = [Sign(f"Idle connections; {gone}", n), _growth(c)]

@@ -10,7 +10,7 @@ from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.text import shorten_bytes
 from whodunnet.model.workload import Workload
-from whodunnet.rules import remedies
+from whodunnet.rules import files_spent, remedies
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.identity import party, short_name
 from whodunnet.rules.listeners import Listener
@@ -40,7 +40,8 @@ HALTED = "Its process is {state}, and has caused nothing itself: find who stoppe
 class Overfull(NamedTuple):
     """overflows: packets for which a queue of its namespace was full within the window; None: not known.
 
-    accepted: connections that it took out of its queue meanwhile, at most.
+    accepted: connections that it took out of its queue meanwhile, at most. denied: the node has no file left, so that
+    only root can accept.
     """
 
     listener: Listener
@@ -48,12 +49,15 @@ class Overfull(NamedTuple):
     confidence: Confidence
     overflows: int | None
     accepted: int | None
+    denied: bool = False
 
     @property
     def role(self) -> PartyRole:
         """Whoever is halted has caused nothing; nor is it its owner's doing that a queue is only short."""
         if self.listener.halted:
             return "reader"
+        if self.denied:
+            return "victim"
         return "culprit" if self.shape in ("stuck", "slow") else "holder"
 
 
@@ -70,6 +74,7 @@ def compose(one: Overfull, window: CounterWindow | None, entry: Entry) -> Findin
     title = shape.title.format(**words)
     extra = [SEVERAL] if listener.several else []
     extra += [] if listener.sole or one.overflows is None else [TOGETHER]
+    extra += [files_spent.TEXT] if one.denied else []
     extra += [HALTED.format(state=_state(listener))] if listener.halted else []
     return Finding(
         id=f"{RULE}:{digest(one.shape, listener.netns, listener.local.address, listener.local.port, listener.pid)}",
@@ -105,7 +110,7 @@ def _effect(one: Overfull) -> str:
     if one.listener.halted:
         state = _state(one.listener)
         return f"is {state} and accepts nothing: the kernel drops new connects once its queue is full"
-    return EFFECTS[one.shape]
+    return files_spent.EFFECT if one.denied else EFFECTS[one.shape]
 
 
 def _state(listener: Listener) -> str:
@@ -172,7 +177,7 @@ def _remedies(one: Overfull, fix: str) -> list[Remedy]:
                 command=f"cat /proc/{pid}/task/*/stack", effect="tells a lock from a full pool", risk="none",
             )
         )  # fmt: skip
-    if one.shape == "stuck":
+    if one.shape == "stuck" and not one.denied:
         restart = remedies.restart(one.listener.owner, "its queue is empty again", "it hangs again")
         steps += [restart] if restart else []
     if one.shape in ("small", "slow", "full"):

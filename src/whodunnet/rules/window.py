@@ -11,10 +11,14 @@ from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Sockets
 from whodunnet.model.tcp_memory import TcpMemory
 from whodunnet.model.workload import Workloads, owner_key
+from whodunnet.rules.files_spent import files_spent
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """Newest samples of a recording with the totals that shares are taken of; memory is None where it was not read."""
+    """Newest samples of a recording with the totals that shares are taken of; memory is None where it was not read.
+
+    files_spent: whether the node had no file left (fs.file-max) in any reading; who is not root could open none.
+    """
 
     node: str
     at: Moment
@@ -23,6 +27,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     sockets: Sockets
     workloads: Workloads
     memory: TcpMemory | None
+    files_spent: bool = False
 
     @property
     def total_bytes(self) -> int:
@@ -91,4 +96,5 @@ def window_of(recording: Recording) -> Window | None:
         sockets=sockets,
         workloads=recording.last(Workloads) or Workloads(),
         memory=recording.last(TcpMemory),
+        files_spent=files_spent(recording),
     )

@@ -59,6 +59,12 @@ def test_a_quarter_of_the_growth_must_be_in_the_second_half(last: int, told: boo
     assert bool(findings(leak("held-open", [290, 300, 320, last], seconds=WATCH, age=60))) is told
 
 
+@pytest.mark.parametrize(("middle", "told"), [(299, False), (300, True)])
+def test_a_quarter_of_the_growth_must_be_in_the_first_half(middle: int, told: bool) -> None:
+    """A client that is restarted opens all that it wants within a few seconds."""
+    assert bool(findings(leak("held-open", [290, 290, middle, 330], seconds=WATCH, age=60))) is told
+
+
 @pytest.mark.parametrize(("old", "told"), [(99, False), (100, True)])
 def test_half_of_the_growing_connections_must_be_idle(old: int, told: bool) -> None:
     assert bool(findings(leak("held-open", RISING, seconds=WATCH, age=60, old=old))) is told
