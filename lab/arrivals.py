@@ -22,6 +22,7 @@ from lab.who import Who
 
 SO_TIMESTAMPNS = 35  # asm-generic/socket.h
 ECHO, ECHO_REPLY = 8, 0
+ECHO6, ECHO6_REPLY = 128, 129
 STALL_SECONDS = 0.01
 PINGS_PER_SECOND = 200
 SEEN_SECONDS = 3
@@ -53,20 +54,22 @@ def write_sys(place: Pod, script: str, *arguments: str) -> None:
 def ping(address: str, cpu: int) -> None:
     """A line for each ping: when it was sent, and after how many seconds the kernel had its answer."""
     os.sched_setaffinity(0, {cpu})
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as pinger:
+    six = ":" in address
+    family, protocol = (socket.AF_INET6, socket.IPPROTO_ICMPV6) if six else (socket.AF_INET, socket.IPPROTO_ICMP)
+    with socket.socket(family, socket.SOCK_RAW, protocol) as pinger:
         pinger.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         pinger.setblocking(False)
         pinger.connect((address, 0))
         for number in every(1 / PINGS_PER_SECOND, times=1_000_000):
             say_answers(pinger)
-            pinger.send(echo(number & 0xFFFF))
+            pinger.send(echo(number & 0xFFFF, ECHO6 if six else ECHO))
     rest()
 
 
-def echo(number: int) -> bytes:
-    """An echo request which says when it was sent."""
+def echo(number: int, kind: int = ECHO) -> bytes:
+    """An echo request which says when it was sent. Of ICMPv6 the kernel writes the checksum."""
     body = struct.pack("!HHd", os.getpid() & 0xFFFF, number, time.time())
-    return struct.pack("!BBH", ECHO, 0, checksum(struct.pack("!BBH", ECHO, 0, 0) + body)) + body
+    return struct.pack("!BBH", kind, 0, checksum(struct.pack("!BBH", kind, 0, 0) + body)) + body
 
 
 def checksum(message: bytes) -> int:
@@ -77,13 +80,15 @@ def checksum(message: bytes) -> int:
 
 
 def say_answers(pinger: socket.socket) -> None:
+    """Of IPv4 a raw socket gives the packet with its IP header, of IPv6 without."""
+    six = pinger.family == socket.AF_INET6
     while True:
         try:
             answer, ancillary, *_ = pinger.recvmsg(200, 64)
         except BlockingIOError:
             return
-        icmp = answer[4 * (answer[0] & 15) :]
-        if icmp[0] == ECHO_REPLY:
+        icmp = answer if six else answer[4 * (answer[0] & 15) :]
+        if icmp[0] == (ECHO6_REPLY if six else ECHO_REPLY):
             seconds, nanoseconds = struct.unpack("=qq", ancillary[0][2])
             (sent,) = struct.unpack("!d", icmp[8:16])
             os.write(1, f"{time.monotonic():.3f} {seconds + nanoseconds / 1e9 - sent:.6f}\n".encode())
@@ -140,11 +145,12 @@ class StallCase(Case):
     pinger: Player
     pinged: Pod
 
-    def ping_all_the_time(self, source: Pod, pinged: Pod) -> None:
-        """From the CPU that sends; the other one receives what comes to the pinged pod."""
+    def ping_all_the_time(self, source: Pod, pinged: Pod, *, six: bool = False) -> None:
+        """From the CPU that sends; the other one receives what comes to the pinged pod. six: over IPv6."""
         self.receiver, self.sender = two_cpus()
         self.pinged = pinged
-        self.pinger = self.stage.play(source, "pinger", ping, pinged.address, self.sender)
+        to = pinged.address6 if six else pinged.address
+        self.pinger = self.stage.play(source, "pinger", ping, to, self.sender)
         steer(pinged, "eth0", self.receiver)
 
     @property

@@ -25,7 +25,7 @@ from lab.containers import CGROUPS
 from lab.images import BUSYBOX, archive
 from lab.interpreter import inherited, with_python
 from lab.look import NotThereError, wait_until
-from lab.node import BRIDGE, GATEWAY, Node
+from lab.node import BRIDGE, GATEWAY, GATEWAY6, Node
 from lab.stage import ROOT, Stage, session
 from lab.who import Who
 
@@ -38,6 +38,7 @@ FIXED_PLACES = ("/run/containerd", "/var/lib/cni")
 
 HOST_DIRECTORIES = ("/usr", "/lib", "/lib64", "/bin")
 FIRST, LAST = "10.77.0.100", "10.77.0.199"
+FIRST6, LAST6 = "fd77::100", "fd77::199"
 OWN_VIEW = 'for place in {places}; do mount -t tmpfs none "$place"; done && exec containerd -c "$0"'
 CONFIGURATION = """\
 version = 2
@@ -64,28 +65,37 @@ disabled_plugins = [{disabled}]
 
 @dataclass(frozen=True)
 class Contained:
-    """A program in a container of a pod. uid: the pod's; its cgroup and its labels have it."""
+    """A program in a container of a pod. uid: the pod's; its cgroup and its labels have it. address6: empty, if pods
+    have none. log: what it prints, in the format of CRI."""
 
     comm: str
     pid: int
     container: str
     uid: str
     address: str
+    address6: str
+    log: Path
+
+    @property
+    def netns(self) -> Path:
+        return Path(f"/proc/{self.pid}/ns/net")
 
     def who(self, state: str | None = None) -> Who:
         return Who(self.comm, frozenset(session(self.pid)), state, pod=self.uid)
 
 
 class Containerd:
-    """pods have an address on the node's bridge, or the node's own. Raises NotThereError where it cannot run."""
+    """pods have an address on the node's bridge, or the node's own. ipv6: they have one of IPv6 too. Raises
+    NotThereError where it cannot run."""
 
-    def __init__(self, stage: Stage, node: Node) -> None:
+    def __init__(self, stage: Stage, node: Node, *, ipv6: bool = False) -> None:
         if absent := missing():
             raise NotThereError(f"no real pods here: {', '.join(absent)} not installed")
         from lab.cri import RuntimeClient
 
         self.here = stage.directory / "containerd"
         self.here.mkdir()
+        self._ipv6 = ipv6
         self._guard = Guard(stage, self.here)
         self._write_files()
         own = ("unshare", "--mount", "--propagation", "private", "sh", "-c")
@@ -109,10 +119,11 @@ class Containerd:
         actor = (comm, function.__module__, function.__name__, json.dumps(arguments))
         command = (sys.executable, "-m", "lab.actor", *actor)
         environment = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-        container = self._cri.run_container(sandbox, config, "app", BUSYBOX, command, environment, mounts())
+        container = self._cri.run_container(sandbox, config, comm, BUSYBOX, command, environment, mounts())
         pid = self._cri.container_pid(container)
         wait_until(partial(goes_by, pid, comm), 20, lambda: f"{comm} does not run: {self._said()}")
-        return Contained(comm, pid, container, uid, self._cri.sandbox_address(sandbox))
+        four, six, *_ = (*self._cri.sandbox_addresses(sandbox), "", "")
+        return Contained(comm, pid, container, uid, four, six, Path(config.log_directory) / f"{comm}.log")
 
     def pause(self, contained: Contained) -> None:
         """As `docker pause` does, until the stage closes."""
@@ -133,12 +144,16 @@ class Containerd:
         archive(self.here / "busybox.tar", BUSYBOX, Path(shutil.which("busybox") or "").read_bytes())
 
     def _network(self) -> dict[str, object]:
-        room = {"subnet": "10.77.0.0/24", "rangeStart": FIRST, "rangeEnd": LAST, "gateway": GATEWAY}
+        ranges = [[{"subnet": "10.77.0.0/24", "rangeStart": FIRST, "rangeEnd": LAST, "gateway": GATEWAY}]]
+        routes = [{"dst": "0.0.0.0/0"}]
+        if self._ipv6:
+            ranges.append([{"subnet": "fd77::/64", "rangeStart": FIRST6, "rangeEnd": LAST6, "gateway": GATEWAY6}])
+            routes.append({"dst": "::/0"})
         addresses = {
             "type": "host-local",
             "dataDir": str(self.here / "addresses"),
-            "ranges": [[room]],
-            "routes": [{"dst": "0.0.0.0/0"}],
+            "ranges": ranges,
+            "routes": routes,
         }
         bridge = {"type": "bridge", "bridge": BRIDGE, "isGateway": True, "ipam": addresses}
         return {"cniVersion": "0.4.0", "name": "lab", "plugins": [bridge]}

@@ -58,10 +58,11 @@ class RuntimeClient:
         request = cri.RunPodSandboxRequest(config=config)
         return str(self._runtime.RunPodSandbox(request, timeout=LONG_SECONDS).pod_sandbox_id)
 
-    def sandbox_address(self, sandbox: str) -> str:
-        """The pod's address; empty for a pod on the node's network."""
+    def sandbox_addresses(self, sandbox: str) -> list[str]:
+        """The pod's, that of IPv4 first; none for a pod on the node's network."""
         request = cri.PodSandboxStatusRequest(pod_sandbox_id=sandbox)
-        return str(self._runtime.PodSandboxStatus(request, timeout=SHORT_SECONDS).status.network.ip)
+        network = self._runtime.PodSandboxStatus(request, timeout=SHORT_SECONDS).status.network
+        return [str(address) for address in (network.ip, *(more.ip for more in network.additional_ips)) if address]
 
     def run_container(
         self,

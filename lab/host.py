@@ -14,6 +14,8 @@ from lab.look import wait_until
 TCP_MEM = Path("/proc/sys/net/ipv4/tcp_mem")
 BACKLOG = Path("/proc/sys/net/core/netdev_max_backlog")
 CONNTRACK_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_max")
+BUCKETS = Path("/proc/sys/net/netfilter/nf_conntrack_buckets")
+FILE_MAX = Path("/proc/sys/fs/file-max")
 NEIGHBOURS_MAX = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
 NEIGHBOURS = Path("/proc/net/stat/arp_cache")
 RESTORE = 'read _; echo "$2" >"$1"'

@@ -10,7 +10,7 @@ class Who:
     """comm, and the processes any of which is right (master and workers). state: as Process.state, where it matters.
 
     address: of a program that can be known by nothing else, because it runs on another machine or has ended.
-    pod: uid of the pod that has to be named with it.
+    pod: uid of the pod that has to be named with it; without pids the pod alone has to be, whatever runs in it.
     netns, device: of what is no program; comm is only what we call it.
     """
 
@@ -32,4 +32,6 @@ class Who:
             return " ".join(filter(None, (self.device, f"{self.comm} (netns {self.netns})")))
         if self.address is not None:
             return f"{self.comm} at {self.address}"
+        if self.pod is not None and not self.pids:
+            return f"the pod of {self.comm}"
         return f"{self.comm}[{'/'.join(map(str, sorted(self.pids)))}]"

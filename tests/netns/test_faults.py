@@ -26,7 +26,7 @@ pytestmark = [
 
 
 CASES = [name for name in names() if find(name).quick]
-SETTINGS = (host.TCP_MEM, host.CONNTRACK_MAX, host.BACKLOG, host.NEIGHBOURS_MAX)
+SETTINGS = (host.TCP_MEM, host.CONNTRACK_MAX, host.BUCKETS, host.BACKLOG, host.NEIGHBOURS_MAX, host.FILE_MAX)
 
 
 @pytest.fixture
@@ -71,6 +71,9 @@ KILLED = [
     pytest.param("tcp-memory-exceeded", host.TCP_MEM, signal.SIGKILL),
     pytest.param("table-flat-at-sixty-percent", host.CONNTRACK_MAX, signal.SIGKILL),
     pytest.param("softnet-small-backlog", host.BACKLOG, signal.SIGKILL),
+    pytest.param("neighbour-table-flood", host.NEIGHBOURS_MAX, signal.SIGKILL),
+    pytest.param("table-with-too-few-buckets", host.BUCKETS, signal.SIGKILL),
+    pytest.param("file-table-full", host.FILE_MAX, signal.SIGKILL),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from lab import host
 from lab.look import NotThereError
 
 SETTING = Path("/proc/sys/net/netfilter/nf_conntrack_max")
+ROOT = Path(host.__file__).parents[1]
+LIVE_TEST = ROOT / "tests/netns/test_faults.py"
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +64,15 @@ def test_the_bench_takes_the_same_lock_even_where_it_need_change_nothing(
     ):
         pytest.fail("two at once")
     assert limit.read_text() == "100\n"
+
+
+def test_each_setting_that_a_case_changes_is_seen_restored_after_a_kill() -> None:
+    """By the live test, each in a row with a case of its own."""
+    code = "".join(path.read_text() for path in sorted((ROOT / "lab").rglob("*.py")) if path.name != "host.py")
+    changed = set(re.findall(r"\bchanged\(([\w.]+),", code))
+    assert {"host.TCP_MEM", "host.CONNTRACK_MAX", "host.BACKLOG", "host.NEIGHBOURS_MAX"} <= changed
+    live = LIVE_TEST.read_text()
+    killed = re.findall(r"pytest\.param\(\"[\w-]+\", (host\.\w+), signal\.SIG(?:TERM|KILL)\)", live)
+    kept = re.search(r"^SETTINGS = \((.*?)\)$", live, re.MULTILINE | re.DOTALL)
+    assert kept
+    assert changed == {*killed} == {*re.findall(r"host\.\w+", kept[1])}

@@ -183,3 +183,10 @@ def test_a_rule_that_has_to_clear_may_not_even_have_an_info_finding() -> None:
     race = leak(HOLDER, rule="dns-race", id="dns-race:1", severity="info")
     assert score(expected, diagnosis(race)).missing == ("dns-race is not cleared",)
     assert score(expected, diagnosis(cleared=("socket-leak", "tcp-memory", "dns-race"))).right
+
+
+@pytest.mark.parametrize(("uid", "right"), [("u1", True), ("u2", False)])
+def test_a_pod_is_named_by_its_uid_whatever_runs_in_it(uid: str, right: bool) -> None:
+    expected = Expected(rule="socket-leak", culprits=(Who("app", pod="u1"),))
+    named = party("culprit", 100, "app") | {"process": None, "pod": {"uid": uid}}
+    assert score(expected, diagnosis(leak(named))).right is right
