@@ -15,17 +15,20 @@ import sys
 import time
 from typing import Any
 
-from lab.case import Case
+from lab.case import Case, Expected
 from lab.catalogue import find
 from lab.keep import keep
-from lab.listing import as_json, as_text
+from lab.listing import UNDECIDABLE, as_json, as_text
 from lab.look import NotThereError
 from lab.needs import MissingNeedsError, check, how_to_get
 from lab.run import ToolError, command_line, default_command, diagnose, made_real, terminated
 from lab.score import Score, score_of_all
 from lab.stolen import without_thefts
+from lab.who import Who
 
 RIGHT, WRONG, NOT_SCORED = 0, 1, 2
+NOT_LOUD = ("info", "warning")
+"""Severities of what may be said of a look-alike, unless its case says otherwise."""
 
 
 class RefusedError(Exception):
@@ -85,7 +88,7 @@ def run(name: str, allow_global: bool, to_keep: bool) -> int:
     """Raises RefusedError, MissingNeedsError; and after clean-up whatever went wrong."""
     case = allowed(name, allow_global)
     command = default_command()
-    show(f"{case.name} ({case.kind})\n\n{case.story}\n")
+    show(introduced(case))
     begin = time.monotonic()
     with made_real(case, lambda seen: show(waiting(case, seen))):
         asked = time.monotonic()
@@ -128,6 +131,12 @@ def show(text: str) -> None:
     print(text, flush=True)
 
 
+def introduced(case: Case) -> str:
+    """What is known beforehand."""
+    story = f"{case.name} ({case.kind})\n\n{case.story}\n"
+    return f"{story}\n{UNDECIDABLE.capitalize()}.\n" if case.undecidable else story
+
+
 def waiting(case: Case, seen: str) -> str:
     older = f"\nIt gets {case.age_seconds} s old before whodunnet looks.\n" if case.age_seconds else "\n"
     return f"Made real, and seen by other means than whodunnet's: {seen}{older}"
@@ -141,13 +150,51 @@ def render(diagnosis: dict[str, Any], command: list[str]) -> None:
 
 
 def judged(case: Case, result: Score) -> str:
-    """Whom it had to name, and whether it did."""
-    expected = case.expected()
-    wanted = [f"{who} as culprit" for who in expected.culprits]
-    wanted += [f"{named.who} as {' or '.join(named.roles)}" for named in expected.others]
-    of = f"by {expected.rule}" if expected.rule else "and no finding of warning or above"
-    asked = f"To be named: {', '.join(wanted) or 'nobody'}, {of}."
-    return "\n".join([asked, "The diagnosis is right." if result.right else f"The diagnosis is wrong:\n{result}"])
+    """Whom it had to name, what else it may say, and whether it did so."""
+    lines = wanted(case.expected())
+    lines += [f"{UNDECIDABLE.capitalize()}."] if case.undecidable else []
+    return "\n".join([*lines, "The diagnosis is right." if result.right else f"The diagnosis is wrong:\n{result}"])
+
+
+def wanted(expected: Expected) -> list[str]:
+    """Who has to be named and who may be, and which rules have to speak or may. Of all else only a complaint tells."""
+    names = [f"{known(who)} as culprit" for who in expected.culprits]
+    names += [f"{known(named.who)} as {' or '.join(named.roles)}" for named in expected.others]
+    lines = [f"To be named: {', '.join(names) or 'nobody'}{findings(expected, bool(names))}."]
+    if tolerated := may_be_called(expected):
+        lines.append(f"May be called culprit, and need not: {', '.join(tolerated)}.")
+    if expected.cleared:
+        lines.append(f"To be cleared: {', '.join(expected.cleared)}.")
+    return lines
+
+
+def known(who: Who) -> str:
+    return f"{who} ({who.state})" if who.state else str(who)
+
+
+def findings(expected: Expected, anybody: bool) -> str:
+    """By which rules it is to be found, or may be. anybody: there are some to be named."""
+    if expected.rule is None:
+        return f", and no finding of warning or above{excepted(expected)}"
+    by = f", by {' or '.join((expected.rule, *expected.also))}" if anybody else ""
+    if anybody and not expected.also:
+        return by
+    too = f", and {' and '.join(expected.also)} may have one" if expected.also else ""
+    return f"{by}; {expected.rule} has to have a finding{too}"
+
+
+def excepted(expected: Expected) -> str:
+    """Rules that may have a finding although none is wanted."""
+    severities = " or ".join(expected.severities or NOT_LOUD)
+    allowed = [f"by {rule} ({severities})" for rule in expected.also] + [f"by {rule}" for rule in expected.beside]
+    return f", except {' and '.join(allowed)}" if allowed else ""
+
+
+def may_be_called(expected: Expected) -> list[str]:
+    """Culprits that are not asked for, without those of whom it is said already that they may be."""
+    told = [named.who for named in expected.others if "culprit" in named.roles]
+    by_any = [known(who) for who in expected.tolerated if who not in told]
+    return by_any + [f"{known(who)} by {rule}" for rule, who in expected.elsewhere]
 
 
 def times(since_begin: float, since_asked: float) -> str:

@@ -13,6 +13,7 @@ from lab.needs import how_to_get, missing, needs
 
 HEADINGS = (("fault", "Faults"), ("look-alike", "Look-alikes: healthy, or not what they resemble"), (None, "Not here"))
 PIPED_WIDTH = 120
+UNDECIDABLE = "one machine cannot decide it: it may be told or not, and nobody innocent may be blamed"
 
 
 def entries() -> list[dict[str, Any]]:
@@ -24,17 +25,22 @@ def entry(name: str) -> dict[str, Any]:
     try:
         kind = find(name)
     except ModuleNotFoundError as error:
-        gone = (error.name or "").lstrip("_")
-        return {"name": name, "kind": None, "about": "", "changes_machine": None, "needs": [gone], "missing": [gone]}
+        return not_here(name, (error.name or "").lstrip("_"))
     needed = needs(kind)
     return {
         "name": name,
         "kind": kind.kind,
         "about": about(kind().story),
         "changes_machine": kind.changes_global,
+        "undecidable": kind.undecidable,
         "needs": sorted(needed),
         "missing": sorted(missing(needed)),
     }
+
+
+def not_here(name: str, module: str) -> dict[str, Any]:
+    unknown = {"kind": None, "about": "", "changes_machine": None, "undecidable": None}
+    return {"name": name, **unknown, "needs": [module], "missing": [module]}
 
 
 def about(story: str) -> str:
@@ -65,6 +71,8 @@ def said(case: dict[str, Any]) -> list[str]:
     said = [case["about"]] if case["about"] else []
     if case["changes_machine"]:
         said.append("changes the whole machine for a while: --allow-global")
+    if case["undecidable"]:
+        said.append(UNDECIDABLE)
     if case["missing"]:
         said.append(f"needs {how_to_get(case['missing'])}")
     return said

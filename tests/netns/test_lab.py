@@ -18,10 +18,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
+from lab import host  # noqa: E402
 from lab.catalogue import names  # noqa: E402
 from lab.look import wait_until  # noqa: E402
 
-from .test_faults import left_of  # noqa: E402
+from .test_faults import left_of, settings_kept  # noqa: E402, F401  a fixture
 
 pytestmark = [
     pytest.mark.root,
@@ -32,6 +33,8 @@ QUICK = "connect-refused"
 """A fault that needs little time to be made and to be judged."""
 
 WITH_CULPRIT = "accept-queue-stuck"
+WITH_SETTING = "settings-tcp-mem-low"
+"""It changes host.TCP_MEM, and is there at once."""
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -48,6 +51,7 @@ class Running:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
 
     def read_until(self, words: str) -> str:
@@ -60,8 +64,9 @@ class Running:
                 return "".join(lines)
         raise AssertionError(f"it ended without {words}: {lines}")
 
-    def end(self, number: signal.Signals) -> tuple[int, str, str]:
-        self.process.send_signal(number)
+    def end(self, number: signal.Signals, *, all_of_it: bool = False) -> tuple[int, str, str]:
+        """all_of_it: also the programs that it waits for, as Ctrl-C on a terminal does."""
+        (os.killpg if all_of_it else os.kill)(self.process.pid, number)
         out, err = self.process.communicate(timeout=60)
         return self.process.returncode, out, err
 
@@ -117,6 +122,26 @@ def test_a_signal_while_it_makes_the_fault_leaves_nothing(running: list[Running]
         status, _, err = run.end(number)
         assert (status, err) == (2, "whodunnet: interrupted; what the lab had made is gone again\n")
         assert left_of(run.process.pid) == []
+
+
+@pytest.mark.usefixtures("settings_kept")
+@pytest.mark.parametrize(("number", "all_of_it"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_a_signal_while_a_setting_is_changed_leaves_it_as_before(
+    number: signal.Signals, all_of_it: bool, running: list[Running]
+) -> None:
+    before = host.read(host.TCP_MEM)
+    run = Running(WITH_SETTING, "--allow-global")
+    running.append(run)
+    run.read_until("whodunnet diagnose")
+    assert host.read(host.TCP_MEM) != before
+    assert left_of(run.process.pid)
+    status, out, err = run.end(number, all_of_it=all_of_it)
+    assert (status, err) == (2, "whodunnet: interrupted; what the lab had made is gone again\n")
+    assert "To be named" not in out
+    assert host.read(host.TCP_MEM) == before
+    assert left_of(run.process.pid) == []
+    with host.alone(host.TCP_MEM, seconds=0):  # whoever would still write it back has the lock
+        pass
 
 
 def test_a_killed_run_is_cleaned_up_after(running: list[Running]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import sys
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -16,7 +17,7 @@ from lab import demo, interpreter, needs, stage
 from lab.case import SOCKET_RULES
 from lab.catalogue import find, names
 from lab.demo import RefusedError, allowed, judged
-from lab.listing import as_json, as_text
+from lab.listing import UNDECIDABLE, as_json, as_text
 from lab.score import Score, score_of_all
 from lab.who import Who
 
@@ -27,6 +28,8 @@ ROOT = Path(demo.__file__).parents[1]
 
 class Paper:
     """As much of a case as is shown."""
+
+    undecidable = False
 
     def expected(self) -> object:
         return LEAK
@@ -89,6 +92,24 @@ def test_the_list_has_every_case_with_its_kind_its_story_and_what_it_needs() -> 
     assert {case["name"] for case in cases if case["changes_machine"]} == {
         name for name in names() if find(name).changes_global
     }
+
+
+def test_the_list_marks_exactly_the_faults_that_one_machine_cannot_decide() -> None:
+    marked = {case["name"] for case in json.loads(as_json())["cases"] if case["undecidable"]}
+    assert marked == {"connect-no-route", "in-flight", "orphans-peer-unreachable"}
+    text = " ".join(as_text().split())
+    assert text.count(UNDECIDABLE) == len(marked)
+    assert re.search(rf" in-flight Sockets in flight: [^:]+ never takes them\. {UNDECIDABLE} ", text)
+
+
+def test_of_a_case_that_cannot_be_loaded_only_its_need_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_: str) -> type:
+        raise ModuleNotFoundError(name="_ssl")
+
+    monkeypatch.setattr("lab.listing.find", gone)
+    cases = json.loads(as_json())["cases"]
+    unknown = {"kind": None, "about": "", "changes_machine": None, "undecidable": None}
+    assert cases == [{"name": name, **unknown, "needs": ["ssl"], "missing": ["ssl"]} for name in names()]
 
 
 def test_the_list_for_a_person_marks_what_changes_the_machine_and_what_is_missing(
