@@ -41,6 +41,7 @@ PROGRAMS = {
     "unbound": "unbound",
     "unshare": "util-linux",
     "wrk": "wrk",
+    "/usr/lib/systemd/systemd-journald": "systemd",
 }
 """Program -> Debian's package of it."""
 MODULES = {
