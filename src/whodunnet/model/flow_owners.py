@@ -2,30 +2,21 @@
 
 Conntrack knows addresses only. A source address is looked up in the namespaces that have it; where several programs
 share one (host-network pods, the node's own processes), entries are split by the sockets that lead to the same
-destination, and what no socket vouches for stays shared.
+destination, or by who made the connects, and what nothing of that vouches for stays shared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import msgspec
 
 from whodunnet.model.addresses import Addresses
 from whodunnet.model.conntrack import Conntrack, FlowGroup
-from whodunnet.model.flow_sockets import (
-    Opened,
-    by_destination,
-    connected_to,
-    connections_of,
-    keys_of,
-    listening_on,
-    opened_by,
-    representatives_of,
-    sides_of,
-    workload_of,
-)
+from whodunnet.model.flow_makers import FlowMakers, paces_of
+from whodunnet.model.flow_seen import seen_in
+from whodunnet.model.flow_sockets import connections_of, listening_on, sides_of, workload_of
 from whodunnet.model.inner_flows import InnerFlows
 from whodunnet.model.sockets import Endpoint, SocketGroup, Sockets
 from whodunnet.model.vouching import OPENING, Destination, vouch
@@ -44,7 +35,7 @@ class FlowOwner(msgspec.Struct, frozen=True, kw_only=True):
     "ambiguous": several namespaces have the address. "unread": addresses were not read.
     address: the source, where there is no workload. netns: where it is, if known.
     inferred: these entries have no socket any more; it is the only one seen with sockets to that destination, and these
-        came and went.
+        came and went; or it made nearly all connects to it within the window.
     candidates: who was seen with sockets to that destination, where entries could not be told apart.
     via: the namespace that opened them for others by its own address; of kind "netns" nobody knows for whom.
     """
@@ -69,34 +60,23 @@ class FlowOwners:
         sockets: Sequence[Sockets],
         workloads: Workloads,
         then: Sequence[Workloads | None] = (),
+        makers: FlowMakers | None = None,
     ) -> None:
         """sockets: every reading of the window, newest last; short connections are met in some of them only.
 
         then: who had which pid at each of them, as another process may have it now; if not given, whoever has it now.
+        makers: who made the connects of the window, if that is known; for entries whose sockets are gone.
         """
         self._node = conntrack.netns
         self._addresses_read = addresses is not None
         self._namespaces = addresses.namespaces() if addresses is not None else {}
         self._workloads = workloads
-        self._constant: Opened = {}
-        self._representative: dict[str, Workload] = {}
-        self._by_pid: Mapping[int, Workload] = workloads.by_pid
-        self._key_of = keys_of(self._by_pid)
         self._inner = InnerFlows(conntrack, addresses)
-        self._connected: set[Destination] = set()
-        ever: Opened = {}
-        for n, sample in enumerate(sockets):
-            named = then[n] if then else None
-            self._by_pid = workloads.by_pid if named is None else workloads.by_pid | named.by_pid
-            key_of = self._key_of = keys_of(self._by_pid)
-            self._representative |= representatives_of(sample, self._by_pid, key_of)
-            self._connected |= connected_to(sample)
-            now = opened_by(sample, key_of)
-            ever |= {opened: count for opened, count in now.items() if count > ever.get(opened, 0)}
-            # The same number in every reading: such connections do not come and go. One that opens has not come yet.
-            kept = opened_by(sample, key_of, opening=False)
-            self._constant = kept if n == 0 else {o: c for o, c in kept.items() if self._constant.get(o) == c}
-        self._ever = by_destination(ever)
+        seen = seen_in(sockets, workloads, then)
+        self._by_pid, self._key_of, self._representative = seen.by_pid, seen.key_of, seen.representative
+        self._ever, self._connected, self._constant = seen.ever, seen.connected, seen.constant
+        self._makers = makers
+        self._paces = paces_of(conntrack, WITH_SOCKET)
         self._connections = connections_of(sockets[-1], self._key_of) if sockets else None
         self._listening = listening_on(sockets[-1], self._key_of) if sockets else {}
         places = [(g, to) for g in conntrack.groups if (to := self._shared_destination(g)) is not None]
@@ -266,10 +246,10 @@ class FlowOwners:
         found = []
         to = (netns, group.protocol, group.destination) if group.destination is not None else None
         ever = self._ever.get(to, {}) if to is not None else {}
-        if group.state not in WITH_SOCKET and len(ever) == 1:
-            (key,) = ever
-            if to is None or (*to, key) not in self._constant:
-                return [(self._process_owner(key, netns, inferred=True), left)]
+        if to is not None and group.state not in WITH_SOCKET:
+            opener = self._outlived(group.source, to, tuple(ever))
+            if opener is not None:
+                return [(self._process_owner(opener, netns, inferred=True), left)]
         for key, vouched in self._vouched.get(group, {}).items():
             if n := min(vouched, left):
                 left -= n
@@ -277,6 +257,21 @@ class FlowOwners:
         if left:
             found.append((self._shared(netns, group.source, ever), left))
         return found
+
+    def _outlived(self, source: str, to: Destination, ever: tuple[str, ...]) -> str | None:
+        """Whose entries without a socket are: of the only one who came and went there, else of who made the connects.
+
+        Nobody's, if others made the connects than the one whose sockets were seen.
+        """
+        makers = self._makers
+        if len(ever) == 1 and (*to, ever[0]) not in self._constant:
+            return None if makers is not None and makers.contradict(ever[0], to, source) else ever[0]
+        made = makers.maker(to, source, self._paces.get((source, to[2]), 0.0)) if makers is not None else None
+        if made is None:
+            return None
+        key, workload = made
+        self._representative.setdefault(key, workload)
+        return key
 
     def _process_owner(self, key: str, netns: int, *, inferred: bool = False) -> FlowOwner:
         return FlowOwner(key=key, kind="workload", workload=self._representative[key], netns=netns, inferred=inferred)

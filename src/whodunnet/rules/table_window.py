@@ -11,6 +11,7 @@ import msgspec
 
 from whodunnet.model.addresses import Addresses
 from whodunnet.model.conntrack import Conntrack
+from whodunnet.model.flow_makers import FlowMakers, makers_of
 from whodunnet.model.kernel_log import KernelLog, LogLine
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording, S
@@ -59,7 +60,10 @@ class TableReading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TableWindow(msgspec.Struct, frozen=True, kw_only=True):
-    """Readings whose size is known, oldest first, with what the sockets collector saw meanwhile."""
+    """Readings whose size is known, oldest first, with what the sockets collector saw meanwhile.
+
+    makers: who made the connects meanwhile, where BPF met them.
+    """
 
     node: str
     boot_id: str
@@ -68,6 +72,7 @@ class TableWindow(msgspec.Struct, frozen=True, kw_only=True):
     begin: float
     end: float
     log: KernelLog | None
+    makers: FlowMakers | None = None
 
     @property
     def first(self) -> TableReading:
@@ -155,6 +160,7 @@ def table_window(recording: Recording) -> TableWindow | None:
         begin=recording.snapshots[0].at.boot_seconds,
         end=recording.snapshots[-1].at.boot_seconds,
         log=recording.last(KernelLog),
+        makers=makers_of(recording),
     )
 
 

@@ -65,7 +65,7 @@ def _of_opener(opener: Opener) -> Iterator[str]:
     if 2 * opener.inferred > opener.wasteful:
         yield (
             f"That these entries are of {exact_label(opener.owner)} is inferred: their sockets are gone, and it is the "
-            "only one that was seen with sockets to that destination."
+            "only one that was seen with sockets to that destination, or that made nearly all connects to it."
         )
 
 

@@ -1,0 +1,116 @@
+"""Who made the connects of a window, for entries that outlive their sockets: BPF met each of them with its process."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+import msgspec
+
+from whodunnet.model.connection_places import Processes
+from whodunnet.model.connection_window import connection_window
+from whodunnet.model.connections import ConnectionGroup, Connections, Ending
+from whodunnet.model.conntrack import Conntrack
+from whodunnet.model.flow_sockets import keys_of
+from whodunnet.model.snapshot import Recording
+from whodunnet.model.sockets import Endpoint
+from whodunnet.model.vouching import Destination
+from whodunnet.model.workload import Workload, Workloads
+
+MADE_SHARE = 0.95
+"""Of the connects to a destination: of whoever made as many the entries are, but for one in twenty."""
+MADE_LEAST = 10
+"""Fewer connects than this within the window are no habit."""
+MADE_PACE = 0.5
+"""Of the connects a second that closed entries need to stay as many: who tries fewer has not left them all behind."""
+LONGEST_SECONDS = 120
+"""The kernel's own longest timeout of a closed connection, where that in force was not read."""
+LEAVES_ENTRY: frozenset[Ending] = frozenset({"opened", "refused"})
+"""Endings of a connect that leave an entry in a state without a socket."""
+AGAIN: Ending = "syn-retransmitted"
+"""In a table that is full most connects are only tried."""
+
+
+class Made(msgspec.Struct, frozen=True):
+    """Connects of one process to one destination. key: of the owner, None where nobody knows. client: their source."""
+
+    key: str | None
+    client: str | None
+    ending: Ending
+    connects: int
+
+
+class FlowMakers:
+    """Connects of one window by destination, with who made them. lost: of nobody knows whom, to nobody knows where."""
+
+    def __init__(self, grown: Connections, seconds: float, processes: Processes) -> None:
+        self._seconds = seconds
+        self._lost = sum(grown.other.get(e, 0) for e in LEAVES_ENTRY) + grown.untracked + grown.missed
+        self._named: dict[str, Workload] = {}
+        self._made: dict[tuple[int, Endpoint], list[Made]] = defaultdict(list)
+        for g in grown.groups:
+            if g.role == "initiated" and (g.ending in LEAVES_ENTRY or g.ending == AGAIN):
+                made = Made(self._key(g, processes), g.client, g.ending, g.connections)
+                self._made[g.netns, g.server].append(made)
+
+    def _key(self, g: ConnectionGroup, processes: Processes) -> str | None:
+        """As those have it who are known by their sockets. Who is known by a number only cannot be named by it."""
+        workload = processes.find(g)
+        if workload is None or g.owner_pid is None:
+            return None
+        key = keys_of({g.owner_pid: workload})(g.owner_pid, g.netns)
+        if key != keys_of({})(g.owner_pid, g.netns):
+            self._named.setdefault(key, workload)
+        return key
+
+    def maker(self, to: Destination, source: str, pace: float) -> tuple[str, Workload] | None:
+        """Key of the one who opened nearly all connections from an address to a destination, with one of its processes.
+
+        pace: how many a second its entries need to stay as many. Of a connect without source nobody knows whether it
+        was from there.
+        """
+        there = self._from(to, source)
+        opened: Counter[str] = Counter()
+        again: Counter[str] = Counter()
+        for made in there:
+            if made.key in self._named and made.client == source and made.ending != "refused":
+                (again if made.ending == AGAIN else opened)[made.key] += made.connects
+        most = max(opened, key=lambda key: opened[key], default=None)
+        if most is None:
+            return None
+        every = self._lost + sum(made.connects for made in there) - again[most]
+        if opened[most] < max(MADE_LEAST, MADE_SHARE * every):
+            return None
+        return (most, self._named[most]) if opened[most] + again[most] >= MADE_PACE * pace * self._seconds else None
+
+    def contradict(self, key: str, to: Destination, source: str) -> bool:
+        """Whether others than this owner made more of the connects than a few."""
+        there = [made for made in self._from(to, source) if made.ending != AGAIN]
+        own = sum(made.connects for made in there if made.key == key)
+        return own < MADE_SHARE * sum(made.connects for made in there)
+
+    def _from(self, to: Destination, source: str) -> list[Made]:
+        """Connects that may be from an address; only those of TCP are known."""
+        netns, protocol, endpoint = to
+        there = self._made.get((netns, endpoint), ()) if protocol == "tcp" else ()
+        return [made for made in there if made.client in (None, source)]
+
+
+def makers_of(recording: Recording) -> FlowMakers | None:
+    """None where connects were not met by one run of BPF throughout the window."""
+    series = [sample for _, sample in recording.series(Connections)]
+    window = connection_window(recording)
+    if window is None or len(series) < 2 or any(sample.method != "bpf" for sample in series):
+        return None
+    if len({sample.started_seconds for sample in series}) > 1:
+        return None
+    return FlowMakers(window.total, window.seconds, Processes(recording.series(Workloads)))
+
+
+def paces_of(conntrack: Conntrack, with_socket: frozenset[str]) -> dict[tuple[str, Endpoint], float]:
+    """Connects a second, by source and destination, that entries of TCP without a socket need to stay as many."""
+    found: dict[tuple[str, Endpoint], float] = defaultdict(float)
+    for g in conntrack.groups:
+        if g.protocol == "tcp" and g.state not in with_socket and g.destination is not None:
+            timeout = conntrack.timeouts.get(f"tcp_timeout_{g.state.replace('-', '_')}", LONGEST_SECONDS)
+            found[g.source, g.destination] += g.entries / max(timeout, 1)
+    return found
