@@ -17,7 +17,7 @@ def every(seconds: float, times: int) -> Iterator[int]:
     """So many turns at this pace; a late turn is made up for."""
     begin = time.monotonic()
     for turn in range(times):
-        time.sleep(max(0.0, begin + turn * seconds - time.monotonic()))
+        time.sleep(max(0.0, begin + turn * seconds - time.monotonic()))  # the pace is what was asked for
         yield turn
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # its fork handlers complain about every subprocess
 
 import cri_api as cri
-import grpc  # type: ignore[import-untyped]
+import grpc  # type: ignore[import-untyped]  # it has no types
 
 SHORT_SECONDS = 10
 LONG_SECONDS = 60
@@ -21,7 +21,7 @@ class RuntimeClient:
 
     def __init__(self, socket: Path, logs: Path) -> None:
         self._channel = grpc.insecure_channel(f"unix://{socket}")
-        self._runtime = cri.RuntimeServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._runtime = cri.RuntimeServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
         self._logs = logs
 
     def close(self) -> None:

@@ -113,13 +113,14 @@ def with_httpx(url: str, clients: int, idle: Range) -> None:
     spread(clients, idle, lambda: [client()])
 
 
-def with_aiohttp(url: str, sessions: int, idle: Range) -> None:
+def with_aiohttp(url: str, sessions: int, idle: Range, kept_seconds: float = 15.0) -> None:
     """aiohttp, as shipped: it gives a connection up after 15 s, and is told when the server closes it."""
     import aiohttp
 
     async def ask_in_turn(begin_after: float, pause: float) -> None:
         await asyncio.sleep(begin_after)
-        async with aiohttp.ClientSession(raise_for_status=True) as session:
+        pool = aiohttp.TCPConnector(keepalive_timeout=kept_seconds)
+        async with aiohttp.ClientSession(connector=pool, raise_for_status=True) as session:
             await read(session.get(url))
             while True:
                 await asyncio.sleep(pause)

@@ -28,7 +28,7 @@ def filter_slowly(place: Pod, hook: str, rules: int) -> None:
 def send_bursts(address: str, packets: int, every_seconds: float, cpu: int) -> None:
     """So many small packets as fast as can be, then nothing until the next turn."""
     os.sched_setaffinity(0, {cpu})
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for _ in every(every_seconds, times=1_000_000):
             begin = time.monotonic()
             for _ in range(packets):
@@ -36,13 +36,13 @@ def send_bursts(address: str, packets: int, every_seconds: float, cpu: int) -> N
             print(f"sent {packets} in {time.monotonic() - begin:.3f} s", flush=True)
 
 
-def take(cpu: int, room_bytes: int = 0) -> None:
-    """Read whatever comes. room_bytes: for what was not read yet, if more than is usual."""
+def take(cpu: int, room_bytes: int = 0, address: str = "") -> None:
+    """Read whatever comes. room_bytes: for what was not read yet, if more than is usual. address: "::" for IPv6."""
     os.sched_setaffinity(0, {cpu})
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taker:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as taker:
         if room_bytes:
             taker.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, room_bytes)
-        taker.bind(("", PORT))
+        taker.bind((address, PORT))
         while True:
             taker.recv(2000)
 

@@ -6,43 +6,15 @@ Uvicorn would after 5 s. The pauses are those of the incident. Each request has 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
-
 from lab.case import Expected
 from lab.containerd import Containerd
 from lab.keepalive import ENOUGH, WatchedCase
 from lab.look import Sight, connections
 from lab.node import Node
-from lab.pools import say, stopwatch, turns
+from lab.pools import stopwatch, with_aiohttp
 from lab.servers import serve_uvicorn, up
 
 PORT, SESSIONS, IDLE, KEPT_SECONDS = 8000, 20, (5.2, 6.5), 3.0
-
-
-def ask_and_evict(url: str) -> None:
-    import aiohttp
-
-    async def ask_in_turn(begin_after: float, pause: float) -> None:
-        await asyncio.sleep(begin_after)
-        pool = aiohttp.TCPConnector(keepalive_timeout=KEPT_SECONDS)
-        async with aiohttp.ClientSession(connector=pool, raise_for_status=True) as session:
-            await read(session.get(url))
-            while True:
-                await asyncio.sleep(pause)
-                try:
-                    await read(session.get(url))
-                    say("answered", pause)
-                except aiohttp.ClientError as error:
-                    say("failed", pause, f"{type(error).__name__}: {error}")
-
-    async def read(asked: Awaitable[aiohttp.ClientResponse]) -> None:
-        await (await asked).read()
-
-    async def ask() -> None:
-        await asyncio.gather(*(ask_in_turn(*turn) for turn in turns(SESSIONS, IDLE)))
-
-    asyncio.run(ask())
 
 
 class KeepaliveEvictedInContainerdPodIpv6(WatchedCase):
@@ -58,7 +30,8 @@ class KeepaliveEvictedInContainerdPodIpv6(WatchedCase):
         up(self.stage, server, self.server, PORT)
         self.watch = self.stage.play(watch, "stopwatch", stopwatch, address, PORT, 5)
         self.containerd = Containerd(self.stage, self.node, ipv6=True)
-        self.client = self.containerd.play("orders", "orders", ask_and_evict, f"http://[{address}]:{PORT}/small")
+        evicting = (f"http://[{address}]:{PORT}/small", SESSIONS, IDLE, KEPT_SECONDS)
+        self.client = self.containerd.play("orders", "orders", with_aiohttp, *evicting)
 
     def look(self) -> Sight:
         """Who closes first has the connection in TIME_WAIT."""

@@ -7,38 +7,15 @@ task holds the CPU, and no packet here is one of IPv4.
 
 from __future__ import annotations
 
-import os
-import socket
-import time
-
-from lab.actor import every
 from lab.arrivals import StallCase, steer
 from lab.case import Expected
 from lab.look import Sight
 from lab.node import Node
-from lab.slow_filter import PORT
+from lab.slow_filter import send_bursts, take
 from lab.stage import inside
 
 RULES, PACKETS, EVERY_SECONDS = 20_000, 200, 0.2
 RULE = "rule add from fd10::{:x} lookup 100\n"
-
-
-def send_bursts(address: str, cpu: int) -> None:
-    os.sched_setaffinity(0, {cpu})
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sender:
-        for _ in every(EVERY_SECONDS, times=1_000_000):
-            begin = time.monotonic()
-            for _ in range(PACKETS):
-                sender.sendto(b"x" * 100, (address, PORT))
-            print(f"sent {PACKETS} in {time.monotonic() - begin:.3f} s", flush=True)
-
-
-def take(cpu: int) -> None:
-    os.sched_setaffinity(0, {cpu})
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as taker:
-        taker.bind(("::", PORT))
-        while True:
-            taker.recv(2000)
 
 
 class StallPolicyRoutingIpv6(StallCase):
@@ -54,8 +31,8 @@ class StallPolicyRoutingIpv6(StallCase):
         self.ping_all_the_time(probe, shop, six=True)
         for device in ("veth1", "veth3"):
             steer(self.node.host, device, self.receiver)
-        self.taker = self.stage.play(shop, "collector", take, self.sender)
-        self.meter = self.stage.play(meter, "meter", send_bursts, shop.address6, self.sender)
+        self.taker = self.stage.play(shop, "collector", take, self.sender, 0, "::")
+        self.meter = self.stage.play(meter, "meter", send_bursts, shop.address6, PACKETS, EVERY_SECONDS, self.sender)
 
     def look(self) -> Sight:
         return self.late(at_least=10, seconds=0.02, seen=f"meter: {self.meter.log.read_text().splitlines()[-1:]}")
