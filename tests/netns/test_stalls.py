@@ -52,6 +52,10 @@ IN_A_RUN, BACKLOG = 4, 900
 """Packets: a fast CPU takes two hundred up in 10 ms, and no more than 1,000 wait (net.core.netdev_max_backlog)."""
 THRESHOLD_SECONDS = Settings().threshold_seconds
 ENTRIES = 200_000
+STARVED = 3
+"""Times: in one of them nobody else may keep the CPU for longer."""
+FULL_SECONDS = 60
+"""Until a mebibyte of stalls is there: a CPU with other work is sent few packets."""
 SEEN_SHARE = 0.5
 """Of the samples that a stall can have: fewer are those of a virtual CPU that was itself not run."""
 
@@ -185,11 +189,12 @@ def test_a_napi_thread_starves_behind_a_real_time_task(
     assert recorder.threads_watched == 1
     hogs: list[int] = []
 
-    stalls = stalls_of(recorder, lambda: hogs.append(starve(namespace)), "thread", names)
-    longest = max(stalls, key=lambda stall: stall.wait_seconds)
-    assert longest.end.task.tid == thread
+    stalls = stalls_of(recorder, lambda: hogs.extend(starve(namespace) for _ in range(STARVED)), "thread", names)
+    assert {stall.end.task.tid for stall in stalls} == {thread}
+    # A machine with other work lets the thread wait for that as well, and longer.
+    behind = [stall for stall in stalls if stall.holders and stall.holders[0].task.pid in hogs]
+    longest = max(behind, key=lambda stall: stall.wait_seconds)
     assert longest.wait_seconds > HOG_SECONDS / 2
-    assert longest.holders[0].task.pid in hogs
     assert (longest.holders[0].task.real_time_priority, longest.holders[0].mode) == (HOG_PRIORITY, "user")
 
 
@@ -218,7 +223,7 @@ def test_more_stalls_than_the_limit_are_counted(support: Support) -> None:
 def test_stalls_without_room_are_counted_and_the_next_ones_come(support: Support) -> None:
     unlimited = StallRecorder(support, Roots(), Settings(1e-9, records_per_second=1_000_000))
     with closing(unlimited) as recorder, packets(RECEIVER, SENDER):
-        wait_until(lambda: recorder.lost > 0, "stalls that find no room")
+        wait_until(lambda: recorder.lost > 0, "stalls that find no room", FULL_SECONDS)
         full = recorder.read()
         assert full
         wait_until(recorder.read, "stalls that find room again")
