@@ -25,8 +25,8 @@ STEP_KIB = 1024
 CGROUPS_MIB = (6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 128)
 KILLED = -9
 STACKLESS, STACKLESS_MAX = -11, 2
-"""Where an address space is full just when the stack has to grow, the kernel sends SIGSEGV (setrlimit(2), RLIMIT_AS): no
-program can answer that. It takes the very page, so that more than a few of these are a crash of ours."""
+"""Where an address space is full just when the stack has to grow, the kernel sends SIGSEGV (setrlimit(2), RLIMIT_AS):
+no program can answer that. It takes the very page, so that more than a few of these are a crash of ours."""
 NEIGHBOUR_MIB = 24
 FILE_MIB = 192
 
