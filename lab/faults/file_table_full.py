@@ -3,7 +3,7 @@
 It opens segment after segment and closes none, and has never come near a limit of its own. Then a shop cannot connect
 ("Too many open files in system"), and an nginx cannot accept: its callers are connected by the kernel, and nobody
 answers. Each of these two has a handful of descriptors, and the network is well. For this fs.file-max is made small,
-and put back whatever happens; root is not held to it.
+and put back whatever happens; who has CAP_SYS_ADMIN is not held to it.
 """
 
 from __future__ import annotations

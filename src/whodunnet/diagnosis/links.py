@@ -10,12 +10,13 @@ from typing import Final, Literal
 import msgspec
 
 Tie = Literal[
-    "whole-node", "on-this-node", "share-of-it", "packets-dropped", "provider-dropped", "memory-aborts", "same-address",
-    "same-listener", "same-queue", "same-connections", "while-held", "walked",
+    "whole-node", "no-file-left", "on-this-node", "share-of-it", "packets-dropped", "provider-dropped", "memory-aborts",
+    "same-address", "same-listener", "same-queue", "same-connections", "while-held", "walked",
     "same-ports", "no-room-there", "no-cpu", "quota-used-up", "dropped-there", "dropped-on-the-way", "same-device",
 ]  # fmt: skip
 TIES: Final[dict[Tie, str]] = {
     "whole-node": "the cause is a limit of the whole node, and it hurts now",
+    "no-file-left": "the whole node had no file left within the window, and who should accept is not stopped or frozen",
     "on-this-node": "the cause is a limit of the whole node, it hurts now, and the far end is on this node too",
     "share-of-it": "the cause ties up at least half of what the consequence is about",
     "packets-dropped": "packets for which the table of the whole node had no room, counted within the window",
@@ -129,9 +130,9 @@ LINKS: Final = (
     Link(cause="zombie-cgroups", consequence="rx-stall", tie="walked"),
     Link(cause="descriptor-limit", consequence="accept-queue", tie="same-queue", cause_shapes=("exhausted",),
          shapes=("stuck", "slow", "full")),
-    Link(cause="descriptor-limit", consequence="accept-queue", tie="whole-node", cause_shapes=("node-exhausted",),
+    Link(cause="descriptor-limit", consequence="accept-queue", tie="no-file-left", cause_shapes=("node-exhausted",),
          shapes=("stuck", "slow", "full")),
-    Link(cause="descriptor-limit", consequence="socket-leak", tie="whole-node", cause_shapes=("node-exhausted",),
+    Link(cause="descriptor-limit", consequence="socket-leak", tie="no-file-left", cause_shapes=("node-exhausted",),
          shapes=("accept-not-called",)),
     # A client that fails at many addresses may itself be who fills the table.
     Link(cause="neighbour-table", consequence="connect-timeout", tie="packets-dropped",

@@ -59,6 +59,13 @@ def _whole_node(cause: Finding, _consequence: Finding) -> Evidence | None:
     return structs.replace(cause.evidence[0], statement="On the whole node meanwhile,")
 
 
+def _no_file_left(cause: Finding, consequence: Finding) -> Evidence | None:
+    # Who is halted takes nothing, with or without a file for it.
+    if consequence.parties and consequence.parties[0].role == "reader":
+        return None
+    return _whole_node(cause, consequence)
+
+
 def _on_this_node(cause: Finding, consequence: Finding) -> Evidence | None:
     if not any(known(p.netns) is not None for p in of_role(consequence, "peer")):
         return None
@@ -256,6 +263,7 @@ def _cpus(f: Finding) -> set[int]:
 
 _TIES: Final[Mapping[Tie, Callable[[Finding, Finding], Evidence | None]]] = {
     "whole-node": _whole_node,
+    "no-file-left": _no_file_left,
     "on-this-node": _on_this_node,
     "share-of-it": _tied_up,
     "packets-dropped": _dropped,

@@ -58,5 +58,5 @@ class Descriptors(msgspec.Struct, frozen=True, tag="descriptors", kw_only=True, 
 
     @property
     def spent(self) -> bool:
-        """Whether the machine has no file left for who is not root (alloc_empty_file, fs/file_table.c)."""
+        """Whether the machine has no file left for who has no CAP_SYS_ADMIN (alloc_empty_file, fs/file_table.c)."""
         return bool(self.max_files) and (self.open_files or 0) >= (self.max_files or 0)

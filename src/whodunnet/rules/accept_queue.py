@@ -31,7 +31,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
         judged = _shape(listener, overflows.get(listener.netns), accepted, entry)
         if judged is not None:
             shape, confidence = judged
-            denied = spent and shape in ("stuck", "slow")
+            denied = spent and not listener.halted and shape in ("stuck", "slow")
             confidence = "possible" if denied else confidence
             found.append(Overfull(listener, shape, confidence, overflows.get(listener.netns), accepted, denied))
     named = {one.listener.netns for one in found}

@@ -1,17 +1,14 @@
-"""Descriptors used up, as a finding: whose, what they are, and what to do."""
+"""Descriptors of a process used up, as a finding: whose, what they are, and what to do."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from whodunnet.model.descriptors import Descriptors, DescriptorUse
+from whodunnet.model.descriptors import DescriptorUse
 from whodunnet.model.finding import Confidence, Evidence, Finding, Party, Remedy
-from whodunnet.model.kernel_log import KernelLog
 from whodunnet.model.sample import Moment
-from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Endpoint
 from whodunnet.model.text import shorten_bytes
 from whodunnet.model.workload import Process, Workload
@@ -21,9 +18,6 @@ from whodunnet.rules.identity import endpoint_text, party, short_name
 from whodunnet.rules.queue_evidence import digest
 
 RULE = "descriptor-limit"
-FILE_NR = "/proc/sys/fs/file-nr"
-LOGGED = "file-max"
-"""Our name of the kernel's line "VFS: file-max limit N reached"."""
 REASONS = {
     "exhausted": "NoFreeDescriptor",
     "near": "FewDescriptorsLeft",
@@ -80,7 +74,7 @@ def compose(case: Full, readings: int, entry: Entry) -> Finding:
     confidence = _confidence(case, readings)
     words = {
         "who": short_name(who, case.use.pid), "open": f"{case.use.open:,}", "limit": f"{case.use.limit:,}",
-        "left": _left(case.use.left), "kinds": _kinds(case), "maximum": "", "files": "",
+        "left": _left(case.use.left), "kinds": _kinds(case),
     }  # fmt: skip
     title = shape.title.format(**words)
     return Finding(
@@ -215,95 +209,3 @@ def _remedies(case: Full, who: Workload, fix: str) -> list[Remedy]:
     restart = remedies.restart(case.owner, "its descriptors are closed", "it fills them again if it leaks")
     steps += [restart] if restart else []
     return steps if case.closed else [*steps, remedies.fix(fix)]
-
-
-def compose_node(recording: Recording, series: Sequence[tuple[Moment, Descriptors]], entry: Entry) -> Finding | None:
-    """The whole machine near its limit of open files now, or at it meanwhile; None if not, or that was not read."""
-    at, newest = series[-1]
-    if newest.open_files is None or not newest.max_files:
-        return None
-    lines = _logged(recording, series[0][0])
-    if not lines and newest.open_files < entry.limit("near_share") * newest.max_files:
-        return None
-    spent = newest.spent or lines > 0
-    name = "node-exhausted" if spent else "node-near"
-    shape = entry.shapes[name]
-    words = {
-        "files": f"{newest.open_files:,}",
-        "maximum": f"{newest.max_files:,}",
-        "who": "",
-        "open": "",
-        "limit": "",
-        "left": "",
-        "kinds": "",
-    }
-    title = shape.title.format(**words)
-    one = len(series) < 2
-    found = [counted_files(at, newest.open_files, newest.max_files, _compared(newest.open_files, newest.max_files))]
-    if lines:
-        found.append(
-            Evidence(
-                statement="Lines in the kernel's log that the limit was reached, in this window", value=lines,
-                unit="lines", source="kernel log", at=at.wall, boot_seconds=at.boot_seconds,
-                repeat="dmesg | grep file-max",
-            )
-        )  # fmt: skip
-    effect = (
-        "at its limit, whoever is not root can open no file and no socket"
-        if spent
-        else "few more files and sockets can be opened"
-    )
-    return Finding(
-        id=f"{RULE}:{recording.node.boot_id} {name}",
-        rule=RULE,
-        reason=REASONS[name],
-        severity="info" if one else "critical" if spent else "warning",
-        claim=entry.claim,
-        confidence="possible" if one else "proven" if spent else "likely",
-        shape=name,
-        summary=shorten_bytes(title, 80),
-        title=title,
-        last_seen=at.wall,
-        parties=(Party(role="victim", node=recording.node.hostname, effect=effect), *_most(newest)),
-        evidence=tuple(found),
-        would_explain=entry.would_explain if spent else (),
-        remedies=(remedies.CAPTURE, _raise_file_max(newest.max_files), remedies.fix(shape.fix)),
-        explanation=shape.explanation,
-    )
-
-
-def _compared(number: int, maximum: int) -> str:
-    return ">=" if number >= maximum else "of"
-
-
-def _most(newest: Descriptors) -> list[Party]:
-    """The process with most of those that are known: nobody's guilt."""
-    if not newest.fullest or not newest.open_files:
-        return []
-    most = max(newest.fullest, key=lambda use: use.open)
-    if 2 * most.open < newest.open_files:
-        return []
-    effect = f"has {most.open:,} descriptors open, {kinds(most)}"
-    return [party("holder", Workload(process=Process(pid=most.pid, comm=most.comm)), effect=effect)]
-
-
-def _logged(recording: Recording, begin: Moment) -> int:
-    log = recording.last(KernelLog)
-    lines = log.lines if log is not None else ()
-    since = begin.boot_seconds
-    return sum(line.kind == LOGGED and line.boot_seconds is not None and line.boot_seconds >= since for line in lines)
-
-
-def counted_files(at: Moment, number: int, maximum: int, comparison: str) -> Evidence:
-    """fs.file-nr as evidence."""
-    return Evidence(
-        statement="Files and sockets open on the whole node", value=number, unit="files", limit=maximum,
-        comparison=comparison, source=FILE_NR, at=at.wall, boot_seconds=at.boot_seconds, repeat=f"cat {FILE_NR}",
-    )  # fmt: skip
-
-
-def _raise_file_max(maximum: int) -> Remedy:
-    return Remedy(
-        action="tune", do="Let the node have twice as many files open", command=f"sysctl -w fs.file-max={2 * maximum}",
-        effect="files and sockets can be opened again", risk="each takes about 1 KiB of memory; a leak goes on",
-    )  # fmt: skip

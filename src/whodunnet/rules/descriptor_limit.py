@@ -13,15 +13,8 @@ from whodunnet.model.sockets import Endpoint, Sockets
 from whodunnet.model.text import clean
 from whodunnet.model.workload import Workloads, owner_key
 from whodunnet.rules.catalogue import Entry
-from whodunnet.rules.descriptor_findings import (
-    FILE_NR,
-    RULE,
-    Closed,
-    Full,
-    compose,
-    compose_node,
-    counted_files,
-)
+from whodunnet.rules.descriptor_findings import RULE, Closed, Full, compose
+from whodunnet.rules.node_files import FILE_NR, compose_node, counted_files
 
 Key = tuple[int, float]
 

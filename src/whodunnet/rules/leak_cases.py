@@ -23,7 +23,7 @@ class Case(msgspec.Struct, kw_only=True):
     confidence: Confidence = "possible"
 
     def is_denied(self, window: Window) -> bool:
-        """Whether it may take no connection because the node has no file left for one; root could."""
+        """Whether it may take no connection because the node had no file left for one."""
         return self.signs.shape == "accept-not-called" and window.files_spent
 
 

@@ -40,8 +40,8 @@ HALTED = "Its process is {state}, and has caused nothing itself: find who stoppe
 class Overfull(NamedTuple):
     """overflows: packets for which a queue of its namespace was full within the window; None: not known.
 
-    accepted: connections that it took out of its queue meanwhile, at most. denied: the node has no file left, so that
-    only root can accept.
+    accepted: connections that it took out of its queue meanwhile, at most. denied: the node had no file left, so that
+    it may not be able to accept.
     """
 
     listener: Listener

@@ -10,7 +10,7 @@ from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Endpoint, Sockets
 
-from .nodes import answers, finding, findings, group, in_container, owners, parties, pids
+from .nodes import FROM_BOOT, answers, finding, findings, group, in_container, moment, owners, parties, pids
 from .suspects import descriptors, logged, node, use, waiting
 
 RULE = "descriptor-limit"
@@ -113,6 +113,8 @@ def test_a_node_at_its_limit_of_files_is_critical() -> None:
     sample = descriptors(use(60_000, 1_000_000), open_files=100_000, max_files=100_000)
     found = finding(node("descriptors", [sample] * 2), RULE)
     assert (found.shape, found.severity, found.confidence) == ("node-exhausted", "critical", "proven")
+    assert found.title == "The node reached its limit of open files and sockets: 100,000 of 100,000 are open now"
+    assert [(e.value, e.comparison) for e in found.evidence] == [(100_000, ">=")]
     assert pids(found, "holder") == [7]
     assert parties(found, "culprit") == []
 
@@ -134,7 +136,61 @@ def test_a_line_of_before_the_window_alone_is_nothing() -> None:
 def test_a_node_that_was_at_its_limit_meanwhile_is_not_cleared_because_it_has_room_again() -> None:
     found = finding(node("descriptors", [descriptors()] * 2, kernel_log=logged("file-max", 1.0)), RULE)
     assert (found.shape, found.severity) == ("node-exhausted", "critical")
-    assert "has reached its limit of 2,000,000 open files and sockets: 5,000 are open now" in found.title
+    assert found.title == (
+        "The node reached its limit of open files and sockets 2 s ago: 5,000 of 2,000,000 are open now"
+    )
+
+
+FULL = descriptors(use(60_000, 1_000_000), open_files=100_000, max_files=100_000)
+ROOMY = descriptors(use(30), open_files=5_000, max_files=100_000)
+
+
+def test_a_node_that_was_at_its_limit_in_an_earlier_reading_was_at_it() -> None:
+    found = finding(node("descriptors", [ROOMY, FULL, ROOMY, ROOMY]), RULE)
+    assert (found.shape, found.severity, found.confidence) == ("node-exhausted", "critical", "proven")
+    assert found.title == (
+        "The node reached its limit of open files and sockets 2 s ago: 5,000 of 100,000 are open now"
+    )
+    assert [(e.value, e.comparison, e.boot_seconds) for e in found.evidence] == [
+        (100_000, ">=", FROM_BOOT + 1), (5_000, "of", FROM_BOOT + 3),
+    ]  # fmt: skip
+    assert found.last_seen == moment(1.0).wall
+    assert pids(found, "holder") == [7]
+    assert parties(found, "holder")[0].effect == "had 60,000 descriptors open then, mostly sockets"
+    assert "could open" in str(parties(found, "victim")[0].effect)
+
+
+def test_a_limit_that_was_raised_meanwhile_was_reached_as_it_was() -> None:
+    raised = descriptors(open_files=100_000, max_files=400_000)
+    found = finding(node("descriptors", [FULL, raised]), RULE)
+    assert found.title.endswith("3 s ago: 100,000 of 400,000 are open now")
+    assert [(e.value, e.limit, e.comparison) for e in found.evidence] == [
+        (100_000, 100_000, ">="), (100_000, 400_000, "of"),
+    ]  # fmt: skip
+
+
+def test_of_a_reading_and_a_line_of_the_log_the_later_tells_when() -> None:
+    said = [(1.0, "1 s ago"), (2.5, "0.5 s ago")]
+    for second, ago in said:
+        log = logged("file-max", second)
+        found = finding(node("descriptors", [ROOMY, ROOMY, FULL, ROOMY], kernel_log=log), RULE)
+        assert f"sockets {ago}: " in found.title
+        assert [e.source for e in found.evidence] == ["/proc/sys/fs/file-nr", "/proc/sys/fs/file-nr", "kernel log"]
+
+
+def test_who_has_most_of_a_few_files_now_is_not_who_had_them_when_the_log_said_so() -> None:
+    few = descriptors(use(4_000, 1_000_000), open_files=5_000, max_files=100_000)
+    found = finding(node("descriptors", [few] * 2, kernel_log=logged("file-max", 1.0)), RULE)
+    assert parties(found, "holder") == []
+
+
+def test_the_log_says_so_also_where_the_numbers_could_not_be_read() -> None:
+    unread = descriptors(open_files=None, max_files=None)
+    found = finding(node("descriptors", [unread] * 2, kernel_log=logged("file-max", 1.0)), RULE)
+    assert found.shape == "node-exhausted"
+    assert found.title.endswith("2 s ago: how many are open now was not read")
+    assert [e.source for e in found.evidence] == ["kernel log"]
+    assert [r.action for r in found.remedies if r.action == "tune"] == []
 
 
 def test_a_sandbox_that_was_given_a_limit_below_what_it_has_open_is_cleared() -> None:

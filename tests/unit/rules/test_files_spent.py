@@ -9,7 +9,8 @@ from whodunnet.diagnosis.causes import link
 from whodunnet.model.descriptors import Descriptors, DescriptorUse
 from whodunnet.model.snapshot import Recording
 
-from .nodes import finding, parties
+from .nodes import finding, named, parties, pids
+from .suspects import logged
 from .test_accept_queue import RULE as QUEUE_RULE
 from .test_accept_queue import filled
 from .test_leak_compared import queue
@@ -27,6 +28,12 @@ def with_files(node: Recording, *open_files: int, most: int = 1000) -> Recording
             for s, files in zip(node.snapshots, read, strict=True)
         ),
     )
+
+
+def with_log(node: Recording, seconds: float) -> Recording:
+    """The kernel logged so long after the first moment that the limit was reached."""
+    log = logged("file-max", seconds)
+    return replace(node, snapshots=tuple(replace(s, samples=s.samples | {"kernel_log": log}) for s in node.snapshots))
 
 
 def stuck() -> Recording:
@@ -57,10 +64,48 @@ def test_so_is_who_has_a_full_queue(files: int, role: str) -> None:
     assert any(remedy.action == "restart-workload" for remedy in found.remedies) == (role == "culprit")
 
 
-def test_both_stand_under_the_node_that_has_none() -> None:
-    recordings = {"socket-leak": stuck(), QUEUE_RULE: filled(6, 6, 6)}
-    for rule, node in recordings.items():
-        full = with_files(node, 1000, 1000, 1000)
-        cause, found = link([finding(full, "descriptor-limit"), finding(full, rule)])
-        assert (cause.shape, found.caused_by) == ("node-exhausted", (cause.id,))
-        assert parties(found, "culprit") == []
+@pytest.mark.parametrize("rule", ["socket-leak", QUEUE_RULE])
+@pytest.mark.parametrize(
+    "files",
+    [(1000, 1000, 1000), (10, 10, 1000), (1000, 10, 10), (10, 1000, 10)],
+)
+def test_both_stand_under_the_node_that_had_none_in_any_reading(rule: str, files: tuple[int, ...]) -> None:
+    assert_under_the_node(with_files(stuck() if rule == "socket-leak" else filled(6, 6, 6), *files), rule)
+
+
+@pytest.mark.parametrize("rule", ["socket-leak", QUEUE_RULE])
+def test_both_stand_under_the_node_of_which_only_the_log_says_so(rule: str) -> None:
+    node = with_files(stuck() if rule == "socket-leak" else filled(6, 6, 6), 10, 10, 10)
+    assert_under_the_node(with_log(node, 1.0), rule)
+    found = finding(with_log(node, -60.0), rule)
+    assert [p.role for p in found.parties if p.process] == ["culprit"]
+
+
+def assert_under_the_node(node: Recording, rule: str) -> None:
+    cause, found = link([finding(node, "descriptor-limit"), finding(node, rule)])
+    assert (cause.shape, found.caused_by) == ("node-exhausted", (cause.id,))
+    assert [p.role for p in found.parties if p.process] == ["victim"]
+    assert (found.confidence, parties(found, "culprit")) == ("possible", [])
+
+
+def test_the_log_alone_is_enough_to_name_nobody() -> None:
+    found = finding(with_log(stuck(), 1.0))
+    assert [p.role for p in found.parties if p.process] == ["victim"]
+
+
+@pytest.mark.parametrize("state", ["stopped", "frozen"])
+def test_who_is_halted_is_held_by_that_and_not_by_the_limit(state: str) -> None:
+    full = with_files(filled(6, 6, 6, workloads=named(7, state=state)), 1000, 1000, 1000)
+    cause, found = link([finding(full, "descriptor-limit"), finding(full, QUEUE_RULE)])
+    assert (found.shape, found.confidence, pids(found, "reader")) == ("stuck", "proven", [7])
+    assert (cause.shape, found.caused_by) == ("node-exhausted", ())
+    assert not any("fs.file-max" in line for line in found.explanation)
+
+
+@pytest.mark.parametrize("rule", ["socket-leak", QUEUE_RULE])
+def test_whether_the_limit_holds_for_it_is_not_known(rule: str) -> None:
+    """Who has CAP_SYS_ADMIN may open files beyond it (alloc_empty_file)."""
+    full = with_files(stuck() if rule == "socket-leak" else filled(6, 6, 6), 1000, 1000, 1000)
+    found = finding(full, rule)
+    assert str(parties(found, "victim")[0].effect).startswith("may not be able to accept")
+    assert any("CAP_SYS_ADMIN" in line for line in found.explanation)

@@ -1,0 +1,142 @@
+"""The whole node at its limit of open files, or near it, as a finding: since when, and who has most of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from whodunnet.model.descriptors import Descriptors
+from whodunnet.model.finding import Evidence, Finding, Party, Remedy
+from whodunnet.model.sample import Moment
+from whodunnet.model.snapshot import Recording
+from whodunnet.model.text import shorten_bytes
+from whodunnet.model.workload import Process, Workload
+from whodunnet.rules import remedies
+from whodunnet.rules.catalogue import Entry
+from whodunnet.rules.descriptor_findings import REASONS, RULE, kinds
+from whodunnet.rules.files_spent import Spent, when_spent
+from whodunnet.rules.identity import party
+
+FILE_NR: Final = "/proc/sys/fs/file-nr"
+OPEN: Final = "Files and sockets open on the whole node"
+Series = Sequence[tuple[Moment, Descriptors]]
+
+
+def compose_node(recording: Recording, series: Series, entry: Entry) -> Finding | None:
+    """At its limit at any time of the window, or near it now; None if neither, or that was not read."""
+    (at, newest), spent = series[-1], when_spent(recording)
+    if spent is None and not _is_near(newest, entry):
+        return None
+    name = "node-near" if spent is None else "node-exhausted"
+    ago = _ago(spent, at, newest)
+    shape, one = entry.shapes[name], len(series) < 2
+    words = {"ago": "" if ago is None else f" {round(ago, 1):,g} s ago", "now": _now(newest)}
+    title = shape.title.format(**words)
+    maximum = newest.max_files or max((sample.max_files or 0 for _, sample in series), default=0)
+    return Finding(
+        id=f"{RULE}:{recording.node.boot_id} {name}",
+        rule=RULE,
+        reason=REASONS[name],
+        severity="info" if one else "warning" if spent is None else "critical",
+        claim=entry.claim,
+        confidence="possible" if one else "likely" if spent is None else "proven",
+        shape=name,
+        summary=shorten_bytes(title, 80),
+        title=title,
+        last_seen=at.wall - timedelta(seconds=ago or 0.0),
+        parties=(
+            Party(role="victim", node=recording.node.hostname, effect=_effect(spent, ago)),
+            *_holder(spent, newest),
+        ),
+        evidence=tuple(_evidence(spent, at, newest)),
+        would_explain=() if spent is None else entry.would_explain,
+        remedies=(remedies.CAPTURE, *([_raise_file_max(maximum)] if maximum else []), remedies.fix(shape.fix)),
+        explanation=shape.explanation,
+    )
+
+
+def _is_near(newest: Descriptors, entry: Entry) -> bool:
+    return bool(newest.max_files) and (newest.open_files or 0) >= entry.limit("near_share") * (newest.max_files or 0)
+
+
+def _ago(spent: Spent | None, at: Moment, newest: Descriptors) -> float | None:
+    """Seconds since it was last known to be at its limit; None if it is so now, or never was."""
+    if spent is None or newest.spent:
+        return None
+    # A line may be written while the last reading is taken.
+    return max(at.boot_seconds - spent.last_seconds, 0.0)
+
+
+def _now(newest: Descriptors) -> str:
+    if newest.open_files is None or newest.max_files is None:
+        return "how many are open now was not read"
+    return f"{newest.open_files:,} of {newest.max_files:,} are open now"
+
+
+def _effect(spent: Spent | None, ago: float | None) -> str:
+    if spent is None:
+        return "few more files and sockets can be opened"
+    if ago is None:
+        return "at its limit, whoever has no CAP_SYS_ADMIN can open no file and no socket"
+    return "while it was at its limit, whoever has no CAP_SYS_ADMIN could open no file and no socket"
+
+
+def _holder(spent: Spent | None, newest: Descriptors) -> list[Party]:
+    """The process with most of those that are known, where that is half of them: nobody's guilt."""
+    if spent is None or newest.spent:
+        return _most(newest, newest.open_files, "has {} descriptors open, {}")
+    if spent.readings:
+        then = spent.readings[-1][1]
+        return _most(then, then.open_files, "had {} descriptors open then, {}")
+    # Who has most of a few files has not filled a table that was full before.
+    return _most(newest, newest.max_files, "has {} descriptors open, {}")
+
+
+def _most(sample: Descriptors, files: int | None, effect: str) -> list[Party]:
+    if not sample.fullest or not files:
+        return []
+    most = max(sample.fullest, key=lambda use: use.open)
+    if 2 * most.open < files:
+        return []
+    effect = effect.format(f"{most.open:,}", kinds(most))
+    return [party("holder", Workload(process=Process(pid=most.pid, comm=most.comm)), effect=effect)]
+
+
+def _evidence(spent: Spent | None, at: Moment, newest: Descriptors) -> list[Evidence]:
+    """First what shows it."""
+    found = []
+    if spent is not None and spent.readings and not newest.spent:
+        found += _counted(*spent.readings[-1], f"{OPEN} when it had none left")
+    found += _counted(at, newest, OPEN)
+    if spent is not None and spent.logged:
+        found.append(
+            Evidence(
+                statement="Lines in the kernel's log that the limit was reached, in this window",
+                value=len(spent.logged), unit="lines", source="kernel log", at=at.wall, boot_seconds=at.boot_seconds,
+                repeat="dmesg | grep file-max",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _counted(at: Moment, sample: Descriptors, statement: str) -> list[Evidence]:
+    """None where it was not read."""
+    if sample.open_files is None or sample.max_files is None:
+        return []
+    return [counted_files(at, sample.open_files, sample.max_files, ">=" if sample.spent else "of", statement)]
+
+
+def counted_files(at: Moment, number: int, maximum: int, comparison: str, statement: str = OPEN) -> Evidence:
+    """fs.file-nr as evidence."""
+    return Evidence(
+        statement=statement, value=number, unit="files", limit=maximum, comparison=comparison, source=FILE_NR,
+        at=at.wall, boot_seconds=at.boot_seconds, repeat=f"cat {FILE_NR}",
+    )  # fmt: skip
+
+
+def _raise_file_max(maximum: int) -> Remedy:
+    return Remedy(
+        action="tune", do="Let the node have twice as many files open", command=f"sysctl -w fs.file-max={2 * maximum}",
+        effect="files and sockets can be opened again", risk="each takes about 1 KiB of memory; a leak goes on",
+    )  # fmt: skip
