@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from itertools import pairwise
 
 import msgspec
 
@@ -10,6 +11,7 @@ from whodunnet.model.connection_places import Processes
 from whodunnet.model.connection_window import connection_window
 from whodunnet.model.connections import ConnectionGroup, Connections, Ending
 from whodunnet.model.conntrack import Conntrack
+from whodunnet.model.flow_left import Connects
 from whodunnet.model.flow_sockets import keys_of
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Endpoint
@@ -20,10 +22,6 @@ MADE_SHARE = 0.95
 """Of the connects to a destination: of whoever made as many the entries are, but for one in twenty."""
 MADE_LEAST = 10
 """Fewer connects than this within the window are no habit."""
-MADE_PACE = 0.5
-"""Of the connects a second that closed entries need to stay as many: who tries fewer has not left them all behind."""
-LONGEST_SECONDS = 120
-"""The kernel's own longest timeout of a closed connection, where that in force was not read."""
 LEAVES_ENTRY: frozenset[Ending] = frozenset({"opened", "refused"})
 """Endings of a connect that leave an entry in a state without a socket."""
 AGAIN: Ending = "syn-retransmitted"
@@ -42,8 +40,10 @@ class Made(msgspec.Struct, frozen=True):
 class FlowMakers:
     """Connects of one window by destination, with who made them. lost: of nobody knows whom, to nobody knows where."""
 
-    def __init__(self, grown: Connections, seconds: float, processes: Processes) -> None:
-        self._seconds = seconds
+    def __init__(self, grown: Connections, dropped: int, processes: Processes) -> None:
+        """dropped: packets for which the table had no room meanwhile."""
+        self.dropped = dropped
+        self._seconds = grown.watched_seconds
         self._lost = sum(grown.other.get(e, 0) for e in LEAVES_ENTRY) + grown.untracked + grown.missed
         self._named: dict[str, Workload] = {}
         self._made: dict[tuple[int, Endpoint], list[Made]] = defaultdict(list)
@@ -62,25 +62,29 @@ class FlowMakers:
             self._named.setdefault(key, workload)
         return key
 
-    def maker(self, to: Destination, source: str, pace: float) -> tuple[str, Workload] | None:
+    def maker(self, to: Destination, source: str) -> tuple[str, Workload] | None:
         """Key of the one who opened nearly all connections from an address to a destination, with one of its processes.
 
-        pace: how many a second its entries need to stay as many. Of a connect without source nobody knows whether it
-        was from there.
+        Of a connect without source nobody knows whether it was from there.
         """
         there = self._from(to, source)
         opened: Counter[str] = Counter()
-        again: Counter[str] = Counter()
         for made in there:
-            if made.key in self._named and made.client == source and made.ending != "refused":
-                (again if made.ending == AGAIN else opened)[made.key] += made.connects
+            if made.key in self._named and made.client == source and made.ending == "opened":
+                opened[made.key] += made.connects
         most = max(opened, key=lambda key: opened[key], default=None)
         if most is None:
             return None
-        every = self._lost + sum(made.connects for made in there) - again[most]
-        if opened[most] < max(MADE_LEAST, MADE_SHARE * every):
-            return None
-        return (most, self._named[most]) if opened[most] + again[most] >= MADE_PACE * pace * self._seconds else None
+        own_again = sum(made.connects for made in there if _is_again(made, most, source))
+        every = self._lost + sum(made.connects for made in there) - own_again
+        return (most, self._named[most]) if opened[most] >= max(MADE_LEAST, MADE_SHARE * every) else None
+
+    def connects(self, key: str, to: Destination, source: str) -> Connects:
+        """Of one owner from an address to a destination, as far as they leave entries."""
+        own = [made for made in self._from(to, source) if made.key == key and made.client == source]
+        again = sum(made.connects for made in own if made.ending == AGAIN)
+        left = sum(made.connects for made in own if made.ending in LEAVES_ENTRY)
+        return Connects(left, min(again, self.dropped), self._seconds)
 
     def contradict(self, key: str, to: Destination, source: str) -> bool:
         """Whether others than this owner made more of the connects than a few."""
@@ -95,22 +99,22 @@ class FlowMakers:
         return [made for made in there if made.client in (None, source)]
 
 
+def _is_again(made: Made, key: str, source: str) -> bool:
+    return (made.key, made.client, made.ending) == (key, source, AGAIN)
+
+
 def makers_of(recording: Recording) -> FlowMakers | None:
     """None where connects were not met by one run of BPF throughout the window."""
     series = [sample for _, sample in recording.series(Connections)]
     window = connection_window(recording)
     if window is None or len(series) < 2 or any(sample.method != "bpf" for sample in series):
         return None
-    if len({sample.started_seconds for sample in series}) > 1:
+    if len({sample.started_seconds for sample in series}) > 1 or window.total.watched_seconds <= 0:
         return None
-    return FlowMakers(window.total, window.seconds, Processes(recording.series(Workloads)))
+    return FlowMakers(window.total, _dropped(recording), Processes(recording.series(Workloads)))
 
 
-def paces_of(conntrack: Conntrack, with_socket: frozenset[str]) -> dict[tuple[str, Endpoint], float]:
-    """Connects a second, by source and destination, that entries of TCP without a socket need to stay as many."""
-    found: dict[tuple[str, Endpoint], float] = defaultdict(float)
-    for g in conntrack.groups:
-        if g.protocol == "tcp" and g.state not in with_socket and g.destination is not None:
-            timeout = conntrack.timeouts.get(f"tcp_timeout_{g.state.replace('-', '_')}", LONGEST_SECONDS)
-            found[g.source, g.destination] += g.entries / max(timeout, 1)
-    return found
+def _dropped(recording: Recording) -> int:
+    """Packets that were dropped for want of room, from reading to reading of the same table."""
+    tables = [(t.netns, t.statistics["drop"]) for _, t in recording.series(Conntrack) if "drop" in t.statistics]
+    return sum(max(b - a, 0) for (there, a), (here, b) in pairwise(tables) if there == here)

@@ -14,7 +14,8 @@ import msgspec
 
 from whodunnet.model.addresses import Addresses
 from whodunnet.model.conntrack import Conntrack, FlowGroup
-from whodunnet.model.flow_makers import FlowMakers, paces_of
+from whodunnet.model.flow_left import left_in
+from whodunnet.model.flow_makers import FlowMakers
 from whodunnet.model.flow_seen import seen_in
 from whodunnet.model.flow_sockets import connections_of, listening_on, sides_of, workload_of
 from whodunnet.model.inner_flows import InnerFlows
@@ -76,7 +77,7 @@ class FlowOwners:
         self._by_pid, self._key_of, self._representative = seen.by_pid, seen.key_of, seen.representative
         self._ever, self._connected, self._constant = seen.ever, seen.connected, seen.constant
         self._makers = makers
-        self._paces = paces_of(conntrack, WITH_SOCKET)
+        self._left = left_in(conntrack, WITH_SOCKET)
         self._connections = connections_of(sockets[-1], self._key_of) if sockets else None
         self._listening = listening_on(sockets[-1], self._key_of) if sockets else {}
         places = [(g, to) for g in conntrack.groups if (to := self._shared_destination(g)) is not None]
@@ -247,9 +248,10 @@ class FlowOwners:
         to = (netns, group.protocol, group.destination) if group.destination is not None else None
         ever = self._ever.get(to, {}) if to is not None else {}
         if to is not None and group.state not in WITH_SOCKET:
-            opener = self._outlived(group.source, to, tuple(ever))
-            if opener is not None:
-                return [(self._process_owner(opener, netns, inferred=True), left)]
+            opener, most = self._outlived(group, to, tuple(ever))
+            if opener is not None and (n := most * left // max(group.entries, 1)):
+                left -= n
+                found.append((self._process_owner(opener, netns, inferred=True), n))
         for key, vouched in self._vouched.get(group, {}).items():
             if n := min(vouched, left):
                 left -= n
@@ -258,20 +260,30 @@ class FlowOwners:
             found.append((self._shared(netns, group.source, ever), left))
         return found
 
-    def _outlived(self, source: str, to: Destination, ever: tuple[str, ...]) -> str | None:
-        """Whose entries without a socket are: of the only one who came and went there, else of who made the connects.
+    def _outlived(self, group: FlowGroup, to: Destination, ever: tuple[str, ...]) -> tuple[str | None, int]:
+        """Whose entries without a socket are, and how many of a group at most.
 
-        Nobody's, if others made the connects than the one whose sockets were seen.
+        Of the only one who came and went there, else of who made the connects. Nobody's, if others made the connects
+        than the one whose sockets were seen. In a full table that one may have nothing left to open.
         """
         makers = self._makers
         if len(ever) == 1 and (*to, ever[0]) not in self._constant:
-            return None if makers is not None and makers.contradict(ever[0], to, source) else ever[0]
-        made = makers.maker(to, source, self._paces.get((source, to[2]), 0.0)) if makers is not None else None
-        if made is None:
-            return None
+            if makers is None:
+                return ever[0], group.entries
+            if makers.contradict(ever[0], to, group.source):
+                return None, 0
+            return ever[0], group.entries if makers.dropped else self._accounted(ever[0], group, to, makers)
+        made = makers.maker(to, group.source) if makers is not None else None
+        if makers is None or made is None:
+            return None, 0
         key, workload = made
         self._representative.setdefault(key, workload)
-        return key
+        return key, self._accounted(key, group, to, makers)
+
+    def _accounted(self, key: str, group: FlowGroup, to: Destination, makers: FlowMakers) -> int:
+        """How many entries of a group the connects of an owner account for: all where its protocol is not watched."""
+        all_there = self._left.get((group.source, to[2])) if group.protocol == "tcp" else None
+        return group.entries if all_there is None else all_there.of(group, makers.connects(key, to, group.source))
 
     def _process_owner(self, key: str, netns: int, *, inferred: bool = False) -> FlowOwner:
         return FlowOwner(key=key, kind="workload", workload=self._representative[key], netns=netns, inferred=inferred)

@@ -38,10 +38,13 @@ def watched(
     before: tuple[ConnectionGroup, ...] = (),
     workloads: Workloads = WORKLOADS,
     first: dict[str, Any] | None = None,
+    dropped: int = 0,
+    tables: tuple[int, int] = (NODE, NODE),
     **last: Any,
 ) -> Recording:
-    """Two samples of connects."""
+    """Two samples of connects. dropped: packets for want of room meanwhile. tables: whose table was read."""
     fields = {"watched_seconds": SECONDS, **last}
+    full = [Conntrack(loaded=True, netns=tables[n], statistics={"drop": 70 + n * dropped}) for n in range(2)]
     samples: list[AnySample] = [
         Connections(groups=before, watched_seconds=0.0, **(first or {})),
         Connections(groups=groups, **fields),
@@ -49,7 +52,9 @@ def watched(
     return Recording(
         node=Node(hostname="n", kernel="6", boot_id="b", virtual_machine=False),
         snapshots=tuple(
-            Snapshot(at=moment(n * SECONDS), samples={"connections": sample, "workloads": workloads})
+            Snapshot(
+                at=moment(n * SECONDS), samples={"connections": sample, "workloads": workloads, "conntrack": full[n]}
+            )
             for n, sample in enumerate(samples)
         ),
     )
@@ -161,17 +166,98 @@ def test_other_protocols_are_not_known() -> None:
     assert opener(watched(made(12, 500)), flow(entries=100, state="closed", protocol="sctp"), sockets=()) == SHARED
 
 
-@pytest.mark.parametrize(("connects", "who"), [(249, SHARED), (250, B)])
-def test_who_opens_too_few_to_keep_as_many_entries_has_not_left_them(connects: int, who: str) -> None:
-    """Of 6,000 entries that stay for two minutes 500 go within ten seconds."""
+def by_owner(recording: Recording, *groups: FlowGroup, **how: Any) -> dict[str, int]:
+    """Entries of the first group."""
+    return {owner.key: n for owner, n in split(recording, *groups, **how)}
+
+
+@pytest.mark.parametrize(("connects", "own"), [(249, 0), (250, 2_000), (499, 3_992), (500, 4_000), (900, 4_000)])
+def test_as_many_are_its_own_as_its_pace_leaves_and_the_rest_stays_shared(connects: int, own: int) -> None:
+    """Of 6,000 entries that stay for two minutes 500 go within ten seconds. Who left fewer than half is not the one."""
     groups = flow(entries=4_000, state="time-wait"), flow(entries=2_000, state="fin-wait", answered_by=ENDPOINTS[0])
-    assert opener(watched(made(12, connects)), *groups) == who
+    assert by_owner(watched(made(12, connects)), *groups) == parts(own, 4_000)
 
 
-@pytest.mark.parametrize(("tries", "who"), [(199, SHARED), (200, B)])
-def test_in_a_full_table_connects_are_tried_again(tries: int, who: str) -> None:
+def parts(own: int, of: int) -> dict[str, int]:
+    return {key: n for key, n in ((B, own), (SHARED, of - own)) if n}
+
+
+def test_the_pace_is_that_of_the_time_in_which_connects_were_watched() -> None:
     group = flow(entries=6_000, state="time-wait")
-    assert opener(watched(made(12, 50), made(12, tries, ending="syn-retransmitted")), group) == who
+    assert by_owner(watched(made(12, 250), watched_seconds=5.0), group) == {B: 6_000}
+
+
+AGED = (50, 50, 150, 250, 1_500)
+"""Of the window of ten seconds, and from before it, when another left some too."""
+
+
+def test_of_older_entries_as_many_are_its_own_as_its_pace_left_then() -> None:
+    group = flow(entries=2_000, state="time-wait", ages=AGED)
+    assert by_owner(watched(made(12, 500)), group) == parts(500 + 20 * 50, 2_000)
+
+
+@pytest.mark.parametrize(("before", "own"), [(2_000, 3_000), (3_000, 3_000), (5_000, 3_000), (5_001, 0), (11_000, 0)])
+def test_what_another_left_who_stopped_before_the_window_is_not_its_own(before: int, own: int) -> None:
+    group = flow(entries=1_000 + before, state="time-wait", ages=(100, 100, 300, 500, before))
+    assert by_owner(watched(made(12, 1_000)), group) == parts(own, 1_000 + before)
+
+
+def test_of_ages_in_the_window_no_more_are_its_own_than_it_opened() -> None:
+    group = flow(entries=1_000, state="time-wait", ages=(1_000,))
+    assert by_owner(watched(made(12, 600)), group) == parts(600, 1_000)
+    assert by_owner(watched(made(12, 1_000)), group) == parts(1_000, 1_000)
+
+
+def test_what_is_of_the_window_is_its_own_however_uneven_it_came() -> None:
+    """In ten minutes 12,000, all of them in the last one: entries stay for two."""
+    recording = watched(made(12, 12_000), watched_seconds=600.0)
+    group = flow(entries=12_000, state="time-wait", ages=(200, 200, 600, 1_000, 4_000, 6_000))
+    assert by_owner(recording, group) == {B: 12_000}
+
+
+def test_groups_of_one_destination_share_what_was_opened() -> None:
+    groups = [flow(entries=400, state="time-wait", ages=(400,), answered_by=e) for e in (ENDPOINTS[0], ENDPOINTS[1])]
+    assert by_owner(watched(made(12, 400)), *groups) == {B: 200, SHARED: 200}
+
+
+def test_a_group_with_more_ages_than_entries_gives_no_more_than_it_has() -> None:
+    group = flow(entries=10, state="time-wait", ages=(600,))
+    assert by_owner(watched(made(12, 600)), group) == parts(10, 10)
+
+
+def test_entries_of_unknown_age_are_given_by_pace() -> None:
+    group = flow(entries=6_100, state="time-wait", ages=(100,))
+    assert by_owner(watched(made(12, 250)), group) == {B: 100 + 3_000, SHARED: 3_000}
+
+
+@pytest.mark.parametrize(("tries", "own"), [(199, 0), (200, 3_000), (450, 6_000), (900, 6_000)])
+def test_in_a_full_table_connects_are_tried_again(tries: int, own: int) -> None:
+    group = flow(entries=6_000, state="time-wait")
+    groups = (made(12, 50), made(12, tries, ending="syn-retransmitted"))
+    assert by_owner(watched(*groups, dropped=900), group) == parts(own, 6_000)
+
+
+def test_in_a_full_table_hardly_any_entry_is_of_the_window() -> None:
+    """It was filled fast; now there is room for a few only."""
+    group = flow(entries=6_000, state="time-wait", ages=(10, 10, 20, 10, 5_950))
+    groups = (made(12, 50), made(12, 450, ending="syn-retransmitted"))
+    assert by_owner(watched(*groups, dropped=900), group) == {B: 6_000}
+    assert by_owner(watched(*groups), group) == {SHARED: 6_000}
+
+
+def test_what_was_sent_again_counts_as_often_as_packets_were_dropped() -> None:
+    """The server of twelve connections does not answer at once; the entries are of somebody else."""
+    group = flow(entries=6_000, state="time-wait")
+    groups = (made(12, 12), made(12, 600, ending="syn-retransmitted"))
+    assert by_owner(watched(*groups), group) == {SHARED: 6_000}
+    assert by_owner(watched(*groups, dropped=13), group) == {SHARED: 6_000}
+    assert by_owner(watched(*groups, dropped=300), group) == parts(3_744, 6_000)
+
+
+def test_drops_of_another_table_do_not_count() -> None:
+    group = flow(entries=6_000, state="time-wait")
+    groups = (made(12, 12), made(12, 600, ending="syn-retransmitted"))
+    assert by_owner(watched(*groups, dropped=900, tables=(OTHER, NODE)), group) == {SHARED: 6_000}
 
 
 def test_another_that_tries_again_may_have_left_entries_too() -> None:
@@ -180,8 +266,9 @@ def test_another_that_tries_again_may_have_left_entries_too() -> None:
 
 def test_entries_that_stay_for_longer_need_fewer_connects() -> None:
     group = flow(entries=6_000, state="time-wait")
-    assert opener(watched(made(12, 125)), group, timeouts={"tcp_timeout_time_wait": 240}) == B
-    assert opener(watched(made(12, 125)), group, timeouts={"tcp_timeout_time_wait": 60}) == SHARED
+    for seconds, own in ((240, 6_000), (120, 3_000), (60, None)):
+        found = by_owner(watched(made(12, 250)), group, timeouts={"tcp_timeout_time_wait": seconds})
+        assert found.get(B) == own
 
 
 def test_the_only_one_seen_is_not_named_if_another_makes_the_connects() -> None:
@@ -190,11 +277,27 @@ def test_the_only_one_seen_is_not_named_if_another_makes_the_connects() -> None:
     assert opener(watched(made(11, 94), made(77, 6, comm="curl")), sockets=MOVING) == SHARED
 
 
-def test_the_only_one_seen_is_named_as_before_if_no_connect_contradicts() -> None:
-    assert opener(watched(), sockets=MOVING) == A
-    assert opener(watched(made(11, 3)), sockets=MOVING) == A
+def test_the_only_one_seen_is_named_if_no_connect_contradicts() -> None:
+    assert opener(watched(made(11, 9)), sockets=MOVING) == A
     assert opener(watched(made(11, 95), made(12, 5), missed=50), sockets=MOVING) == A
     assert opener(watched(made(12, 500), method="counters"), sockets=MOVING) == A
+
+
+@pytest.mark.parametrize(("connects", "own"), [(0, 0), (4, 0), (5, 60), (8, 96)])
+def test_the_only_one_seen_has_left_no_more_than_its_connects_account_for(connects: int, own: int) -> None:
+    found = by_owner(watched(*([made(11, connects)] if connects else [])), sockets=MOVING)
+    assert found == ({A: own} if own else {}) | {SHARED: 100 - own}
+
+
+def test_in_a_full_table_the_only_one_seen_may_have_nothing_left_to_open() -> None:
+    tried = made(11, 3, ending="syn-retransmitted")
+    assert by_owner(watched(tried, dropped=9), sockets=MOVING) == {A: 100}
+    assert by_owner(watched(tried), sockets=MOVING) == {SHARED: 100}
+
+
+def test_refused_connects_of_the_only_one_seen_leave_entries_too() -> None:
+    refused = made(11, 8, ending="refused")
+    assert by_owner(watched(made(11, 1), refused), sockets=MOVING) == {A: 100}
 
 
 def test_who_made_the_connects_is_named_although_no_reading_met_its_sockets() -> None:
