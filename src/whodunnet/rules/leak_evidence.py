@@ -44,7 +44,7 @@ def evidence_of(c: Candidate, signs: Signs, window: Window, caused_bytes: int) -
         )
         for sign in signs.signs
     ]
-    compared = c.series[-2][1].sockets - c.series[-2][1].unmarked if len(c.series) > 1 else 0
+    compared = c.series[-2][1].comparable if len(c.series) > 1 else 0
     if c.last.unchanged is not None and c.last.follows and compared:
         readings.append(_unchanged(c, compared, window, source))
     if caused_bytes:

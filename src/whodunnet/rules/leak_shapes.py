@@ -14,6 +14,7 @@ import msgspec
 from whodunnet.model.sockets import AGE_BOUNDS_SECONDS
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.identity import HALTED
+from whodunnet.rules.leak_growth import goes_on, goes_on_of_late, late_growth
 from whodunnet.rules.tally import Candidate, Tally
 from whodunnet.rules.window import Window
 
@@ -60,16 +61,11 @@ def stands_still(c: Candidate, entry: Entry) -> bool | None:
     None where nobody can tell, as too few of them could be looked for.
     """
     pairs, share, most = _compared(c), entry.limit("unchanged_share"), COMPARED_ENOUGH
-    if any((after.unchanged or 0) < share * _comparable(before) for before, after in pairs):
+    if any((after.unchanged or 0) < share * before.comparable for before, after in pairs):
         return False
-    if any(_comparable(before) >= min(COMPARED_SHARE * before.sockets, most) for before, _ in pairs if before.sockets):
+    if any(before.comparable >= min(COMPARED_SHARE * before.sockets, most) for before, _ in pairs if before.sockets):
         return True
     return False if pairs and not any(before.sockets for before, _ in pairs) else None
-
-
-def _comparable(tally: Tally) -> int:
-    """How many can be looked for in the next snapshot."""
-    return tally.sockets - tally.unmarked
 
 
 def _compared(c: Candidate) -> list[tuple[Tally, Tally]]:
@@ -81,9 +77,9 @@ def _followed(c: Candidate) -> tuple[float, int]:
     """How long, up to the end, every snapshot followed one of whose sockets enough could be looked for; the fewest."""
     begin, end, fewest = c.series[-1][0], c.series[-1][0], 0
     for (at, before), (_, after) in reversed(list(pairwise(c.series))):
-        if not after.follows or _comparable(before) < max(COMPARED_SHARE * before.sockets, 1):
+        if not after.follows or before.comparable < max(COMPARED_SHARE * before.sockets, 1):
             break
-        begin, fewest = at, min(fewest or _comparable(before), _comparable(before))
+        begin, fewest = at, min(fewest or before.comparable, before.comparable)
     return end.boot_seconds - begin.boot_seconds, fewest
 
 
@@ -184,7 +180,7 @@ def accept_not_called(c: Candidate, entry: Entry, _: Window, __: int) -> Signs |
         return None
     if _halted(c):
         return _reader_stopped(c)
-    if not all((after.unchanged or 0) >= _comparable(before) for before, after in _compared(c)):
+    if not all((after.unchanged or 0) >= before.comparable for before, after in _compared(c)):
         return None
     signs = [Sign(f"Connections that wait for accept(); {old:,} for {entry.limit('accept_age'):.0f} s or more", n)]
     followed, fewest = _followed(c)
@@ -212,17 +208,21 @@ def orphans(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
 
 def held_open(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
     """Established and nothing unread looks like any idle pool; only growth that does not stop tells them apart."""
-    n, counts = c.last.sockets, c.counts
-    half = counts[-1] - counts[len(counts) // 2]
-    old = c.last.older_than(entry.limit("idle_age"))
-    if n < entry.limit("min_without_growth") or not grows(c, entry) or 2 * old < n:
+    steady = goes_on(c)
+    if not grows_idle(c, entry) or not (steady or goes_on_of_late(c, entry, window)):
         return None
-    if 4 * min(half, c.growth - half) < c.growth:
-        return None  # a client that began, or one that has all it wants
-    long_enough = window.seconds >= entry.limit("held_open_window")
+    long_enough = steady and window.seconds >= entry.limit("held_open_window")
     gone = "none of them went away" if not c.loss else f"at least {c.loss:,} went away meanwhile"
-    signs = [Sign(f"Idle connections; {gone}", n), _growth(c)]
-    return Signs(shape=c.shape, affected=n, signs=signs, observed=long_enough, strong=long_enough)
+    signs = [Sign(f"Idle connections; {gone}", c.last.sockets), _growth(c)]
+    if not steady:
+        signs.append(Sign("Of that, in the second half of the window; a longer one shows what lasts", late_growth(c)))
+    return Signs(shape=c.shape, affected=c.last.sockets, signs=signs, observed=long_enough, strong=long_enough)
+
+
+def grows_idle(c: Candidate, entry: Entry) -> bool:
+    """More idle connections than a pool has, and more than before."""
+    n, old = c.last.sockets, c.last.older_than(entry.limit("idle_age"))
+    return c.shape == "held-open" and n >= entry.limit("min_without_growth") and grows(c, entry) and 2 * old >= n
 
 
 Test = Callable[[Candidate, Entry, Window, int], Signs | None]

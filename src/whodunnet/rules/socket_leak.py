@@ -11,9 +11,11 @@ from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Sockets
 from whodunnet.rules.backpressure import follow
 from whodunnet.rules.catalogue import Entry
-from whodunnet.rules.leak_cases import cases_of
+from whodunnet.rules.leak_cases import Case, cases_of
 from whodunnet.rules.leak_findings import RULE, compose, remote_readers
-from whodunnet.rules.tally import candidates
+from whodunnet.rules.leak_growth import borders, late_growth
+from whodunnet.rules.leak_shapes import grows_idle
+from whodunnet.rules.tally import Candidate, candidates
 from whodunnet.rules.window import Window, window_of
 
 ENOUGH_SEEN = 0.8
@@ -25,16 +27,25 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     window = window_of(recording)
     assert window is not None  # the sockets collector is required
     pressure = follow(window.sockets, window.workloads)
-    cases = cases_of(candidates(recording), entry, window, pressure)
+    every = candidates(recording)
+    cases = cases_of(every, entry, window, pressure)
     found = [compose(case, entry, window) for case in cases]
     found += remote_readers(pressure, entry, window)
     unseen = _unseen(window, entry)
-    gaps = [f"There may be more than this: {unseen.reason}."] if unseen else []
+    late = _late(every, cases, entry)
+    gaps = [f"There may be more than this: {more}." for more in (unseen.reason if unseen else "", late) if more]
     if window.sockets.fallback_reason:
         gaps.append(f"Sockets were read without BPF, which sees less: {window.sockets.fallback_reason}.")
     if found:
         return [msgspec.structs.replace(f, explanation=(*f.explanation, *gaps)) for f in found]
-    return [unseen or _cleared(window, entry)]
+    return [unseen or _cleared(recording, window, entry, late)]
+
+
+def _late(every: list[Candidate], cases: list[Case], entry: Entry) -> str:
+    """What may be a leak that began within the window, or a client that did; empty for nothing of the kind."""
+    told = {(case.candidate.key, case.candidate.shape) for case in cases}
+    more = sum(late_growth(c) for c in every if (c.key, c.shape) not in told and grows_idle(c, entry))
+    return f"idle connections rose by {more:,} only in the second half of the window: look longer" if more else ""
 
 
 def _unseen(window: Window, entry: Entry) -> NotChecked | None:
@@ -66,15 +77,17 @@ def _too_few(sockets: Sockets, alloc: int, entry: Entry) -> bool:
     return unseen >= entry.limit("min_unread")
 
 
-def _cleared(window: Window, entry: Entry) -> Cleared:
+def _cleared(recording: Recording, window: Window, entry: Entry, late: str) -> Cleared:
     sockets, page = window.sockets, window.sockets.page_size_bytes
     unread = sum(g.sockets for g in sockets.groups if g.symptom == "unread")
     waiting = sum(g.sockets for g in sockets.groups if g.state == "close-wait")
     reach = "one snapshot: no growth can be seen" if window.snapshots < 2 else f"growth within {window.seconds:.0f} s"
-    if window.snapshots == 2:
-        reach += "; two snapshots: idle connections that are held open do not show"
+    if window.snapshots > 1 and borders([at.boot_seconds for at, _ in recording.series(Sockets)], 2) is None:
+        few = "two snapshots" if window.snapshots == 2 else "no snapshot near the middle"
+        reach += f"; {few}: idle connections that are held open do not show"
     elif window.seconds < 60:
         reach += "; idle connections that are held open show only in 60 s or more"
+    reach += f"; {late}" if late else ""
     if waiting >= entry.limit("min_sockets"):
         reach += f"; that a close is missing is told from {entry.limit('close_wait_age'):.0f} s on"
     if sockets.method != "bpf":

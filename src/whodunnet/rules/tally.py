@@ -47,6 +47,11 @@ class Tally(msgspec.Struct):
         if g.netns is not None:
             self.netns[g.netns] += g.sockets
 
+    @property
+    def comparable(self) -> int:
+        """How many can be looked for in the next snapshot."""
+        return self.sockets - self.unmarked
+
     def older_than(self, seconds: float) -> int:
         """Number of sockets at least that old; `seconds` is one of AGE_BOUNDS_SECONDS."""
         return sum(self.ages[AGE_BOUNDS_SECONDS.index(int(seconds)) + 1 :])

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
+
 import pytest
+from msgspec.structs import replace
+
+from whodunnet.model.finding import Cleared
+from whodunnet.model.snapshot import Recording
 
 from .nodes import (
     ALONE,
+    BEGIN,
     LEAK,
+    answers,
     finding,
     findings,
+    group,
+    history,
+    in_container,
     is_cleared,
     leak,
     limit,
     memory_of,
+    moment,
+    named,
+    owners,
     pids,
+    recording,
     said,
 )
 
@@ -82,3 +98,123 @@ def test_growth_must_be_three_times_the_churn(loss: int, told: bool) -> None:
     counts = [low, low - loss, low + 10, low + 10, low + int(CHURN * 10)]
     node = leak("held-open", counts, seconds=WATCH, age=60)
     assert bool(findings(node)) is told
+
+
+def uneven(counts: Sequence[int], times: Sequence[float]) -> Recording:
+    """Idle connections at snapshots that are not equally far apart."""
+    even = leak("held-open", counts, age=60)
+    return replace(even, snapshots=tuple(replace(s, at=moment(t)) for s, t in zip(even.snapshots, times, strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("counts", "times", "told"),
+    [
+        ([200, 210, 220, 230, 290, 350], [0, 1, 2, 3, 30, 60], True),
+        ([200, 290, 350, 380, 380, 380], [0, 30, 57, 58, 59, 60], True),
+        ([200, 220, 240, 260, 270, 270], [0, 10, 20, 30, 59, 60], False),
+        ([200, 200, 200, 230, 230, 260], [0, 10, 20, 58, 59, 60], False),
+        ([200, 300, 400], [0, 15, 60], True),
+        ([200, 300, 400], [0, 14, 60], False),
+        ([200, 300, 400], [0, 45, 60], True),
+        ([200, 300, 400], [0, 46, 60], False),
+    ],
+)
+def test_a_half_is_one_of_the_time(counts: list[int], times: list[float], told: bool) -> None:
+    """Without a snapshot near its middle a window has no halves."""
+    assert bool(findings(uneven(counts, times))) is told
+
+
+FLAT = [300] * 7
+LATE = [*FLAT, 310, 320, 330, 340, 350, 360]
+"""Flat for half of the window, and rising all the time from then on."""
+
+
+def late(counts: Sequence[int] = LATE, **how: object) -> Recording:
+    return leak("held-open", counts, **{"seconds": WATCH, "age": 60, **how})  # type: ignore[arg-type]
+
+
+def test_a_leak_that_begins_in_mid_window_is_possible() -> None:
+    found = finding(late(memory=memory_of(10, alloc_sockets=360)))
+    assert (found.shape, found.confidence, found.severity, pids(found, "culprit")) == (
+        "held-open", "possible", "info", [7],
+    )  # fmt: skip
+    (rise,) = (e for e in found.evidence if "second half" in e.statement)
+    assert rise.value == 60
+
+
+def test_so_is_one_that_goes_faster_and_faster() -> None:
+    assert said(late([300, 301, 302, 303, 305, 307, 310, 320, 335, 355, 380, 410, 450])) == [("held-open", "possible")]
+
+
+@pytest.mark.parametrize("seconds", [WATCH - 1, WATCH])
+def test_half_a_short_window_is_too_short(seconds: float) -> None:
+    assert bool(findings(late(seconds=seconds))) is (seconds == WATCH)
+
+
+@pytest.mark.parametrize(
+    "rise",
+    [
+        [360] * 6,
+        [300, 360, 360, 360, 360, 360],
+        [300, 330, 360, 360, 360, 360],
+        [300, 300, 330, 360, 360, 360],
+        [300, 300, 300, 330, 360, 360],
+        [300, 300, 300, 300, 330, 360],
+        [310, 320, 330, 340, 350, 300],
+    ],
+)
+def test_what_came_at_once_in_the_second_half_is_not_said_and_that_it_came_is(rise: list[int]) -> None:
+    """A client that wants more begins, or one fills its pool: each third of that half has to have its part."""
+    node = late([*FLAT, *rise])
+    assert is_cleared(node)
+    assert ("rose by 60 only in the second half of the window: look longer" in reach(node)) is (rise[-1] == 360)
+
+
+def reach(node: Recording) -> str:
+    (answer,) = answers(node)
+    assert isinstance(answer, Cleared)
+    return answer.sensitivity
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(-1.0, True), (0.0, False), (30.0, False)])
+def test_a_client_that_was_started_within_the_window_opens_what_it_wants(seconds: float, told: bool) -> None:
+    """It looks like a leak that begins; as much is said of the window."""
+    workloads = named(7, started=BEGIN + timedelta(seconds=seconds))
+    node = late([0] * 7 + [60, 120, 180, 240, 300, 360], workloads=workloads)
+    assert bool(findings(node)) is told
+    assert told or "rose by 360 only in the second half" in reach(node)
+
+
+def test_of_several_processes_all_have_to_be_there_before_the_window() -> None:
+    """A worker that was started anew opens its own pool."""
+    for since, told in ((-1, True), (30, False)):
+        young = in_container("api", 8, started=BEGIN + timedelta(seconds=since))
+        both = owners(in_container("api", 7), young)
+        rise = history("held-open", [0] * 7 + [10, 20, 30, 40, 50, 60], pid=8, age=60)
+        node = recording([[group("held-open", 300, age=60), *g] for g in rise], seconds=WATCH, workloads=both)
+        assert bool(findings(node)) is told
+
+
+def test_nobody_knows_since_when_a_client_is_there() -> None:
+    assert is_cleared(late(workloads=named(7, started=None)))
+
+
+def test_beside_a_finding_it_is_said_too_what_rose_only_of_late() -> None:
+    other = history("held-open", [0] * 7 + [60, 120, 180, 240, 300, 360], pid=8, age=60)
+    workloads = owners(named(7).by_pid, named(8, started=BEGIN + timedelta(seconds=30)).by_pid)
+    rising = [200 + 10 * n for n in range(13)]
+    moments = [[group("held-open", n, age=60), *more] for n, more in zip(rising, other, strict=True)]
+    found = finding(recording(moments, seconds=WATCH, workloads=workloads))
+    assert pids(found, "culprit") == [7]
+    assert any("rose by 360 only in the second half" in line for line in found.explanation)
+
+
+def test_even_growth_has_nothing_to_add() -> None:
+    (found,) = findings(leak("held-open", RISING, seconds=WATCH, age=60))
+    assert "second half" not in " ".join([*found.explanation, *(e.statement for e in found.evidence)])
+    assert "second half" not in reach(leak("held-open", [440, 490, 495, 504], seconds=WATCH, age=60))
+
+
+def test_without_a_snapshot_near_the_middle_it_is_said_that_nothing_can_be_told() -> None:
+    assert "held open do not show" in reach(uneven([200, 300, 400], [0, 14, 60]))
+    assert "held open" not in reach(uneven([200, 200, 200], [0, 30, 60]))

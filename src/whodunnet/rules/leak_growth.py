@@ -1,0 +1,80 @@
+"""When within the window the number of sockets grew: what goes on, and what came of late or at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from whodunnet.rules.catalogue import Entry
+from whodunnet.rules.tally import Candidate
+from whodunnet.rules.window import Window
+
+EVEN_SHARE = 0.5
+"""Growth goes on if each part of the time has this share of what all would have alike, or more."""
+LATE_PARTS = 3
+"""What comes at once may fall into two parts, but not into three."""
+
+
+def goes_on(c: Candidate) -> bool:
+    """It grew in both halves of the window."""
+    halves = _growth(c, 2)
+    return halves is not None and _is_even(halves)
+
+
+def late_growth(c: Candidate) -> int:
+    """By how much it grew in the second half, if it grew in that one only; else 0."""
+    halves = _growth(c, 2)
+    if halves is None or _is_even(halves) or min(halves) == halves[1]:
+        return 0
+    return max(halves[1], 0)
+
+
+def goes_on_of_late(c: Candidate, entry: Entry, window: Window) -> bool:
+    """It grew in the second half only, but all the time, and all whose it is were there before the window.
+
+    A client that was started anew opens all that it wants, and one that has more to do opens more at once.
+    """
+    middle = borders(_times(c), 2)
+    if not late_growth(c) or middle is None or window.seconds < entry.limit("held_open_window"):
+        return False
+    thirds = _growth(c, LATE_PARTS, since=middle[1])
+    return thirds is not None and _is_even(thirds) and _were_there(c, window)
+
+
+def _were_there(c: Candidate, window: Window) -> bool:
+    known = [window.workloads.by_pid.get(pid) for pid in c.last.pids]
+    starts = [w.process.started if w is not None and w.process is not None else None for w in known]
+    begin = c.series[0][0].wall
+    return bool(starts) and all(started is not None and started < begin for started in starts)
+
+
+def borders(times: Sequence[float], parts: int) -> list[int] | None:
+    """Snapshots where parts of equal time begin and end; None where one has none within half of its length.
+
+    times: of the snapshots, in seconds.
+    """
+    length = (times[-1] - times[0]) / parts
+    found = [0]
+    for n in range(1, parts):
+        at = times[0] + n * length
+        nearest = min(range(len(times)), key=lambda i: (abs(times[i] - at), -i))
+        if abs(times[nearest] - at) > length / 2 or nearest in (0, len(times) - 1):
+            return None
+        found.append(nearest)
+    return [*found, len(times) - 1]
+
+
+def _growth(c: Candidate, parts: int, since: int = 0) -> list[int] | None:
+    """In each of so many parts of the time from a snapshot on."""
+    found = borders(_times(c)[since:], parts)
+    if found is None:
+        return None
+    return [c.counts[since + end] - c.counts[since + begin] for begin, end in pairwise(found)]
+
+
+def _is_even(parts: Sequence[int]) -> bool:
+    return min(parts) >= EVEN_SHARE * sum(parts) / len(parts)
+
+
+def _times(c: Candidate) -> list[float]:
+    return [at.boot_seconds for at, _ in c.series]
