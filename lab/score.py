@@ -228,7 +228,7 @@ def is_party(who: Who, party: Json) -> bool:
         return not process and who.address in (party.get("address"), (party.get("endpoint") or {}).get("address"))
     pod = party.get("pod") or {}
     if who.pod is not None and not who.pids:
-        return who.pod == pod.get("uid")
+        return who.pod == pod.get("uid") and process.get("comm") in (None, who.comm)
     return (
         process.get("pid") in who.pids
         and process.get("comm") == who.comm

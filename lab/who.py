@@ -10,7 +10,7 @@ class Who:
     """comm, and the processes any of which is right (master and workers). state: as Process.state, where it matters.
 
     address: of a program that can be known by nothing else, because it runs on another machine or has ended.
-    pod: uid of the pod that has to be named with it; without pids the pod alone has to be, whatever runs in it.
+    pod: uid of the pod that has to be named with it; without pids the pod alone has to be, or with a process of comm.
     netns, device: of what is no program; comm is only what we call it.
     """
 

@@ -186,7 +186,16 @@ def test_a_rule_that_has_to_clear_may_not_even_have_an_info_finding() -> None:
 
 
 @pytest.mark.parametrize(("uid", "right"), [("u1", True), ("u2", False)])
-def test_a_pod_is_named_by_its_uid_whatever_runs_in_it(uid: str, right: bool) -> None:
+def test_a_pod_is_named_by_its_uid(uid: str, right: bool) -> None:
     expected = Expected(rule="socket-leak", culprits=(Who("app", pod="u1"),))
     named = party("culprit", 100, "app") | {"process": None, "pod": {"uid": uid}}
     assert score(expected, diagnosis(leak(named))).right is right
+
+
+@pytest.mark.parametrize(("comm", "right"), [("app", True), ("tini", False)])
+def test_who_names_a_process_of_the_pod_names_the_one_that_did_it(comm: str, right: bool) -> None:
+    """The pod alone is right; another program of it is not."""
+    expected = Expected(rule="socket-leak", culprits=(Who("app", pod="u1"),))
+    named = party("culprit", 100, comm) | {"pod": {"uid": "u1"}}
+    result = score(expected, diagnosis(leak(named)))
+    assert (result.missing == (), result.blamed == ()) == (right, right)
