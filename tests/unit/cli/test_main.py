@@ -140,7 +140,7 @@ def test_only_and_skip_choose_the_rules_and_their_collectors(run: Run, faked: Fa
     assert faked.rules == [rule for rule in catalogue() if rule != "tcp-memory"]
     run("diagnose", "--format", "json", "--only", "socket-leak")
     assert "sockets" in FakeWatch.wanted
-    assert "kernel_log" not in FakeWatch.wanted
+    assert "conntrack" not in FakeWatch.wanted
 
 
 def test_a_configuration_is_read_before_the_window(run: Run, faked: Faked, tmp_path: Path) -> None:
