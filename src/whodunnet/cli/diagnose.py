@@ -48,7 +48,7 @@ def command(seconds: float, no_bpf: bool, active: bool, root: Path | None, judgi
             from whodunnet.report.text import render_standing
 
             render_standing(standing_lines(watch.standing(), seconds), make_console())
-        watch.watch(seconds)
+        watch.watch(seconds, goes_on=True)
         recording = watch.recording
         diagnosis = with_cost(diagnose(recording, rules, judging.require, judging.config), watch.recording)
     if judging.form == "text":

@@ -14,9 +14,10 @@ from whodunnet.cli.advice import show_advice
 from whodunnet.cli.duration import Duration
 from whodunnet.cli.ending import ending_now
 from whodunnet.cli.size import Size
-from whodunnet.cli.watch import BUSY_SHARE, Watch
+from whodunnet.cli.watch import BUSY_SHARE, GOES_ON, Watch
 from whodunnet.collectors.snapshots import COLLECTORS, boot_seconds
 from whodunnet.errors import UsageError
+from whodunnet.model.connection_window import PARTS
 from whodunnet.model.connections import Connections, ends_in_order
 from whodunnet.model.conntrack import Conntrack, flows_in_order
 from whodunnet.model.snapshot import AnySample, Snapshot
@@ -65,22 +66,33 @@ def command(file: Path, every: float, seconds: float, max_size: int, redact: boo
 
 
 def keep(recorder: Recorder, watch: Watch, every: float, seconds: float, redactor: Redactor | None) -> int:
-    """Snapshots until the time is over or a signal ends it; how many. Raises RecordingError if the disk refuses."""
-    begin, kept, due = boot_seconds(), 0, 0.0
+    """Snapshots until the time is over or a signal ends it; how many. Raises RecordingError if the disk refuses.
+
+    It goes on for up to GOES_ON times as long while there are fewer than were asked for and tell what lasts.
+    """
+    watch.start()
+    begin, kept, due, until = boot_seconds(), 0, 0.0, seconds
+    least = min(PARTS + 1, 1 + int(seconds / every))
     while True:
         cpu = time.process_time()
-        snapshot, header = watch.take(), header_of(watch.recording)
-        if redactor is not None:
-            header = msgspec.structs.replace(header, node=redactor.node(header.node), redacted=True)
-            snapshot = reordered(redactor.snapshot(snapshot))
-        recorder.append(snapshot, header)
-        kept += 1
-        now = boot_seconds()
+        keep_one(recorder, watch, redactor)
+        kept, now = kept + 1, boot_seconds()
         apart = max(every, (time.process_time() - cpu) / BUSY_SHARE)
-        is_last = due >= seconds
-        due = min(seconds, due + apart * max(1, math.ceil((now - begin - due) / apart)))
+        after = due + apart * max(1, math.ceil((now - begin - due) / apart))
+        if due >= until and kept < least:
+            until = min(after, GOES_ON * seconds)
+        is_last, due = due >= until, min(until, after)
         if is_last or signal.sigtimedwait(ending_now(), max(0.0, begin + due - now)) is not None:
             return kept
+
+
+def keep_one(recorder: Recorder, watch: Watch, redactor: Redactor | None) -> None:
+    """One more snapshot. Raises RecordingError."""
+    snapshot, header = watch.take(), header_of(watch.recording)
+    if redactor is not None:
+        header = msgspec.structs.replace(header, node=redactor.node(header.node), redacted=True)
+        snapshot = reordered(redactor.snapshot(snapshot))
+    recorder.append(snapshot, header)
 
 
 def reordered(snapshot: Snapshot) -> Snapshot:

@@ -27,6 +27,53 @@ CHEAP = ("connections", "retransmissions", "clock")
 parts of it tell what lasts from what came at once, and the sooner the clock is read the smaller a step shows."""
 TURNS = {1: 3, 2: 4}
 """By how many whole snapshots follow the first: at how many moments any is taken."""
+IN_PARTS_SECONDS = 2.0
+"""Parts of a shorter window would take a start of a moment for something that lasts."""
+LASTING = ("connections", "retransmissions")
+"""Of these it matters what lasts: for them a window may go on."""
+GOES_ON = 3
+"""So many times as long as was asked for is the longest that a window becomes, where readings come so late or are so
+dear that too few fit into it to tell what lasts."""
+GOES_ON_SECONDS = 3.0
+"""A shorter one ends when it was said to: whoever asks for it has little time."""
+
+
+class _Turns:
+    """When the next snapshot of a window is due, and whether a whole one: the first has been taken, the last is one."""
+
+    def __init__(self, begin: float, seconds: float, cost_seconds: float, *, cheap: bool, goes_on: bool) -> None:
+        """begin: of the window, on the boot clock. cost_seconds: CPU time of the first snapshot."""
+        apart = max(INTERVAL_SECONDS, seconds / (SNAPSHOTS_MAX - 1), cost_seconds / BUSY_SHARE)
+        self._count = max(1, round(seconds / apart)) if seconds > 0 else 0
+        self._turns = TURNS.get(self._count, self._count) if seconds >= IN_PARTS_SECONDS else self._count
+        self._begin, self._seconds, self._cheap = begin, seconds, cheap
+        self._latest = begin + (GOES_ON * seconds if goes_on and seconds >= GOES_ON_SECONDS else 0)
+        self._step = seconds / max(self._turns, 1)
+        self._n, self._at = 0, begin
+
+    def next(self) -> tuple[float, bool] | None:
+        """When on the boot clock, and whether a whole one; None after the last."""
+        n = self._n + 1
+        while n < self._turns and not self._cheap and not self._is_whole(n):
+            n += 1
+        if n > self._turns:
+            return None
+        planned = self._begin + n * self._seconds / self._turns
+        later = self._at + (n - self._n) * self._step
+        self._n = n
+        return max(planned, min(later, self._latest)), self._is_whole(n)
+
+    def taken(self, at: float, cost_seconds: float) -> None:
+        """The next one was, at that moment. One that is cheap by name only puts off what follows, or is the last."""
+        self._at = at
+        apart = cost_seconds / BUSY_SHARE
+        if self._is_whole(self._n) or apart <= self._step:
+            return
+        fits = self._count == 1 and at + (self._turns - self._n) * apart <= self._latest
+        self._cheap, self._step = fits, apart if fits else self._step
+
+    def _is_whole(self, n: int) -> bool:
+        return n * self._count % self._turns == 0
 
 
 class Watch:
@@ -48,7 +95,7 @@ class Watch:
         if self.place.container is not None and self.place.host is not None:
             join_cgroups(self.roots)
         self.support: Support = read_support(self.roots)
-        self._has_cheap = not {*CHEAP}.isdisjoint(wanted)
+        self._wanted = frozenset(wanted)
         self._taker = SnapshotTaker(self.roots, self.support, wanted, bpf=bpf, active=active, addresses=addresses)
         self._snapshots: list[Snapshot] = []
 
@@ -66,26 +113,31 @@ class Watch:
         """One snapshot of everything that is wanted, for whoever keeps it elsewhere. Not a part of the recording."""
         return self._taker.take()
 
-    def watch(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Snapshots over the window, the first at once and the last at its end."""
+    def start(self) -> None:
+        """Attach what watches from now on: else the first snapshot does, and is dearer than all others."""
         self._taker.start()
+
+    def watch(self, seconds: float, sleep: Callable[[float], None] = time.sleep, *, goes_on: bool = False) -> None:
+        """Snapshots over the window, the first at once and the last at its end.
+
+        goes_on: for up to GOES_ON times as long, where it matters what lasts and too few come within it to tell.
+        """
+        self.start()
+        begin, cost = self._read(whole=True)
+        goes_on = goes_on and not self._wanted.isdisjoint(LASTING)
+        cheap = not self._wanted.isdisjoint(CHEAP)
+        turns = _Turns(begin, seconds, cost, cheap=cheap, goes_on=goes_on)
+        while (turn := turns.next()) is not None:
+            due, whole = turn
+            sleep(max(0.0, due - boot_seconds()))
+            turns.taken(*self._read(whole=whole))
+
+    def _read(self, *, whole: bool) -> tuple[float, float]:
+        """One more snapshot; its moment on the boot clock, and its CPU seconds."""
         cpu = time.process_time()
-        first = self._taker.take()
-        self._snapshots.append(first)
-        begin = first.at.boot_seconds
-        apart = max(INTERVAL_SECONDS, seconds / (SNAPSHOTS_MAX - 1), (time.process_time() - cpu) / BUSY_SHARE)
-        count = max(1, round(seconds / apart)) if seconds > 0 else 0
-        turns = TURNS.get(count, count) if seconds >= 3 * INTERVAL_SECONDS else count
-        is_cheap = self._has_cheap
-        for n in range(1, turns + 1):
-            whole = n * count % turns == 0
-            if not whole and not is_cheap:
-                continue
-            sleep(max(0.0, begin + n * seconds / turns - boot_seconds()))
-            cpu = time.process_time()
-            taken = self._taker.take() if whole else replace(self._taker.take(CHEAP), partial=True)
-            self._snapshots = bounded_stalls(bounded([*self._snapshots, taken]))
-            is_cheap = is_cheap and (whole or time.process_time() - cpu <= BUSY_SHARE * seconds / turns)
+        taken = self._taker.take() if whole else replace(self._taker.take(CHEAP), partial=True)
+        self._snapshots = bounded_stalls(bounded([*self._snapshots, taken]))
+        return taken.at.boot_seconds, time.process_time() - cpu
 
     @property
     def recording(self) -> Recording:

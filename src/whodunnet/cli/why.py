@@ -104,7 +104,7 @@ def _live(subject: Subject, seconds: float | None, no_bpf: bool, config: Overrid
     if sys.stderr.isatty() and window:
         click.echo(f"Watching for {duration(window)} ...", err=True)
     with Watch({*needed_collectors(rules), "addresses", "workloads"}, bpf=not no_bpf, addresses=True) as watch:
-        watch.watch(window)
+        watch.watch(window, goes_on=True)
         found = watch.recording
         diagnosis = with_cost(diagnose(found, rules, (), config), watch.recording)
     lines = show_advice(watch.place, watch.support, None if no_bpf else refusal(found))

@@ -15,6 +15,7 @@ from whodunnet.model.finding import Answer, Cleared, Finding, NotApplicable, Not
 from whodunnet.model.snapshot import Recording, Snapshot
 from whodunnet.model.sockets import Sockets
 from whodunnet.rules.catalogue import catalogue
+from whodunnet.rules.connection_sight import TOO_FEW
 from whodunnet.rules.overrides import NONE, Overrides
 from whodunnet.rules.rule import judge
 
@@ -124,9 +125,11 @@ def with_cost(diagnosis: Diagnosis, recording: Recording) -> Diagnosis:
 def missing_answers(
     not_checked: Sequence[NotChecked], required: Collection[str], answered: Collection[str]
 ) -> frozenset[str]:
-    """Rules of the required set that gave no answer."""
+    """Rules of the required set that gave no answer, and those that found what they could not judge."""
     default = {
-        n.rule for n in not_checked if catalogue()[n.rule].severity == "critical" and n.code not in NEEDS_NOTHING_MORE
+        n.rule
+        for n in not_checked
+        if n.code == TOO_FEW or (catalogue()[n.rule].severity == "critical" and n.code not in NEEDS_NOTHING_MORE)
     }
     return frozenset(default | (set(required) - set(answered)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -17,13 +18,22 @@ LEAST_PART = 0.1
 """Of the window: in a shorter part what lasts may well not show."""
 
 
+class Step(NamedTuple):
+    """The growth from one sample to the next. until: when that was read, on the boot clock; seconds: its length."""
+
+    until: float
+    seconds: float
+    growth: Connections
+
+
 class ConnectionWindow(msgspec.Struct, frozen=True, kw_only=True):
     """at: the newest sample. total: by how much all grew; its watched_seconds are those of the window.
 
     seconds: from the first sample to the newest. parts: the growth in PARTS parts of about equal time, oldest first, or
     in fewer where steps between samples are few or of very different length; for what has to last. outer: where they
     are fewer, the growth in the first step, in all between, and in the last one: what is seen in each of these has
-    lasted for as long as those between; empty where that is less than LEAST_PART of the window.
+    lasted for as long as those between; empty where that is less than LEAST_PART of the window. steps: from sample to
+    sample, oldest first.
     """
 
     at: Moment
@@ -31,6 +41,11 @@ class ConnectionWindow(msgspec.Struct, frozen=True, kw_only=True):
     total: Connections
     parts: tuple[Connections, ...]
     outer: tuple[Connections, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+    def until(self, boot_seconds: float) -> tuple[Connections, ...]:
+        """The growth of each step that was over by then."""
+        return tuple(step.growth for step in self.steps if step.until <= boot_seconds)
 
 
 def connection_window(recording: Recording) -> ConnectionWindow | None:
@@ -38,24 +53,27 @@ def connection_window(recording: Recording) -> ConnectionWindow | None:
     series = recording.series(Connections)
     if not series:
         return None
-    steps = [(b.boot_seconds - a.boot_seconds, _growth(x, y)) for (a, x), (b, y) in pairwise(series)]
+    steps = [
+        Step(b.boot_seconds, b.boot_seconds - a.boot_seconds, _growth(x, y)) for (a, x), (b, y) in pairwise(series)
+    ]
     last, parts = series[-1][1], _in_parts(steps)
     outer = _outer(steps) if len(parts) < PARTS else []
     return ConnectionWindow(
         at=series[-1][0],
         seconds=series[-1][0].boot_seconds - series[0][0].boot_seconds,
-        total=_sum([growth for _, growth in steps], last),
+        total=_sum([step.growth for step in steps], last),
         parts=tuple(_sum(part, last) for part in parts),
         outer=tuple(_sum(part, last) for part in outer),
+        steps=tuple(steps),
     )
 
 
-def _in_parts(steps: Sequence[tuple[float, Connections]]) -> list[list[Connections]]:
+def _in_parts(steps: Sequence[Step]) -> list[list[Connections]]:
     """Steps in PARTS parts of about equal time: none without a step, none so short that it shows nothing."""
     parts: list[list[Connections]] = []
-    left = sum(seconds for seconds, _ in steps)
+    left = sum(step.seconds for step in steps)
     least, share, filled = left * LEAST_PART, 0.0, 0.0
-    for seconds, growth in steps:
+    for _, seconds, growth in steps:
         if not parts or (len(parts) < PARTS and filled + seconds / 2 > share and filled >= least and left >= least):
             share, filled = left / (PARTS - len(parts)), 0.0
             parts.append([])
@@ -64,10 +82,10 @@ def _in_parts(steps: Sequence[tuple[float, Connections]]) -> list[list[Connectio
     return parts
 
 
-def _outer(steps: Sequence[tuple[float, Connections]]) -> list[list[Connections]]:
+def _outer(steps: Sequence[Step]) -> list[list[Connections]]:
     """The first step, those between, and the last; none where those between are too short to show what lasts."""
-    growths, between = [growth for _, growth in steps], sum(seconds for seconds, _ in steps[1:-1])
-    if len(steps) < PARTS or between < LEAST_PART * sum(seconds for seconds, _ in steps):
+    growths, between = [step.growth for step in steps], sum(step.seconds for step in steps[1:-1])
+    if len(steps) < PARTS or between < LEAST_PART * sum(step.seconds for step in steps):
         return []
     return [growths[:1], growths[1:-1], growths[-1:]]
 

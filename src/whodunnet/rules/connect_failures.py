@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 from msgspec.structs import replace
 
 from whodunnet.model.connection_pairs import Pair, Pairs
-from whodunnet.model.connection_window import PARTS, connection_window
+from whodunnet.model.connection_window import ConnectionWindow
 from whodunnet.model.flow_owners import is_loopback
-from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Endpoint
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.connect_others import Failed, Others, by_place, client_of_pair
 from whodunnet.rules.connect_tries import Tries, judged_as, tries_of_pair
-from whodunnet.rules.connection_parts import Parts, added, lasts
+from whodunnet.rules.connection_parts import Course, Parts, added
 
 ALL = 0.98
 """From this share on all fail: a connect that was answered just before the window began may be among them."""
@@ -84,17 +84,15 @@ def find_cases(pairs: Pairs, tries: Sequence[Tries], failed: Failed, anew: Faile
 
     A client that fails at many addresses is one case, and its failures belong to no other.
     """
-    window, others, found = pairs.window, Others(pairs, tries, failed), []
-    parts, outer = Parts(window), Parts(replace(window, parts=window.outer))
+    course, others, found = Course(pairs.window, entry), Others(pairs, tries, failed), []
     for endpoint, those in _groups(tries, failed, entry):
         case = _case(pairs, those, endpoint, failed)
         enough = case.failed >= entry.limit("min_failed") and case.per_second >= entry.limit("min_rate")
         if not enough or case.share < entry.limit("min_share"):
             continue
-        fresh, made = _by_part(those, parts, anew)
-        if lasts(fresh, made, entry):
-            lasting = len(fresh) >= PARTS or lasts(*_by_part(those, outer, anew), entry)
-            found.append(_among(replace(case, parts=fresh, lasting=lasting), others))
+        lasting = course.lasting(partial(_by_part, those, anew))
+        if lasting is not None:
+            found.append(_among(replace(case, parts=lasting.parts, lasting=lasting.sure), others))
     return sorted(found, key=lambda c: (-c.failed, c.endpoint is None, c.tries[0].pair.server.port or 0))
 
 
@@ -109,15 +107,13 @@ def _groups(tries: Sequence[Tries], failed: Failed, entry: Entry) -> list[tuple[
     return groups
 
 
-def answered_until(case: Case, recording: Recording, boot_seconds: float) -> int:
+def answered_until(case: Case, window: ConnectionWindow, boot_seconds: float) -> int:
     """Connects of those who fail that were answered within the window, until the snapshot of then."""
-    begin = tuple(s for s in recording.snapshots if s.at.boot_seconds <= boot_seconds)
-    window = connection_window(replace(recording, snapshots=begin))
-    parts = Parts(window) if window is not None else None
-    return sum(part.count("opened") for t in case.tries for part in parts.of(t.pair)) if parts is not None else 0
+    steps = Parts(window.until(boot_seconds))
+    return sum(step.count("opened") for t in case.tries for step in steps.of(t.pair))
 
 
-def _by_part(those: Sequence[Tries], parts: Parts, anew: Failed) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _by_part(those: Sequence[Tries], anew: Failed, parts: Parts) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """In each part, connects that fail, and these with those that were answered at once."""
     rows = [[judged_as(t, tries_of_pair(part)) for part in parts.of(t.pair)] for t in those]
     fresh = added([list(map(anew, row)) for row in rows])

@@ -10,7 +10,7 @@ import msgspec
 from whodunnet.model.connection_names import End
 from whodunnet.model.connection_pairs import Pairs, one_server_of
 from whodunnet.model.connections import Ending
-from whodunnet.model.finding import Confidence, Evidence, Finding, Party, PartyRole, Remedy
+from whodunnet.model.finding import Answer, Confidence, Evidence, Finding, Party, PartyRole, Remedy
 from whodunnet.model.sample import Moment
 from whodunnet.model.sockets import Endpoint
 from whodunnet.model.text import shorten_bytes
@@ -20,7 +20,7 @@ from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.connect_failures import Case
 from whodunnet.rules.connect_others import Failed
 from whodunnet.rules.connect_place import OVERFLOWS, Place
-from whodunnet.rules.connection_sight import ungrouped
+from whodunnet.rules.connection_sight import too_few, ungrouped
 from whodunnet.rules.identity import endpoint_text, party, short_name
 from whodunnet.rules.openers import endpoint_party
 
@@ -55,6 +55,13 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     remedies: tuple[Remedy, ...] = ()
     extra: tuple[str, ...] = ()
     kind: str = ""
+
+
+def compose_all(told: Sequence[tuple[Case, Told, int]], pairs: Pairs, entry: Entry) -> list[Answer]:
+    """A finding for each, with how many are not listed beside it; and whether readings were too few for any."""
+    found: list[Answer] = [compose(case, what, pairs, entry, left_out) for case, what, left_out in told]
+    unsure = [what.rule for case, what, _ in told if not case.lasting and what.confidence != "possible"]
+    return [*found, too_few(unsure[0])] if unsure else found
 
 
 def compose(case: Case, told: Told, pairs: Pairs, entry: Entry, left_out: int) -> Finding:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from whodunnet.model.connection_pairs import Pairs
+from whodunnet.model.connection_window import ConnectionWindow
 from whodunnet.model.connections import Ending
 from whodunnet.model.finding import Answer, Cleared, Confidence, NotChecked
 from whodunnet.model.flow_owners import is_loopback
 from whodunnet.model.snapshot import Recording
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.connect_failures import ALL, Case, answered_until, find_cases
-from whodunnet.rules.connect_findings import Told, compose, listed, listening_evidence, reading
+from whodunnet.rules.connect_findings import Told, compose_all, listed, listening_evidence, reading
 from whodunnet.rules.connect_others import client_of_pair
 from whodunnet.rules.connect_place import Place, place_of
 from whodunnet.rules.connect_remedies import port_remedies, refused_remedies
@@ -48,10 +49,9 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
         found = _cleared(pairs, tries, sum(map(refusals, (t for t in tries if id(t) in second))), entry)
         return [unless_lost(found, pairs, entry, ENDINGS)]
     (shown, left_out), (also, more) = listed(cases, entry), listed(unsent, entry)
-    return [
-        *(compose(case, _told(case, pairs, recording, entry), pairs, entry, left_out) for case in shown),
-        *(compose(case, _no_port(case), pairs, entry, more) for case in also),
-    ]
+    told = [(case, _told(case, pairs, recording, entry), left_out) for case in shown]
+    told += [(case, _no_port(case), more) for case in also]
+    return compose_all(told, pairs, entry)
 
 
 def refusals(t: Tries) -> int:
@@ -94,7 +94,7 @@ def _family(t: Tries, *, other: bool) -> tuple[object, ...]:
 
 def _told(case: Case, pairs: Pairs, recording: Recording, entry: Entry) -> Told:
     place = place_of(case, recording, translated=False)
-    gone = _gone(case, place, recording)
+    gone = _gone(case, place, pairs.window)
     shape, confidence = _shape(case, place, gone)
     starting = _starting(place, pairs, entry) if shape == "nothing-listens" else None
     return Told(
@@ -130,14 +130,14 @@ def _no_port(case: Case) -> Told:
     )
 
 
-def _gone(case: Case, place: Place | None, recording: Recording) -> int:
+def _gone(case: Case, place: Place | None, window: ConnectionWindow) -> int:
     """Connects answered before a reading in which nobody listened: by somebody who was not seen to leave.
 
     In each snapshot connections are read before listeners.
     """
     if place is None or place.unheard is None or place.left:
         return 0
-    return answered_until(case, recording, place.unheard)
+    return answered_until(case, window, place.unheard)
 
 
 def _shape(case: Case, place: Place | None, gone: int) -> tuple[str, Confidence]:

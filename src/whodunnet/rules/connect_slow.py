@@ -12,7 +12,7 @@ from whodunnet.model.finding import Answer, Cleared, Evidence, NotChecked
 from whodunnet.model.snapshot import Recording
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.connect_failures import Case, find_cases
-from whodunnet.rules.connect_findings import Told, compose, listed, queue_evidence, reading
+from whodunnet.rules.connect_findings import Told, compose_all, listed, queue_evidence, reading
 from whodunnet.rules.connect_place import place_of
 from whodunnet.rules.connect_remedies import AT_ONCE, queue_remedies, slow_remedies
 from whodunnet.rules.connect_tries import UNTIL_REPEATED, Tries, kinds, tries_of
@@ -36,7 +36,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     if not cases:
         return [unless_lost(_cleared(pairs, tries, entry), pairs, entry, ENDINGS)]
     shown, left_out = listed(cases, entry)
-    return [compose(case, _told(case, pairs, recording, entry), pairs, entry, left_out) for case in shown]
+    return compose_all([(case, _told(case, pairs, recording, entry), left_out) for case in shown], pairs, entry)
 
 
 def lost(t: Tries, entry: Entry) -> int:

@@ -12,7 +12,7 @@ from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Endpoint
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.connect_failures import ALL, Case, find_cases
-from whodunnet.rules.connect_findings import Told, compose, listed, listening_evidence, queue_evidence, reading
+from whodunnet.rules.connect_findings import Told, compose_all, listed, listening_evidence, queue_evidence, reading
 from whodunnet.rules.connect_place import Place, place_of
 from whodunnet.rules.connect_remedies import timeout_remedies
 from whodunnet.rules.connect_room import Room, lack_of_room
@@ -37,7 +37,8 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     if not cases:
         return [unless_lost(_cleared(pairs, tries, entry), pairs, entry, ENDINGS)]
     shown, left_out = listed(cases, entry)
-    return [compose(case, _told(case, tries, pairs, recording, entry), pairs, entry, left_out) for case in shown]
+    told = [(case, _told(case, tries, pairs, recording, entry), left_out) for case in shown]
+    return compose_all(told, pairs, entry)
 
 
 def unanswered(t: Tries) -> int:

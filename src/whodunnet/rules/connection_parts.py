@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from whodunnet.model.connection_pairs import Pair
-from whodunnet.model.connection_window import ConnectionWindow, identity
+from whodunnet.model.connection_window import PARTS, ConnectionWindow, identity
+from whodunnet.model.connections import Connections
 from whodunnet.rules.catalogue import Entry
 
 
 class Parts:
     """The groups of each part of a window."""
 
-    def __init__(self, window: ConnectionWindow) -> None:
-        self._parts = [{identity(g): g for g in part.groups} for part in window.parts]
+    def __init__(self, growths: Sequence[Connections]) -> None:
+        self._parts = [{identity(g): g for g in part.groups} for part in growths]
 
     def of(self, pair: Pair) -> list[Pair]:
         """The same pair, for each part with what the end that is seen had in it alone."""
@@ -25,6 +27,31 @@ class Parts:
             groups = tuple(part[key] for key in keys if key in part)
             found.append(replace(pair, here=groups, there=()) if pair.here else replace(pair, there=groups))
         return found
+
+
+ByPart = Callable[[Parts], tuple[Sequence[int], Sequence[int]]]
+"""In each part what fails, and that of how many."""
+
+
+class Lasting(NamedTuple):
+    """What goes on through every part of a window. sure: whether readings are enough to say that it lasts."""
+
+    parts: tuple[int, ...]
+    sure: bool
+
+
+class Course:
+    """What goes on through a window, and what was only for a moment."""
+
+    def __init__(self, window: ConnectionWindow, entry: Entry) -> None:
+        self._parts, self._outer, self._entry = Parts(window.parts), Parts(window.outer), entry
+
+    def lasting(self, by_part: ByPart) -> Lasting | None:
+        """None where a part has none, or where it is over."""
+        failed, made = by_part(self._parts)
+        if not lasts(failed, made, self._entry):
+            return None
+        return Lasting(tuple(failed), len(failed) >= PARTS or lasts(*by_part(self._outer), self._entry))
 
 
 def lasts(failed: Sequence[int], made: Sequence[int], entry: Entry) -> bool:

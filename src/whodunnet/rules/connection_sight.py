@@ -12,6 +12,9 @@ from whodunnet.model.finding import Cleared, NotChecked
 from whodunnet.model.snapshot import Recording
 from whodunnet.rules.catalogue import Entry
 
+TOO_FEW = "too-few-readings"
+"""Code of "not checked" of a rule that has found something, and cannot tell whether it lasts."""
+
 
 def watched(recording: Recording, rule: str, counters: Sequence[str]) -> Pairs | NotChecked:
     """counters: the kernel's own that rise with what the rule is about."""
@@ -25,6 +28,15 @@ def watched(recording: Recording, rule: str, counters: Sequence[str]) -> Pairs |
         reason = "one reading cannot show how connections end: look for longer"
         return NotChecked(rule=rule, code="not-collected", reason=reason)
     return pairs
+
+
+def too_few(rule: str) -> NotChecked:
+    """Beside a finding that readings make a mere possibility: it would be a warning if it lasted."""
+    reason = (
+        "connections were read fewer than four times, or at too uneven times, to tell what lasts from what came at "
+        "once: look for longer"
+    )
+    return NotChecked(rule=rule, code=TOO_FEW, reason=reason)
 
 
 def _without_bpf(recording: Recording, last: Connections, rule: str, counters: Sequence[str]) -> NotChecked:

@@ -12,7 +12,7 @@ from whodunnet.model.connections import ConnectionGroup
 from whodunnet.model.flow_owners import is_loopback
 from whodunnet.model.sockets import Endpoint
 from whodunnet.rules.catalogue import Entry
-from whodunnet.rules.connection_parts import Parts, added, lasts
+from whodunnet.rules.connection_parts import Course, Parts, added
 from whodunnet.rules.connection_sight import ungrouped
 from whodunnet.rules.reset_cuts import RESETTING, Counted, Cut, cut_of, in_its_name, open_ends, quicker, together
 
@@ -33,7 +33,8 @@ class ResetCase(msgspec.Struct, frozen=True, kw_only=True):
     sent, crossed: of the accepting ends' groups, those that were reset by their own process, and those that received a
     reset themselves. by_server: of n, how many at least its own process sent; unsure: whether it may be more, because
     others who reach the same ends by another endpoint may have received them. server_seen: whether these ends are on
-    this node. late: resets by the accepting end to what came after its close.
+    this node. late: resets by the accepting end to what came after its close. lasting: whether readings are enough to
+    say that it goes on.
     """
 
     shape: str
@@ -44,6 +45,7 @@ class ResetCase(msgspec.Struct, frozen=True, kw_only=True):
     ended: int
     per_second: float
     parts: tuple[int, ...]
+    lasting: bool
     paused: int = 0
     sent: tuple[ConnectionGroup, ...] = ()
     crossed: int = 0
@@ -102,7 +104,7 @@ class _Sight:
 
     def __init__(self, pairs: Pairs, by_place: Mapping[Place, Sequence[Cut]], entry: Entry) -> None:
         self._seconds = pairs.window.total.watched_seconds or pairs.window.seconds
-        self._parts = Parts(pairs.window)
+        self._course = Course(pairs.window, entry)
         self._lost = ungrouped(pairs, *RESETTING)
         self._entry = entry
         self._reached: dict[ConnectionGroup, list[tuple[Place, Cut]]] = {}
@@ -214,21 +216,19 @@ class _Sight:
         per_second = n / self._seconds if self._seconds > 0 else 0.0
         if n < self._entry.limit("min_resets") or per_second < self._entry.limit("min_rate"):
             return None
-        rows = [[read(part) for part in self._parts_of(c.pair)] for c in failing]
-        parts = added([list(map(count, row)) for row in rows])
-        if not lasts(parts, added([[cut.ended for cut in row] for row in rows]), self._entry):
+
+        def by_part(parts: Parts) -> tuple[tuple[int, ...], tuple[int, ...]]:
+            rows = [[read(part) for part in _parts_of(c.pair, parts)] for c in failing]
+            return added([list(map(count, row)) for row in rows]), added([[cut.ended for cut in row] for row in rows])
+
+        lasting = self._course.lasting(by_part)
+        if lasting is None:
             return None
         cuts = sorted(((c.pair, count(c), c.ended) for c in failing), key=_most_first)
         return ResetCase(
             shape="", endpoint=place.endpoint, netns=place.netns, n=n, ended=sum(c.ended for c in failing),
-            cuts=tuple(cuts), per_second=per_second, parts=parts,
+            cuts=tuple(cuts), per_second=per_second, parts=lasting.parts, lasting=lasting.sure,
         )  # fmt: skip
-
-    def _parts_of(self, pair: Pair) -> list[Pair]:
-        """With what both ends had in each part."""
-        seen = self._parts.of(pair)
-        there = self._parts.of(msgspec.structs.replace(pair, here=()))
-        return [msgspec.structs.replace(s, there=t.there) for s, t in zip(seen, there, strict=True)]
 
     def _failing(self, those: Sequence[Cut], count: Counted, share: float) -> list[Cut]:
         """Who has too few connections to tell the share from chance is judged together with all others who have."""
@@ -237,6 +237,12 @@ class _Sight:
         few = [c for c in those if c.ended and count(c) < least and share * c.ended < least]
         together = sum(map(count, few))
         return found + few if together and together >= share * sum(c.ended for c in few) else found
+
+
+def _parts_of(pair: Pair, parts: Parts) -> list[Pair]:
+    """With what both ends had in each part."""
+    seen, there = parts.of(pair), parts.of(msgspec.structs.replace(pair, here=()))
+    return [msgspec.structs.replace(s, there=t.there) for s, t in zip(seen, there, strict=True)]
 
 
 def _by_sender(case: ResetCase) -> str:

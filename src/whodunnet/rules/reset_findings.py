@@ -5,26 +5,22 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-
-import msgspec
+from typing import NamedTuple
 
 from whodunnet.model.connection_names import End
 from whodunnet.model.connection_pairs import Pairs, one_server_of
-from whodunnet.model.connection_window import PARTS
 from whodunnet.model.connections import Connections
-from whodunnet.model.finding import Confidence, Evidence, Finding, Party, PartyRole, Remedy
+from whodunnet.model.finding import Answer, Confidence, Evidence, Finding, Party, PartyRole, Remedy
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.text import shell_quote, shorten_bytes
 from whodunnet.rules import remedies
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.connect_failures import ALL
 from whodunnet.rules.connect_findings import MORE, ONE_PART, UNGROUPED, end_party, name_of, reading
-from whodunnet.rules.connection_parts import Parts, added, lasts
-from whodunnet.rules.connection_sight import ungrouped
+from whodunnet.rules.connection_sight import too_few, ungrouped
 from whodunnet.rules.identity import endpoint_text
 from whodunnet.rules.openers import endpoint_party
 from whodunnet.rules.reset_cases import MOST, ResetCase
-from whodunnet.rules.reset_cuts import Cut, cut_of
 from whodunnet.rules.reset_senders import Sender, gone_of, senders_of
 
 RULE = "resets"
@@ -46,21 +42,43 @@ INFERRED = (
 )
 
 
-def compose(case: ResetCase, recording: Recording, pairs: Pairs, entry: Entry, left_out: int) -> Finding:
-    """left_out: findings that are not listed."""
+class _Certain(NamedTuple):
+    """How sure a case is if it lasts, and the words for it."""
+
+    confidence: Confidence
+    extra: tuple[str, ...]
+
+
+def compose_all(
+    cases: Sequence[ResetCase], recording: Recording, pairs: Pairs, entry: Entry, left_out: int
+) -> list[Answer]:
+    """A finding for each; and whether readings were too few for any. left_out: findings that are not listed."""
+    sure = [(case, _certain(case, pairs, recording)) for case in cases]
+    found: list[Answer] = [_compose(case, how, recording, pairs, entry, left_out) for case, how in sure]
+    unsure = any(not case.lasting and not _is_calm(case, how.confidence) for case, how in sure)
+    return [*found, too_few(RULE)] if unsure else found
+
+
+def _is_calm(case: ResetCase, confidence: Confidence) -> bool:
+    """Whether it is only worth knowing."""
+    return confidence == "possible" or case.shape == "client-aborts"
+
+
+def _compose(
+    case: ResetCase, certain: _Certain, recording: Recording, pairs: Pairs, entry: Entry, left_out: int
+) -> Finding:
     senders = senders_of(case, recording)
-    confidence, extra = _certain(case, pairs, recording, entry)
+    confidence, extra = certain if case.lasting else _Certain("possible", (*certain.extra, ONE_PART))
     if confidence == "proven" and any(end.several or end.workload is None for end, _ in senders):
         confidence = "likely"
     words, shape = _words(case, senders), entry.shapes[case.shape]
     title = shape.title.format(**words)
     more = (MORE.format(n=left_out),) if left_out > 0 else ()
-    calm = confidence == "possible" or case.shape == "client-aborts"
     return Finding(
         id=f"{RULE}:{_digest(case)}",
         rule=RULE,
         reason="".join(word.capitalize() for word in case.shape.split("-")),
-        severity="info" if calm else "warning",
+        severity="info" if _is_calm(case, confidence) else "warning",
         claim=entry.claim,
         confidence=confidence,
         shape=case.shape,
@@ -74,7 +92,7 @@ def compose(case: ResetCase, recording: Recording, pairs: Pairs, entry: Entry, l
     )
 
 
-def _certain(case: ResetCase, pairs: Pairs, recording: Recording, entry: Entry) -> tuple[Confidence, tuple[str, ...]]:
+def _certain(case: ResetCase, pairs: Pairs, recording: Recording) -> _Certain:
     lost = ungrouped(pairs, "reset-received", "reset-sent", "closed-here", "closed-by-peer")
     extra = [UNGROUPED.format(n=lost)] if lost else []
     dead = gone_of(case, recording) if case.shape == "server-resets" else 0
@@ -85,28 +103,12 @@ def _certain(case: ResetCase, pairs: Pairs, recording: Recording, entry: Entry) 
     extra += [EVERY_ONE] if always else []
     inferred = case.shape == "client-aborts" and not all(pair.here for pair in case.clients)
     extra += [INFERRED] if inferred else []
-    if not _is_lasting(case, pairs, entry):
-        return "possible", (*extra, ONE_PART)
     if always and case.shape == "server-resets":
-        return "possible", tuple(extra)
+        return _Certain("possible", tuple(extra))
     if case.shape == "closed-early" and not _cuts_uploads(case, recording):
-        return "possible", (*extra, FAREWELL)
+        return _Certain("possible", (*extra, FAREWELL))
     sure = case.shape in ("server-resets", "client-aborts") and not (always or lost or inferred)
-    return "proven" if sure else "likely", tuple(extra)
-
-
-def _is_lasting(case: ResetCase, pairs: Pairs, entry: Entry) -> bool:
-    """Whether readings are enough to say that it goes on; where they are few, by what its clients received alone."""
-    if len(case.parts) >= PARTS:
-        return True
-    outer = Parts(msgspec.structs.replace(pairs.window, parts=pairs.window.outer))
-    rows = [[cut_of(part, entry) for part in outer.of(pair)] for pair in case.clients]
-    resets = added([[_resets(case.shape, cut) for cut in row] for row in rows])
-    return lasts(resets, added([[cut.ended for cut in row] for row in rows]), entry)
-
-
-def _resets(shape: str, cut: Cut) -> int:
-    return {"closed-early": cut.early, "client-aborts": cut.aborted}.get(shape, cut.received)
+    return _Certain("proven" if sure else "likely", tuple(extra))
 
 
 def _cuts_uploads(case: ResetCase, recording: Recording) -> bool:

@@ -12,7 +12,7 @@ from whodunnet.rules.connect_findings import reading
 from whodunnet.rules.connection_sight import ungrouped, watched
 from whodunnet.rules.reset_cases import find_resets
 from whodunnet.rules.reset_cuts import ENDED, Cut, cuts_of
-from whodunnet.rules.reset_findings import RULE, compose
+from whodunnet.rules.reset_findings import RULE, compose_all
 
 COUNTERS = ("EstabResets", "OutRsts", "TCPAbortOnClose", "TCPAbortOnData")
 
@@ -27,7 +27,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     if not cases:
         return [_nothing(pairs, cuts, entry)]
     most = int(entry.limit("listed_cases"))
-    return [compose(case, recording, pairs, entry, len(cases) - most) for case in cases[:most]]
+    return compose_all(cases[:most], recording, pairs, entry, len(cases) - most)
 
 
 def _nothing(pairs: Pairs, cuts: Sequence[Cut], entry: Entry) -> Answer:

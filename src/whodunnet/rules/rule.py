@@ -78,7 +78,8 @@ JUDGES: dict[str, Judge] = {
     "retransmits": judge_retransmits,
     "path-mtu": judge_path_mtu,
 }
-"""Every rule of the catalogue; a judge returns findings, or one other answer."""
+"""Every rule of the catalogue; a judge returns findings, or one other answer; or both where readings are too few to say
+whether what was found lasts (not checked)."""
 
 LEFT: dict[str, Callable[[Recording], str]] = {"rx-stall": counted_waits}
 """What is left to say of a rule whose required collector failed, as the end of the sentence that says why."""

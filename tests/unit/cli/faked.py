@@ -51,7 +51,7 @@ class FakeWatch:
     def standing(self) -> object:
         raise AssertionError("only the text report shows what stands")
 
-    def watch(self, seconds: float) -> None:
+    def watch(self, seconds: float, **_: bool) -> None:
         assert seconds >= 0
         if self.failure is not None:
             raise self.failure
