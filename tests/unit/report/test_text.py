@@ -38,6 +38,13 @@ def test_each_example_reads_as_its_golden_file_says(name: str, verbose: bool, wi
     compare(f"{name}{'-v' if verbose else ''}.{width}", text_of(EXAMPLES[name](), width, verbose))
 
 
+def test_what_was_found_beside_what_could_not_be_checked_is_not_called_nothing() -> None:
+    findings = examples.incident_4().findings
+    text = text_of(msgspec.structs.replace(examples.incomplete(), findings=findings), 100)
+    assert text.startswith("NOT JUDGED  Nothing sure was found, and 3 suspects could not be checked")
+    assert findings[0].title.split()[0] in text
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 100])
 @pytest.mark.parametrize("name", ["incident-4", "incident-1", "two-faults", "healthy", "incomplete"])
 def test_no_line_but_a_command_is_wider_than_the_console(name: str, width: int) -> None:
