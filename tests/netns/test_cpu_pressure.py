@@ -19,6 +19,7 @@ from whodunnet.model.cpu_pressure import CpuPressure
 from whodunnet.model.finding import Finding
 from whodunnet.model.snapshot import Node, Recording, Snapshot
 from whodunnet.model.workload import Process
+from whodunnet.rules.catalogue import catalogue
 from whodunnet.rules.rule import judge
 
 pytestmark = [
@@ -28,6 +29,7 @@ pytestmark = [
 ]
 
 ROOTS = Roots()
+WINDOWS = 3
 HOG = """
 import os, sys
 for _ in range(2 * os.cpu_count() - 1):
@@ -73,20 +75,35 @@ def window(seconds: int = 4) -> Recording:
     return Recording(node=Node(hostname="n", kernel=os.uname().release, boot_id="b"), snapshots=tuple(snapshots))
 
 
+def jiffies() -> list[int]:
+    """Of all CPUs in each state: user, nice, system, idle, iowait, irq, softirq, steal (proc_stat(5))."""
+    return [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+
+
+def until_ours(kept: ExitStack) -> Finding:
+    """What is found in a window whose CPUs the hypervisor does not give to others, of several; skips without one."""
+    kept.enter_context(program(HOG, -19))
+    kept.enter_context(program(SHORT, -5))
+    for _ in range(WINDOWS):
+        before = jiffies()
+        (found,) = judge("cpu-pressure", window())
+        passed = [b - a for a, b in zip(before, jiffies(), strict=True)]
+        assert isinstance(found, Finding)
+        if found.shape != "stolen":
+            return found
+        assert passed[-1] >= catalogue()["cpu-pressure"].limit("min_stolen") / 2 * sum(passed), "nobody takes them"
+    pytest.skip(f"the hypervisor gives {passed[-1] / sum(passed):.0%} of the CPUs to others, {WINDOWS} times in turn")
+
+
 def test_who_takes_all_cpus_while_others_wait_is_named() -> None:
     with ExitStack() as kept:
-        hog = kept.enter_context(program(HOG, -19))
-        kept.enter_context(program(SHORT, -5))
-        recording = window()
-    (found,) = judge("cpu-pressure", recording)
-    assert isinstance(found, Finding)
+        found = until_ours(kept)
     print(found.title, [(e.statement, e.value) for e in found.evidence])
     assert (found.shape, found.severity) == ("consumer", "warning")
     (culprit,) = (p for p in found.parties if p.role == "culprit")
     assert isinstance(culprit.process, Process)
     assert os.path.basename(culprit.process.exe or "") == os.path.basename(os.path.realpath(sys.executable))  # noqa: PTH119
     assert "processes" in str(culprit.effect)
-    assert hog.pid
 
 
 def test_who_takes_what_is_left_over_is_no_culprit() -> None:
