@@ -45,13 +45,17 @@ class Course:
 
     def __init__(self, window: ConnectionWindow, entry: Entry) -> None:
         self._parts, self._outer, self._entry = Parts(window.parts), Parts(window.outer), entry
+        self._steps = Parts([step.growth for step in window.steps])
 
     def lasting(self, by_part: ByPart) -> Lasting | None:
         """None where a part has none, or where it is over."""
         failed, made = by_part(self._parts)
-        if not lasts(failed, made, self._entry):
-            return None
-        return Lasting(tuple(failed), len(failed) >= PARTS or lasts(*by_part(self._outer), self._entry))
+        parted = len(failed) >= PARTS
+        if lasts(failed, made, self._entry):
+            return Lasting(tuple(failed), parted or lasts(*by_part(self._outer), self._entry))
+        if parted and all(failed) and comes_again(*by_part(self._steps), self._entry):
+            return Lasting(tuple(failed), sure=True)
+        return None
 
 
 def lasts(failed: Sequence[int], made: Sequence[int], entry: Entry) -> bool:
@@ -59,6 +63,21 @@ def lasts(failed: Sequence[int], made: Sequence[int], entry: Entry) -> bool:
     if not failed or not all(failed):
         return False
     return failed[-1] * sum(made) >= entry.limit("lasting_ratio") * sum(failed) * made[-1]
+
+
+def comes_again(failed: Sequence[int], made: Sequence[int], entry: Entry) -> bool:
+    """Whether steps with the share of all, or more, come before and after one with less than about that.
+
+    What comes and goes may be better in the last part, as its length is no multiple of theirs. A start that is over, or
+    one restart, comes once.
+    """
+    share, times, worse = sum(failed) / max(sum(made), 1), 0, False
+    for n, of in zip(failed, made, strict=True):
+        if n and n >= share * of:
+            times, worse = times + (not worse), True
+        elif n < entry.limit("lasting_ratio") * share * of:
+            worse = False
+    return times > 1
 
 
 def added(rows: Sequence[Sequence[int]]) -> tuple[int, ...]:
