@@ -61,7 +61,7 @@ def _whole_node(cause: Finding, _consequence: Finding) -> Evidence | None:
 
 def _no_file_left(cause: Finding, consequence: Finding) -> Evidence | None:
     # Who is halted takes nothing, with or without a file for it.
-    if consequence.parties and consequence.parties[0].role == "reader":
+    if of_role(consequence, "reader"):
         return None
     return _whole_node(cause, consequence)
 

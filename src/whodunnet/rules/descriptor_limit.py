@@ -117,10 +117,8 @@ def _unseen(newest: Descriptors) -> NotChecked | None:
 def _reach(newest: Descriptors, entry: Entry) -> str:
     above = len(newest.fullest) - len(_within(newest))
     left_out, uncounted = newest.near_left_out, newest.denied + newest.left_out
-    reach = (
-        f"{100 * entry.limit('near_share'):g} % of its limit, of any of {newest.processes:,} processes now; of the "
-        "node's limit of open files as well"
-    )
+    node = "of the node's limit of open files as well" if newest.max_files else "the node's limit was not read"
+    reach = f"{100 * entry.limit('near_share'):g} % of its limit, of any of {newest.processes:,} processes now; {node}"
     reach += f"; not of {_processes(above)} above a limit that was lowered afterwards" if above else ""
     reach += f"; {_processes(left_out)} less near to the limit found no room in the reading" if left_out else ""
     return reach + (f"; {uncounted:,} processes were not counted" if uncounted else "")

@@ -23,31 +23,45 @@ TEXT: Final = (
 )
 
 
+LATELY_SECONDS: Final = 60.0
+"""Before the end of the window. Who cannot accept so long after files were there again has another reason: readings and
+lines miss most of a limit that is reached time and again, and a program that was denied tries again within a second."""
+
+
 class Spent(NamedTuple):
     """readings: of fs.file-nr at its limit, oldest first. logged: when the kernel logged it, in seconds since boot.
 
-    One of the two is not empty. The kernel logs it only when more files are open than ever before.
+    One of the two is not empty. The kernel logs it only when more files are open than ever before. end_seconds: of the
+    window, since boot.
     """
 
     readings: tuple[tuple[Moment, Descriptors], ...]
     logged: tuple[float, ...]
+    end_seconds: float
 
     @property
     def last_seconds(self) -> float:
         """When it was so for the last time that is known, in seconds since boot."""
         return max((*self.logged, *(at.boot_seconds for at, _ in self.readings)), default=0.0)
 
+    @property
+    def lately(self) -> bool:
+        """Whether whoever cannot accept at the end of the window may owe it to that."""
+        return self.end_seconds - self.last_seconds <= LATELY_SECONDS
+
 
 def when_spent(recording: Recording) -> Spent | None:
     """By any reading of the window, or a line of the kernel's log within it; None if neither says so."""
     readings = tuple((at, sample) for at, sample in recording.series(Descriptors) if sample.spent)
-    spent = Spent(readings, _logged(recording))
-    return spent if any(spent) else None
+    logged = _logged(recording)
+    end_seconds = recording.snapshots[-1].at.boot_seconds
+    return Spent(readings, logged, end_seconds) if readings or logged else None
 
 
 def files_spent(recording: Recording) -> bool:
-    """Whether at any time of the window."""
-    return when_spent(recording) is not None
+    """Whether lately."""
+    spent = when_spent(recording)
+    return spent is not None and spent.lately
 
 
 def _logged(recording: Recording) -> tuple[float, ...]:

@@ -31,14 +31,13 @@ def compose_node(recording: Recording, series: Series, entry: Entry) -> Finding 
     name = "node-near" if spent is None else "node-exhausted"
     ago = _ago(spent, at, newest)
     shape, one = entry.shapes[name], len(series) < 2
-    words = {"ago": "" if ago is None else f" {round(ago, 1):,g} s ago", "now": _now(newest)}
+    words = {"ago": f" {round(ago, 1):,g} s ago" if ago and round(ago, 1) else "", "now": _now(newest)}
     title = shape.title.format(**words)
-    maximum = newest.max_files or max((sample.max_files or 0 for _, sample in series), default=0)
     return Finding(
         id=f"{RULE}:{recording.node.boot_id} {name}",
         rule=RULE,
         reason=REASONS[name],
-        severity="info" if one else "warning" if spent is None else "critical",
+        severity="info" if one else "critical" if spent is not None and spent.lately else "warning",
         claim=entry.claim,
         confidence="possible" if one else "likely" if spent is None else "proven",
         shape=name,
@@ -51,7 +50,7 @@ def compose_node(recording: Recording, series: Series, entry: Entry) -> Finding 
         ),
         evidence=tuple(_evidence(spent, at, newest)),
         would_explain=() if spent is None else entry.would_explain,
-        remedies=(remedies.CAPTURE, *([_raise_file_max(maximum)] if maximum else []), remedies.fix(shape.fix)),
+        remedies=(remedies.CAPTURE, *_raise_file_max(newest, series), remedies.fix(shape.fix)),
         explanation=shape.explanation,
     )
 
@@ -110,13 +109,12 @@ def _evidence(spent: Spent | None, at: Moment, newest: Descriptors) -> list[Evid
         found += _counted(*spent.readings[-1], f"{OPEN} when it had none left")
     found += _counted(at, newest, OPEN)
     if spent is not None and spent.logged:
-        found.append(
-            Evidence(
-                statement="Lines in the kernel's log that the limit was reached, in this window",
-                value=len(spent.logged), unit="lines", source="kernel log", at=at.wall, boot_seconds=at.boot_seconds,
-                repeat="dmesg | grep file-max",
-            )
+        lines = Evidence(
+            statement="Lines in the kernel's log that the limit was reached, in this window",
+            value=len(spent.logged), unit="lines", source="kernel log", at=at.wall, boot_seconds=at.boot_seconds,
+            repeat="dmesg | grep file-max",
         )  # fmt: skip
+        found.insert(len(found) if spent.readings else 0, lines)
     return found
 
 
@@ -135,8 +133,13 @@ def counted_files(at: Moment, number: int, maximum: int, comparison: str, statem
     )  # fmt: skip
 
 
-def _raise_file_max(maximum: int) -> Remedy:
-    return Remedy(
+def _raise_file_max(newest: Descriptors, series: Series) -> list[Remedy]:
+    """Not where somebody has made room already, or the limit is not known."""
+    maximum = newest.max_files or max((sample.max_files or 0 for _, sample in series), default=0)
+    if not maximum or (newest.max_files and 2 * (newest.open_files or 0) < newest.max_files):
+        return []
+    tune = Remedy(
         action="tune", do="Let the node have twice as many files open", command=f"sysctl -w fs.file-max={2 * maximum}",
         effect="files and sockets can be opened again", risk="each takes about 1 KiB of memory; a leak goes on",
     )  # fmt: skip
+    return [tune]

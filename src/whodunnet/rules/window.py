@@ -17,7 +17,7 @@ from whodunnet.rules.files_spent import files_spent
 class Window(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Newest samples of a recording with the totals that shares are taken of; memory is None where it was not read.
 
-    files_spent: whether the node had no file left (fs.file-max) at any time of the window.
+    files_spent: whether the node had no file left (fs.file-max) lately.
     """
 
     node: str

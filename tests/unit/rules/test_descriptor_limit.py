@@ -12,6 +12,7 @@ from whodunnet.model.sockets import Endpoint, Sockets
 
 from .nodes import FROM_BOOT, answers, finding, findings, group, in_container, moment, owners, parties, pids
 from .suspects import descriptors, logged, node, use, waiting
+from .test_accept_queue import stretched
 
 RULE = "descriptor-limit"
 SERVER = Endpoint("10.0.0.9", 8000)
@@ -66,6 +67,19 @@ def test_a_pool_at_half_of_its_limit_is_cleared_with_its_number() -> None:
     assert "app7" in answer.evidence[0].statement
     assert (answer.evidence[0].value, answer.evidence[0].limit) == (512, 1024)
     assert "120 processes" in answer.sensitivity
+
+
+def test_the_limit_of_a_node_that_was_not_read_is_not_cleared() -> None:
+    near = descriptors(use(30), open_files=999, max_files=1000)
+    read, unread = (
+        node("descriptors", [ROOMY] * 2),
+        node("descriptors", [near, descriptors(open_files=None, max_files=None)]),
+    )
+    (known,), (unknown,) = answers(read, RULE), answers(unread, RULE)
+    assert isinstance(known, Cleared)
+    assert isinstance(unknown, Cleared)
+    assert "the node's limit of open files as well" in known.sensitivity
+    assert "the node's limit was not read" in unknown.sensitivity
 
 
 def test_many_descriptors_far_from_the_limit_are_cleared() -> None:
@@ -176,6 +190,19 @@ def test_of_a_reading_and_a_line_of_the_log_the_later_tells_when() -> None:
         found = finding(node("descriptors", [ROOMY, ROOMY, FULL, ROOMY], kernel_log=log), RULE)
         assert f"sockets {ago}: " in found.title
         assert [e.source for e in found.evidence] == ["/proc/sys/fs/file-nr", "/proc/sys/fs/file-nr", "kernel log"]
+
+
+def test_a_limit_that_was_reached_long_before_the_end_hurts_nobody_now() -> None:
+    found = finding(stretched(node("descriptors", [ROOMY, FULL, ROOMY, ROOMY]), 600.0), RULE)
+    assert (found.shape, found.severity, found.confidence) == ("node-exhausted", "warning", "proven")
+    assert "sockets 400 s ago: " in found.title
+    assert [r.action for r in found.remedies if r.action == "tune"] == []
+
+
+def test_what_the_log_says_shows_it_where_no_reading_does() -> None:
+    found = finding(node("descriptors", [ROOMY] * 2, kernel_log=logged("file-max", 3.0)), RULE)
+    assert [e.source for e in found.evidence] == ["kernel log", "/proc/sys/fs/file-nr"]
+    assert found.title == "The node reached its limit of open files and sockets: 5,000 of 100,000 are open now"
 
 
 def test_who_has_most_of_a_few_files_now_is_not_who_had_them_when_the_log_said_so() -> None:

@@ -12,7 +12,7 @@ from whodunnet.model.snapshot import Recording
 from .nodes import finding, named, parties, pids
 from .suspects import logged
 from .test_accept_queue import RULE as QUEUE_RULE
-from .test_accept_queue import filled
+from .test_accept_queue import filled, stretched
 from .test_leak_compared import queue
 
 INDEXER = DescriptorUse(pid=90, comm="indexer", started_seconds=5.0, open=900, limit=20_000)
@@ -100,6 +100,27 @@ def test_who_is_halted_is_held_by_that_and_not_by_the_limit(state: str) -> None:
     assert (found.shape, found.confidence, pids(found, "reader")) == ("stuck", "proven", [7])
     assert (cause.shape, found.caused_by) == ("node-exhausted", ())
     assert not any("fs.file-max" in line for line in found.explanation)
+
+
+def test_a_shared_listener_of_which_one_process_is_halted_is_not_put_under_the_limit() -> None:
+    known = named(7, 8)
+    states = {7: "sleeping", 8: "stopped"}
+    processes = {pid: replace(known.by_pid[pid].process, exe="/app", state=state) for pid, state in states.items()}  # type: ignore[type-var]
+    owners = replace(known, by_pid={pid: replace(known.by_pid[pid], process=p) for pid, p in processes.items()})
+    full = with_files(filled(6, 6, 6, workloads=owners, shared=True), 1000, 1000, 1000)
+    cause, found = link([finding(full, "descriptor-limit"), finding(full, QUEUE_RULE)])
+    assert (cause.shape, pids(found, "reader"), found.caused_by) == ("node-exhausted", [8], ())
+
+
+@pytest.mark.parametrize("rule", ["socket-leak", QUEUE_RULE])
+@pytest.mark.parametrize("logs", [False, True])
+def test_who_still_accepts_nothing_long_after_there_were_files_again_is_at_fault(rule: str, logs: bool) -> None:
+    full = stuck() if rule == "socket-leak" else filled(6, 6, 6)
+    node = with_log(with_files(full, 10, 10, 10), 1.0) if logs else with_files(full, 1000, 10, 10)
+    node = stretched(node, 120.0)
+    cause, found = link([finding(node, "descriptor-limit"), finding(node, rule)])
+    assert (cause.shape, cause.severity, found.caused_by) == ("node-exhausted", "warning", ())
+    assert [p.role for p in found.parties if p.process] == ["culprit"]
 
 
 @pytest.mark.parametrize("rule", ["socket-leak", QUEUE_RULE])
