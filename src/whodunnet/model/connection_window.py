@@ -53,9 +53,7 @@ def connection_window(recording: Recording) -> ConnectionWindow | None:
     series = recording.series(Connections)
     if not series:
         return None
-    steps = [
-        Step(b.boot_seconds, b.boot_seconds - a.boot_seconds, _growth(x, y)) for (a, x), (b, y) in pairwise(series)
-    ]
+    steps = [_step(before, after) for before, after in pairwise(series)]
     last, parts = series[-1][1], _in_parts(steps)
     outer = _outer(steps) if len(parts) < PARTS else []
     return ConnectionWindow(
@@ -66,6 +64,13 @@ def connection_window(recording: Recording) -> ConnectionWindow | None:
         outer=tuple(_sum(part, last) for part in outer),
         steps=tuple(steps),
     )
+
+
+def _step(before: tuple[Moment, Connections], after: tuple[Moment, Connections]) -> Step:
+    (begin, old), (end, new) = before, after
+    elapsed, growth = end.boot_seconds - begin.boot_seconds, _growth(old, new)
+    # Nobody watched before a collector was started anew: a recording that was stopped, and goes on.
+    return Step(end.boot_seconds, min(elapsed, new.watched_seconds) if _is_anew(old, new) else elapsed, growth)
 
 
 def _in_parts(steps: Sequence[Step]) -> list[list[Connections]]:
@@ -92,7 +97,7 @@ def _outer(steps: Sequence[Step]) -> list[list[Connections]]:
 
 def _growth(before: Connections, after: Connections) -> Connections:
     """What came in between; a collector that was started anew in between had nothing before."""
-    if after.started_seconds != before.started_seconds or after.watched_seconds < before.watched_seconds:
+    if _is_anew(before, after):
         return after
     known = {identity(g): g for g in before.groups}
     grown = [_grown(known.get(identity(g)), g) for g in after.groups]
@@ -105,6 +110,10 @@ def _growth(before: Connections, after: Connections) -> Connections:
         missed=max(after.missed - before.missed, 0),
         late_unassigned=max(after.late_unassigned - before.late_unassigned, 0),
     )
+
+
+def _is_anew(before: Connections, after: Connections) -> bool:
+    return after.started_seconds != before.started_seconds or after.watched_seconds < before.watched_seconds
 
 
 def identity(group: ConnectionGroup) -> ConnectionGroup:

@@ -240,9 +240,10 @@ class _Sight:
 
 
 def _parts_of(pair: Pair, parts: Parts) -> list[Pair]:
-    """With what both ends had in each part."""
+    """With what both ends had in each part; in one without this client nothing of others at its address."""
     seen, there = parts.of(pair), parts.of(msgspec.structs.replace(pair, here=()))
-    return [msgspec.structs.replace(s, there=t.there) for s, t in zip(seen, there, strict=True)]
+    ends = zip(seen, there, strict=True)
+    return [msgspec.structs.replace(s, there=t.there if s.here or not pair.here else ()) for s, t in ends]
 
 
 def _by_sender(case: ResetCase) -> str:

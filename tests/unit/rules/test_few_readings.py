@@ -11,14 +11,15 @@ from msgspec.structs import replace
 
 from whodunnet.diagnosis.engine import diagnose
 from whodunnet.model.connection_window import sum_groups
-from whodunnet.model.connections import ConnectionGroup
+from whodunnet.model.connections import ConnectionGroup, Connections
 from whodunnet.model.finding import Finding, NotChecked
-from whodunnet.model.snapshot import Recording
+from whodunnet.model.snapshot import Recording, Snapshot
 
 from .connects import opened, refused, said, silent, slow
 from .endings import SERVER, accepted, initiated, listening, moments_of
-from .nodes import answers, finding, moment
+from .nodes import answers, finding, moment, named
 from .resetting import closed, cut
+from .tracking import OWNERS
 
 TOO_FEW = ([3.0, 3.0], [4.9, 0.2, 4.9], [6.0], [5.9, 0.05, 0.05])
 ENOUGH = ([2.0, 2.0, 2.0], [1.0, 4.0, 4.0], [6.25, 1.0, 0.75], [2.5, 1.0, 1.0])
@@ -146,3 +147,35 @@ def test_a_rule_says_once_that_readings_were_few() -> None:
 def test_the_finding_beside_it_says_why_it_is_not_sure() -> None:
     found: Finding = finding(evenly([3.0, 3.0], lambda n: [refused(n)]), "connect-refused")
     assert any("fewer than four times" in line for line in found.explanation)
+
+
+@pytest.mark.parametrize("lengths", [[1.0, 1.0, 1.0], [6.25, 1.0, 0.75]])
+@pytest.mark.parametrize("each", [0, 16])
+def test_a_client_that_was_cut_once_does_not_go_on_in_the_name_of_another_of_its_address(
+    lengths: list[float], each: int
+) -> None:
+    """Of the other one's connections some are cut, too few to be told."""
+
+    def until(n: int) -> list[ConnectionGroup]:
+        other = initiated("reset-received", {0.01: n * each}, owner_pid=17, comm="app17")
+        all_cut = [initiated("reset-received", {0.01: 15}), other, accepted("reset-sent", {0.01: 15 + n * each})]
+        return [*all_cut, *closed(2), *closed(320 * (n + 1), owner_pid=17, comm="app17")]
+
+    owners = replace(OWNERS, by_pid={**OWNERS.by_pid, 17: named(17).by_pid[17]})
+    assert said(read(lengths, *map(until, range(3)), workloads=owners), "resets") == []
+
+
+def test_a_time_when_nobody_watched_is_no_part_of_it() -> None:
+    """A recording that was stopped, and goes on five minutes later with new programs."""
+    lengths = [10.0] * 6 + [300.0] + [10.0] * 6
+    found = read(lengths, *([refused(400 * n)] for n in range(1, 14)))
+
+    def of(snapshot: Snapshot, n: int) -> Snapshot:
+        since, groups = (0.0, 400 * n) if n < 7 else (300.0, 400 * (n - 7))
+        watched = Connections(
+            groups=(refused(groups),) if groups else (), started_seconds=since, watched_seconds=10.0 * (n % 7) + 0.01
+        )
+        return replace(snapshot, samples=snapshot.samples | {"connections": watched})
+
+    found = replace(found, snapshots=tuple(of(s, n) for n, s in enumerate(found.snapshots)))
+    assert said(found, "connect-refused") == [("refuses-all", "warning", "likely")]
