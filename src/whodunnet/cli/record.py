@@ -14,10 +14,9 @@ from whodunnet.cli.advice import show_advice
 from whodunnet.cli.duration import Duration
 from whodunnet.cli.ending import ending_now
 from whodunnet.cli.size import Size
-from whodunnet.cli.watch import BUSY_SHARE, GOES_ON, Watch
+from whodunnet.cli.watch import BUSY_SHARE, ENOUGH, GOES_ON, Watch
 from whodunnet.collectors.snapshots import COLLECTORS, boot_seconds
 from whodunnet.errors import UsageError
-from whodunnet.model.connection_window import PARTS
 from whodunnet.model.connections import Connections, ends_in_order
 from whodunnet.model.conntrack import Conntrack, flows_in_order
 from whodunnet.model.snapshot import AnySample, Snapshot
@@ -72,7 +71,7 @@ def keep(recorder: Recorder, watch: Watch, every: float, seconds: float, redacto
     """
     watch.start()
     begin, kept, due, until = boot_seconds(), 0, 0.0, seconds
-    least = min(PARTS + 1, 1 + int(seconds / every))
+    least = min(ENOUGH, 1 + int(seconds / every))
     while True:
         cpu = time.process_time()
         keep_one(recorder, watch, redactor)

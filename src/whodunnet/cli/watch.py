@@ -13,6 +13,7 @@ from whodunnet.kernel.host import Place, find_place
 from whodunnet.kernel.namespaces import join_cgroups
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import Support, node, read_support
+from whodunnet.model.connection_window import PARTS
 from whodunnet.model.flow_window import bounded
 from whodunnet.model.snapshot import Recording, Snapshot
 from whodunnet.model.stall_window import bounded_stalls
@@ -31,6 +32,8 @@ IN_PARTS_SECONDS = 2.0
 """Parts of a shorter window would take a start of a moment for something that lasts."""
 LASTING = ("connections", "retransmissions")
 """Of these it matters what lasts: for them a window may go on."""
+ENOUGH = PARTS + 1
+"""Readings that tell what lasts: the begin of so many parts, and the end of each."""
 GOES_ON = 3
 """So many times as long as was asked for is the longest that a window becomes, where readings come so late or are so
 dear that too few fit into it to tell what lasts."""
@@ -47,25 +50,29 @@ class _Turns:
         self._count = max(1, round(seconds / apart)) if seconds > 0 else 0
         self._turns = TURNS.get(self._count, self._count) if seconds >= IN_PARTS_SECONDS else self._count
         self._begin, self._seconds, self._cheap = begin, seconds, cheap
-        self._latest = begin + (GOES_ON * seconds if goes_on and seconds >= GOES_ON_SECONDS else 0)
+        self._goes_on = goes_on and seconds >= GOES_ON_SECONDS
+        self._latest = begin + seconds * (GOES_ON if self._goes_on else 1)
         self._step = seconds / max(self._turns, 1)
-        self._n, self._at = 0, begin
+        self._n, self._at, self._readings = 0, begin, 1
 
     def next(self) -> tuple[float, bool] | None:
         """When on the boot clock, and whether a whole one; None after the last."""
         n = self._n + 1
         while n < self._turns and not self._cheap and not self._is_whole(n):
             n += 1
+        end = self._begin + self._seconds if self._readings >= ENOUGH else self._latest
+        if self._n and self._at >= end:  # readings come late: one after the end is the last
+            n = self._turns + 1 if self._is_whole(self._n) else self._turns
         if n > self._turns:
             return None
         planned = self._begin + n * self._seconds / self._turns
-        later = self._at + (n - self._n) * self._step
+        later = self._at + (n - self._n) * self._step if self._goes_on else planned
         self._n = n
-        return max(planned, min(later, self._latest)), self._is_whole(n)
+        return max(planned, min(later, end)), self._is_whole(n)
 
     def taken(self, at: float, cost_seconds: float) -> None:
         """The next one was, at that moment. One that is cheap by name only puts off what follows, or is the last."""
-        self._at = at
+        self._at, self._readings = at, self._readings + 1
         apart = cost_seconds / BUSY_SHARE
         if self._is_whole(self._n) or apart <= self._step:
             return

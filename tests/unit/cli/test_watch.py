@@ -114,7 +114,16 @@ def test_where_even_those_do_not_fit_in_the_window_goes_on_until_there_are_four(
 
 def test_it_does_not_go_on_for_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     assert going_on(monkeypatch, 3.0, 2.0, cheap_seconds=0.41) == [(0, True), (1, False), (3, True)]
-    assert going_on(monkeypatch, 3.0, 2.0, takes=[100.0]) == [(0, True), (100, False), (100, False), (100, True)]
+    assert going_on(monkeypatch, 3.0, 2.0, takes=[100.0]) == [(0, True), (100, False), (100, True)]
+    assert going_on(monkeypatch, 3.0, 0.1, takes=[10.0] * 9) == [(0, True), (10, True)]
+    assert taken(monkeypatch, 8.0, 0.1, takes=[5.0] * 9) == [(0, True), (5, True), (10, True)]
+
+
+def test_it_does_not_go_on_with_enough_readings(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = going_on(monkeypatch, 60.0, 0.1, takes=[0.0, 6.0, 0.0, 6.0, 6.0, 6.0])
+    assert read[-1] == (60, True)
+    assert len(read) > 30
+    assert all(b - a > 0.9 for (a, _), (b, _) in pairwise(read))
 
 
 def test_only_a_window_that_may_goes_on_and_only_for_what_has_to_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +155,8 @@ def test_however_dear_a_reading_is_the_window_ends_and_cheap_ones_stay_within_th
     with pytest.MonkeyPatch.context() as patch:
         read = going_on(patch, seconds, cost, cheap_seconds=cheap, takes=takes)
     assert (read[0], read[-1][1]) == ((0, True), True)
-    assert read[-1][0] <= max(GOES_ON * seconds, seconds + sum(takes)) + 0.01
+    assert all(at < GOES_ON * seconds for at, _ in read[:-2])
+    assert read[-1][0] <= GOES_ON * seconds + 2 * max(takes, default=0) + 0.01
     twice = [b[0] - a[0] for a, b in pairwise(read) if not a[1] and not b[1]]
     if sum(takes) < seconds:
         assert all(cheap <= BUSY_SHARE * apart + 0.001 for apart in twice)
