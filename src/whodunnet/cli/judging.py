@@ -18,6 +18,7 @@ from whodunnet.model.diagnosis import Diagnosis
 from whodunnet.model.finding import SEVERITIES
 from whodunnet.report.pod_names import PodNames, with_pods
 from whodunnet.rules.catalogue import catalogue
+from whodunnet.rules.connection_sight import TOO_FEW
 from whodunnet.rules.overrides import Overrides
 
 HEALTHY, FINDING, UNJUDGED = 0, 1, 2
@@ -107,10 +108,14 @@ def show(diagnosis: Diagnosis, form: str, verbose: bool, page_size_bytes: int, i
 
 
 def exit_status(diagnosis: Diagnosis, fail_on: str, required: Sequence[str] = ()) -> int:
-    """The three answers; a finding below --fail-on is none, and does not stand for what was not judged."""
+    """The three answers; a finding below --fail-on is none, and does not stand for what was not judged.
+
+    Of which too few readings tell whether it lasts would be none either where its rule never reaches --fail-on.
+    """
     worst = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
     if any(f.severity in worst for f in diagnosis.findings):
         return FINDING
     answered = {f.rule for f in diagnosis.findings} | {c.rule for c in diagnosis.cleared}
     answered |= {n.rule for n in diagnosis.not_applicable}
-    return UNJUDGED if missing_answers(diagnosis.not_checked, required, answered) else HEALTHY
+    gaps = [n for n in diagnosis.not_checked if n.code != TOO_FEW or catalogue()[n.rule].severity in worst]
+    return UNJUDGED if missing_answers(gaps, required, answered) else HEALTHY

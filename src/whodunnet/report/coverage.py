@@ -40,7 +40,7 @@ def write_not_checked(sheet: Sheet, diagnosis: Diagnosis) -> None:
     gaps = diagnosis.not_checked
     if not gaps:
         return
-    total = f"{count(len(gaps), 'suspect')}, neither found nor ruled out"
+    total = f"{count(len(gaps), 'suspect')}, neither confirmed nor ruled out"
     sheet.write(total, lead=("Not checked", "bold yellow"), hang=HANG)
     reasons: defaultdict[str, list[str]] = defaultdict(list)
     for gap in gaps:

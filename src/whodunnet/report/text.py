@@ -95,7 +95,7 @@ def _write_healthy(sheet: Sheet, diagnosis: Diagnosis, frame: Frame) -> None:
 
 def _write_incomplete(sheet: Sheet, diagnosis: Diagnosis) -> None:
     gaps = count(len(diagnosis.not_checked), "suspect")
-    found = "Nothing sure was found, and" if diagnosis.findings else "Nothing found, but"
+    found = "No harm was found for sure, and" if diagnosis.findings else "Nothing found, but"
     text = f"{found} {gaps} could not be checked: this is not an all-clear."
     sheet.write((text, "bold"), lead=("NOT JUDGED", "bold black on yellow"), hang=12)
     sheet.blank()

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from whodunnet import __version__
 from whodunnet.cli import list as listing
@@ -16,6 +17,7 @@ from whodunnet.kernel.support import Support
 from whodunnet.model.diagnosis import Diagnosis, Outcome
 from whodunnet.model.finding import SEVERITIES, Severity
 from whodunnet.rules.catalogue import catalogue
+from whodunnet.rules.connection_sight import too_few
 from whodunnet.rules.overrides import Overrides
 
 from .faked import Faked, FakeWatch, Run, assert_one_sentence, diagnosis
@@ -121,6 +123,14 @@ def test_the_exit_status_is_the_answer(
     assert (result.status, result.err) == (status, "")
     decoded = msgspec.json.decode(result.out, type=Diagnosis)
     assert (decoded.outcome, len(decoded.findings)) == (outcome, len(severities))
+
+
+@pytest.mark.parametrize(("fail_on", "status"), [("critical", 0), ("warning", 2)])
+def test_what_would_be_a_warning_at_most_leaves_nothing_critical_open(
+    run: Run, faked: Faked, fail_on: str, status: int
+) -> None:
+    faked.diagnosis = replace(diagnosis("incomplete", "info"), not_checked=(too_few("connect-refused"),))
+    assert run("diagnose", "--format", "json", "--fail-on", fail_on).status == status
 
 
 def test_the_default_is_to_fail_on_a_warning(run: Run, faked: Faked) -> None:

@@ -41,7 +41,7 @@ def test_each_example_reads_as_its_golden_file_says(name: str, verbose: bool, wi
 def test_what_was_found_beside_what_could_not_be_checked_is_not_called_nothing() -> None:
     findings = examples.incident_4().findings
     text = text_of(msgspec.structs.replace(examples.incomplete(), findings=findings), 100)
-    assert text.startswith("NOT JUDGED  Nothing sure was found, and 3 suspects could not be checked")
+    assert text.startswith("NOT JUDGED  No harm was found for sure, and 3 suspects could not be checked")
     assert findings[0].title.split()[0] in text
 
 
