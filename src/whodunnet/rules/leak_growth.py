@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import pairwise
 
 from whodunnet.rules.catalogue import Entry
@@ -11,7 +12,7 @@ from whodunnet.rules.window import Window
 
 EVEN_SHARE = 0.5
 """Growth goes on if each part of the time has this share of what all would have alike, or more."""
-LATE_PARTS = 3
+THIRDS = 3
 """What comes at once may fall into two parts, but not into three."""
 
 
@@ -19,6 +20,17 @@ def goes_on(c: Candidate) -> bool:
     """It grew in both halves of the window."""
     halves = _growth(c, 2)
     return halves is not None and _is_even(halves)
+
+
+def least_third(c: Candidate) -> int | None:
+    """The growth in the third of the window with least, if that is not enough to go on: it came in bursts, or is over.
+
+    None if it is enough; 0 where there are no thirds.
+    """
+    thirds = _growth(c, THIRDS)
+    if thirds is None:
+        return 0
+    return None if _is_even(thirds) else min(thirds)
 
 
 def late_growth(c: Candidate) -> int:
@@ -37,15 +49,21 @@ def goes_on_of_late(c: Candidate, entry: Entry, window: Window) -> bool:
     middle = borders(_times(c), 2)
     if not late_growth(c) or middle is None or window.seconds < entry.limit("held_open_window"):
         return False
-    thirds = _growth(c, LATE_PARTS, since=middle[1])
-    return thirds is not None and _is_even(thirds) and _were_there(c, window)
+    thirds, starts = _growth(c, THIRDS, since=middle[1]), _starts(c, window)
+    were_there = all(started is not None and started < c.series[0][0].wall for started in starts)
+    return thirds is not None and _is_even(thirds) and bool(starts) and were_there
 
 
-def _were_there(c: Candidate, window: Window) -> bool:
+def is_new(c: Candidate, window: Window) -> bool:
+    """All whose it is began within the window: they still open all that they want."""
+    starts = _starts(c, window)
+    return bool(starts) and all(started is not None and started >= c.series[0][0].wall for started in starts)
+
+
+def _starts(c: Candidate, window: Window) -> list[datetime | None]:
+    """When each process that has them began; None where that was not read."""
     known = [window.workloads.by_pid.get(pid) for pid in c.last.pids]
-    starts = [w.process.started if w is not None and w.process is not None else None for w in known]
-    begin = c.series[0][0].wall
-    return bool(starts) and all(started is not None and started < begin for started in starts)
+    return [w.process.started if w is not None and w.process is not None else None for w in known]
 
 
 def borders(times: Sequence[float], parts: int) -> list[int] | None:

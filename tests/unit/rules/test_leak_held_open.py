@@ -35,6 +35,7 @@ from .nodes import (
 
 CHURN = LEAK.limit("churn_ratio")
 WATCH = LEAK.limit("held_open_window")
+OF_A_START = [0, 0, 0, 0, *range(60, 361, 33)]
 RISING = [ALONE - 30, ALONE - 20, ALONE - 10, ALONE]
 
 
@@ -98,6 +99,32 @@ def test_growth_must_be_three_times_the_churn(loss: int, told: bool) -> None:
     counts = [low, low - loss, low + 10, low + 10, low + int(CHURN * 10)]
     node = leak("held-open", counts, seconds=WATCH, age=60)
     assert bool(findings(node)) is told
+
+
+CROWDED = memory_of(10, alloc_sockets=360)
+"""The node has hardly any other sockets."""
+
+
+@pytest.mark.parametrize(
+    ("counts", "confidence"),
+    [
+        ([*[240] * 6, 300, *[360] * 6], "possible"),  # one burst, of which a reading saw the middle
+        ([*[240] * 3, *[300] * 4, *[360] * 6], "possible"),
+        ([300, 300, 300, 301, 330, 340, 345, 350, 355, 360], "possible"),
+        ([300, 300, 300, 310, 330, 340, 345, 350, 355, 360], "proven"),  # a sixth of it in the first third
+        ([240, *range(245, 300, 5), 360], "proven"),
+        ([300, 330, 360], "possible"),  # three readings have no thirds
+    ],
+)
+def test_growth_that_is_no_burst_is_in_each_third(counts: list[int], confidence: str) -> None:
+    assert said(leak("held-open", counts, seconds=WATCH, age=60, memory=CROWDED)) == [("held-open", confidence)]
+
+
+@pytest.mark.parametrize(("after", "confidence"), [(-1.0, "proven"), (0.0, "possible"), (WATCH / 4, "possible")])
+def test_who_began_within_the_window_may_still_open_what_it_wants(after: float, confidence: str) -> None:
+    began = named(7, started=BEGIN + timedelta(seconds=after))
+    node = leak("held-open", OF_A_START, seconds=WATCH, age=60, workloads=began, memory=CROWDED)
+    assert said(node) == [("held-open", confidence)]
 
 
 def uneven(counts: Sequence[int], times: Sequence[float]) -> Recording:
