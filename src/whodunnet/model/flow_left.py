@@ -72,12 +72,24 @@ class Left(msgspec.Struct):
             return round(g.entries * whole)
         return min(round(_weighed(g.ages, shares) + _ageless(g) * ageless), g.entries)
 
+    def may_be_all(self, made: Connects, dropped: int) -> bool:
+        """Whether so many packets were dropped that these connects would account for all, had there been room."""
+        return dropped > 0 and (made.opened + dropped) / made.seconds >= ACCOUNTED_LEAST * self.needed
+
     def _shares(self, made: Connects) -> Iterator[float]:
-        """By age: as many as were opened are of the window; of older ones as many as the same pace left."""
+        """By age: as many as were opened are of the window; of older ones as many as the same pace left.
+
+        The window may begin within an age: of that only as many were opened as are not of a younger one.
+        """
         bounds = [min(bound, self.longest) for bound in (0, *AGE_BOUNDS_SECONDS, self.longest)]
         of_window = sum(n for n, until in zip(self.ages, bounds[1:], strict=True) if until <= made.seconds)
+        rest = max(made.opened - of_window, 0)
         for n, (since, until) in zip(self.ages, pairwise(bounds), strict=True):
-            yield _share(made.opened, of_window) if until <= made.seconds else _share(made.pace * (until - since), n)
+            if until <= made.seconds:
+                yield _share(made.opened, of_window)
+            else:
+                older = made.pace * (until - max(since, made.seconds))
+                yield _share(min(made.pace * (until - since), older + rest), n)
 
 
 def _ageless(g: FlowGroup) -> int:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from itertools import pairwise
+from collections.abc import Sequence
+from math import inf
 
 import msgspec
 
 from whodunnet.model.connection_places import Processes
-from whodunnet.model.connection_window import connection_window
+from whodunnet.model.connection_window import Step, connection_window
 from whodunnet.model.connections import ConnectionGroup, Connections, Ending
 from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.flow_left import Connects
 from whodunnet.model.flow_sockets import keys_of
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Endpoint
+from whodunnet.model.table_drops import lacking_in
 from whodunnet.model.vouching import Destination
 from whodunnet.model.workload import Workload, Workloads
 
@@ -26,6 +28,8 @@ LEAVES_ENTRY: frozenset[Ending] = frozenset({"opened", "refused"})
 """Endings of a connect that leave an entry in a state without a socket."""
 AGAIN: Ending = "syn-retransmitted"
 """In a table that is full most connects are only tried."""
+WATCHED_LEAST = 0.01
+"""Seconds: what was watched for less has no pace."""
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -38,16 +42,16 @@ class Made(msgspec.Struct, frozen=True):
 
 
 class FlowMakers:
-    """Connects of one window by destination, with who made them. lost: of nobody knows whom, to nobody knows where."""
+    """Connects of some time by destination, with who made them. lost: of nobody knows whom, to nobody knows where."""
 
-    def __init__(self, grown: Connections, dropped: int, processes: Processes) -> None:
-        """dropped: packets for which the table had no room meanwhile."""
+    def __init__(self, steps: Sequence[Connections], seconds: float, dropped: int, processes: Processes) -> None:
+        """steps: by how much they grew. dropped: packets for which the table had no room meanwhile."""
         self.dropped = dropped
-        self._seconds = grown.watched_seconds
-        self._lost = sum(grown.other.get(e, 0) for e in LEAVES_ENTRY) + grown.untracked + grown.missed
+        self._seconds = seconds
+        self._lost = sum(sum(s.other.get(e, 0) for e in LEAVES_ENTRY) + s.untracked + s.missed for s in steps)
         self._named: dict[str, Workload] = {}
         self._made: dict[tuple[int, Endpoint], list[Made]] = defaultdict(list)
-        for g in grown.groups:
+        for g in (g for step in steps for g in step.groups):
             if g.role == "initiated" and (g.ending in LEAVES_ENTRY or g.ending == AGAIN):
                 made = Made(self._key(g, processes), g.client, g.ending, g.connections)
                 self._made[g.netns, g.server].append(made)
@@ -79,12 +83,17 @@ class FlowMakers:
         every = self._lost + sum(made.connects for made in there) - own_again
         return (most, self._named[most]) if opened[most] >= max(MADE_LEAST, MADE_SHARE * every) else None
 
-    def connects(self, key: str, to: Destination, source: str) -> Connects:
-        """Of one owner from an address to a destination, as far as they leave entries."""
-        own = [made for made in self._from(to, source) if made.key == key and made.client == source]
-        again = sum(made.connects for made in own if made.ending == AGAIN)
-        left = sum(made.connects for made in own if made.ending in LEAVES_ENTRY)
-        return Connects(left, min(again, self.dropped), self._seconds)
+    def connects(self, key: str, to: Destination, source: str, kept: int = 0) -> Connects:
+        """Of one owner from an address to a destination, as far as they leave entries.
+
+        kept: of them, still open; a few of those that come and go are always met.
+        """
+        own: Counter[Ending] = Counter()
+        for made in self._from(to, source):
+            if made.key == key and made.client == source:
+                own[made.ending] += made.connects
+        left = max(own["opened"] - (kept if kept >= MADE_LEAST else 0), 0) + own["refused"]
+        return Connects(left, min(own[AGAIN], self.dropped), self._seconds)
 
     def contradict(self, key: str, to: Destination, source: str) -> bool:
         """Whether others than this owner made more of the connects than a few."""
@@ -103,18 +112,39 @@ def _is_again(made: Made, key: str, source: str) -> bool:
     return (made.key, made.client, made.ending) == (key, source, AGAIN)
 
 
-def makers_of(recording: Recording) -> FlowMakers | None:
+class WindowMakers:
+    """Who made the connects that left the entries of one reading: neither later ones nor older than entries get."""
+
+    def __init__(self, recording: Recording, steps: Sequence[tuple[float, Step]]) -> None:
+        """steps: each with when it began, on the boot clock; at least one."""
+        self._steps = steps
+        self._tables = recording.series(Conntrack)
+        self._processes = Processes(recording.series(Workloads))
+
+    def at(self, table: Conntrack, longest: float) -> FlowMakers | None:
+        """longest: seconds for which its entries stay. None where hardly anything was watched.
+
+        What came next tells of a reading before which nothing was watched.
+        """
+        at = next((when.boot_seconds for when, read in self._tables if read is table), inf)
+        over = [(begin, step) for begin, step in self._steps if step.until <= at] or self._steps[:1]
+        end = over[-1][1].until
+        part = [(begin, step) for begin, step in over if step.until > end - longest] or over[-1:]
+        growths = [step.growth for _, step in part]
+        seconds = sum(growth.watched_seconds for growth in growths)
+        if seconds < WATCHED_LEAST:
+            return None
+        tables = [read for when, read in self._tables if part[0][0] <= when.boot_seconds <= end]
+        return FlowMakers(growths, seconds, max(lacking_in(tables), 0), self._processes)
+
+
+def makers_of(recording: Recording) -> WindowMakers | None:
     """None where connects were not met by one run of BPF throughout the window."""
-    series = [sample for _, sample in recording.series(Connections)]
+    series = recording.series(Connections)
     window = connection_window(recording)
-    if window is None or len(series) < 2 or any(sample.method != "bpf" for sample in series):
+    if window is None or len(series) < 2 or any(sample.method != "bpf" for _, sample in series):
         return None
-    if len({sample.started_seconds for sample in series}) > 1 or window.total.watched_seconds <= 0:
+    if len({sample.started_seconds for _, sample in series}) > 1:
         return None
-    return FlowMakers(window.total, _dropped(recording), Processes(recording.series(Workloads)))
-
-
-def _dropped(recording: Recording) -> int:
-    """Packets that were dropped for want of room, from reading to reading of the same table."""
-    tables = [(t.netns, t.statistics["drop"]) for _, t in recording.series(Conntrack) if "drop" in t.statistics]
-    return sum(max(b - a, 0) for (there, a), (here, b) in pairwise(tables) if there == here)
+    begins = [at.boot_seconds for at, _ in series]
+    return WindowMakers(recording, list(zip(begins, window.steps, strict=False)))

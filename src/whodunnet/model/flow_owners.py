@@ -14,8 +14,9 @@ import msgspec
 
 from whodunnet.model.addresses import Addresses
 from whodunnet.model.conntrack import Conntrack, FlowGroup
+from whodunnet.model.flow_kept import kept_in
 from whodunnet.model.flow_left import left_in
-from whodunnet.model.flow_makers import FlowMakers
+from whodunnet.model.flow_makers import FlowMakers, WindowMakers
 from whodunnet.model.flow_seen import seen_in
 from whodunnet.model.flow_sockets import connections_of, listening_on, sides_of, workload_of
 from whodunnet.model.inner_flows import InnerFlows
@@ -61,7 +62,7 @@ class FlowOwners:
         sockets: Sequence[Sockets],
         workloads: Workloads,
         then: Sequence[Workloads | None] = (),
-        makers: FlowMakers | None = None,
+        makers: WindowMakers | None = None,
     ) -> None:
         """sockets: every reading of the window, newest last; short connections are met in some of them only.
 
@@ -76,8 +77,10 @@ class FlowOwners:
         seen = seen_in(sockets, workloads, then)
         self._by_pid, self._key_of, self._representative = seen.by_pid, seen.key_of, seen.representative
         self._ever, self._connected, self._constant = seen.ever, seen.connected, seen.constant
-        self._makers = makers
         self._left = left_in(conntrack, WITH_SOCKET)
+        longest = max((left.longest for left in self._left.values()), default=1)
+        self._makers = makers.at(conntrack, longest) if makers is not None else None
+        self._kept = kept_in(sockets, workloads, then) if makers is not None else {}
         self._connections = connections_of(sockets[-1], self._key_of) if sockets else None
         self._listening = listening_on(sockets[-1], self._key_of) if sockets else {}
         places = [(g, to) for g in conntrack.groups if (to := self._shared_destination(g)) is not None]
@@ -272,7 +275,7 @@ class FlowOwners:
                 return ever[0], group.entries
             if makers.contradict(ever[0], to, group.source):
                 return None, 0
-            return ever[0], group.entries if makers.dropped else self._accounted(ever[0], group, to, makers)
+            return ever[0], self._accounted(ever[0], group, to, makers, sole=True)
         made = makers.maker(to, group.source) if makers is not None else None
         if makers is None or made is None:
             return None, 0
@@ -280,10 +283,16 @@ class FlowOwners:
         self._representative.setdefault(key, workload)
         return key, self._accounted(key, group, to, makers)
 
-    def _accounted(self, key: str, group: FlowGroup, to: Destination, makers: FlowMakers) -> int:
-        """How many entries of a group the connects of an owner account for: all where its protocol is not watched."""
+    def _accounted(self, key: str, group: FlowGroup, to: Destination, makers: FlowMakers, sole: bool = False) -> int:
+        """How many entries of a group the connects of an owner account for: all where its protocol is not watched.
+
+        sole: it is the only one seen with sockets.
+        """
         all_there = self._left.get((group.source, to[2])) if group.protocol == "tcp" else None
-        return group.entries if all_there is None else all_there.of(group, makers.connects(key, to, group.source))
+        made = makers.connects(key, to, group.source, kept=self._kept.get((*to, key), 0))
+        if all_there is None or (sole and all_there.may_be_all(made, makers.dropped)):
+            return group.entries
+        return all_there.of(group, made)
 
     def _process_owner(self, key: str, netns: int, *, inferred: bool = False) -> FlowOwner:
         return FlowOwner(key=key, kind="workload", workload=self._representative[key], netns=netns, inferred=inferred)

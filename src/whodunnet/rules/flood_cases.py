@@ -15,6 +15,8 @@ from whodunnet.rules.flood_openers import Opener, Openers
 
 TURNOVER_SHARE: Final = 0.01
 """Of short entries that come and go, at least this share is young; a burst that is over has none."""
+SHORT: Final[frozenset[Kind]] = frozenset({"churn", "dns"})
+"""Kinds whose entries may have no socket any more."""
 ALIKE: Final = 0.5
 """Of the pods of a workload those count that have at least this share of what the first has."""
 
@@ -44,7 +46,7 @@ def flood_of(now: Openers, before: Openers | None, growing: bool, calm: float, e
     amounts = {key: opener.charge for key, opener in now.by_key.items()}
     needed = now.total - calm
     if growing and before is not None:
-        amounts = {key: max(n - _charge(before, key), 0.0) for key, n in amounts.items()}
+        amounts = {key: max(n - _charge(before, key) - _nobodys(now, before, key), 0.0) for key, n in amounts.items()}
         needed = (now.total - before.total) / 2
     if needed <= 0:
         return None
@@ -57,6 +59,8 @@ def flood_of(now: Openers, before: Openers | None, growing: bool, calm: float, e
         return None
     openers = tuple(now.by_key[key] for key in chosen)
     culprits = tuple(opener for opener in openers if opener.excuse is None)
+    confidence = _confidence(culprits or openers, pods, now, before, entry)
+    seen = sum(max(amounts[key] - now.by_key[key].inferred, 0) for key in chosen)
     return Flood(
         shape=max(WASTEFUL, key=lambda kind: sum(opener.kinds[kind] for opener in culprits or openers)),
         openers=openers,
@@ -64,13 +68,23 @@ def flood_of(now: Openers, before: Openers | None, growing: bool, calm: float, e
         charge=sum(amounts[key] for key in chosen),
         needed=needed,
         of_one_workload=pods,
-        confidence=_confidence(culprits or openers, pods, now, before, entry),
+        confidence="likely" if confidence == "proven" and seen <= needed else confidence,
     )
 
 
 def _charge(openers: Openers, key: str) -> float:
     opener = openers.by_key.get(key)
     return opener.charge if opener is not None else 0.0
+
+
+def _nobodys(now: Openers, before: Openers, key: str) -> int:
+    """Entries without a socket that were nobody's before, and may have been its own: they have not grown."""
+    opener, earlier = now.by_key[key], before.by_key.get(key)
+    given = opener.inferred - (earlier.inferred if earlier is not None else 0)
+    to = {flow.destination for flow in opener.flows if flow.kind in SHORT}
+    shared = [before.by_key.get(f"{kind} {opener.owner.netns}") for kind in ("node", "netns")]
+    flows = [(flow, n) for one in shared if one is not None for flow, n in one.flows.items()]
+    return min(max(given, 0), sum(n for flow, n in flows if flow.kind in SHORT and flow.destination in to))
 
 
 def _fewest(amounts: Mapping[str, float], needed: float, excused: Set[str], entry: Entry) -> list[str]:
@@ -143,16 +157,22 @@ def _sureness(opener: Opener, now: Openers, before: Openers) -> int:
         return 0
     if opener.owner.kind == "remote" and (addresses is None or addresses.netns_unread or addresses.left_out):
         return 0
-    if not _seen(opener, earlier, now, before) and 2 * opener.inferred <= opener.wasteful:
+    if _by_exclusion(opener):
+        return 0
+    if not _seen(opener, earlier, now, before):
         return 1 if earlier is not None and earlier.kinds[opener.kind] else 0
-    if 2 * opener.inferred > opener.wasteful:
-        return 0  # by exclusion only
     if opener.kind == "idle-established" and _left_over(opener, now):
         return 1
     unsure = opener.inferred
     if opener.owner.kind == "remote":  # a source that may be invented, or that may be gone
         unsure += opener.unproven + opener.kinds["idle-established"]
     return 1 if opener.doubt is not None or 2 * unsure > opener.wasteful else 2
+
+
+def _by_exclusion(opener: Opener) -> bool:
+    """Whether most of its entries have no socket any more, or half of its main kind."""
+    of_kind = min(opener.inferred, opener.kinds[opener.kind]) if opener.kind in SHORT else 0
+    return 2 * opener.inferred > opener.wasteful or 2 * of_kind >= max(opener.kinds[opener.kind], 1)
 
 
 def _left_over(opener: Opener, now: Openers) -> bool:

@@ -9,10 +9,9 @@ import msgspec
 from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.finding import NotChecked
 from whodunnet.model.sample import Moment
+from whodunnet.model.table_drops import SOLVED
 
 NAMES_PORT = 53
-SOLVED = "clashres"
-"""Column of kernels that solve such a race without loss (nf_ct_resolve_clash_harder); the older "searched" is not."""
 
 
 class Rises(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,10 +9,10 @@ import msgspec
 from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.finding import Severity
 from whodunnet.model.sockets import AGE_BOUNDS_SECONDS
+from whodunnet.model.table_drops import lacking_in
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.flood_kinds import CLOSING, DATAGRAMS, YOUNG_SECONDS, timeout_name, younger_than
-from whodunnet.rules.race_reading import SOLVED
-from whodunnet.rules.table_window import CHAINS, TableReading, TableWindow
+from whodunnet.rules.table_window import TableReading, TableWindow
 
 LATE_SHARE: Final = 0.25
 """Of growth that does not end, at least this share is in the second half of the window."""
@@ -62,18 +62,7 @@ def state_of(window: TableWindow, entry: Entry) -> State | None:
 
 def lacking_of(window: TableWindow) -> int:
     """Packets dropped within the window, less those that lost a race."""
-    return window.risen("drop") - _lost_races(window)
-
-
-def _lost_races(window: TableWindow) -> int:
-    """Packets that raised "drop" although there was room: those that lost a race for their entry.
-
-    They raise both columns, in any table; too long a chain only "insert_failed", and before Linux 5.10 so does a race
-    that was solved: there nothing is known to be lost, and drops of a full table are not to be hidden by it.
-    """
-    if not any(SOLVED in r.table.statistics for r in window.readings):
-        return 0
-    return max(window.risen("insert_failed") - window.risen(*CHAINS), 0)
+    return lacking_in([r.table for r in window.readings])
 
 
 def _filling(window: TableWindow, entry: Entry) -> State | None:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Final
 
 import msgspec
 
 from whodunnet.model.addresses import Addresses
 from whodunnet.model.conntrack import Conntrack
-from whodunnet.model.flow_makers import FlowMakers, makers_of
+from whodunnet.model.flow_makers import WindowMakers, makers_of
 from whodunnet.model.kernel_log import KernelLog, LogLine
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording, S
 from whodunnet.model.sockets import Sockets
+from whodunnet.model.table_drops import CHAINS as CHAINS
+from whodunnet.model.table_drops import risen_in
 from whodunnet.model.workload import Workloads
 
 LOG_KINDS: Final = ("conntrack-table-full", "conntrack-table-full-netns")
 """Of the host's table, before Linux 6.18 of anybody's; and of another namespace, which the line names."""
-CHAINS: Final = ("chainlength", "chaintoolong")
-"""Columns of packets dropped because their bucket had too many entries: in procfs, and over netlink."""
 _NETNS: Final = re.compile(r"table full in netns ([0-9]+)")
 
 
@@ -72,7 +71,7 @@ class TableWindow(msgspec.Struct, frozen=True, kw_only=True):
     begin: float
     end: float
     log: KernelLog | None
-    makers: FlowMakers | None = None
+    makers: WindowMakers | None = None
 
     @property
     def first(self) -> TableReading:
@@ -93,13 +92,7 @@ class TableWindow(msgspec.Struct, frozen=True, kw_only=True):
 
     def risen(self, *columns: str) -> int:
         """By how much counters of the node's namespace rose, from reading to reading of the same namespace."""
-        return sum(self._risen(name) for name in columns)
-
-    def _risen(self, column: str) -> int:
-        counted = [r.table for r in self.readings if column in r.table.statistics]
-        return sum(
-            max(b.statistics[column] - a.statistics[column], 0) for a, b in pairwise(counted) if a.netns == b.netns
-        )
+        return risen_in([r.table for r in self.readings], *columns)
 
     def others_full(self, share: float) -> bool:
         """Whether another namespace had so large a share of the limit in any reading."""

@@ -39,12 +39,17 @@ def watched(
     workloads: Workloads = WORKLOADS,
     first: dict[str, Any] | None = None,
     dropped: int = 0,
+    columns: dict[str, int] | None = None,
     tables: tuple[int, int] = (NODE, NODE),
     **last: Any,
 ) -> Recording:
-    """Two samples of connects. dropped: packets for want of room meanwhile. tables: whose table was read."""
+    """Two samples of connects. dropped: packets meanwhile; columns: other counters of them. tables: whose was read."""
     fields = {"watched_seconds": SECONDS, **last}
-    full = [Conntrack(loaded=True, netns=tables[n], statistics={"drop": 70 + n * dropped}) for n in range(2)]
+    risen = {"drop": dropped, **(columns or {})}
+    full = [
+        Conntrack(loaded=True, netns=tables[n], statistics={name: 70 + n * by for name, by in risen.items()})
+        for n in range(2)
+    ]
     samples: list[AnySample] = [
         Connections(groups=before, watched_seconds=0.0, **(first or {})),
         Connections(groups=groups, **fields),
@@ -220,6 +225,17 @@ def test_groups_of_one_destination_share_what_was_opened() -> None:
     assert by_owner(watched(made(12, 400)), *groups) == {B: 200, SHARED: 200}
 
 
+def test_what_was_opened_within_the_window_is_given_once() -> None:
+    """490 in 4.9 seconds: of entries no older than five as many, and ten of the tenth of a second before."""
+    group = flow(entries=790, state="time-wait", ages=(250, 250, 290))
+    assert by_owner(watched(made(12, 490), watched_seconds=4.9), group) == parts(500, 790)
+
+
+def test_of_an_age_that_the_window_ends_in_no_more_are_its_own_than_its_pace_leaves() -> None:
+    group = flow(entries=600, state="time-wait", ages=(100, 100, 400))
+    assert by_owner(watched(made(12, 490), watched_seconds=4.9), group) == parts(500, 600)
+
+
 def test_a_group_with_more_ages_than_entries_gives_no_more_than_it_has() -> None:
     group = flow(entries=10, state="time-wait", ages=(600,))
     assert by_owner(watched(made(12, 600)), group) == parts(10, 10)
@@ -262,6 +278,83 @@ def test_drops_of_another_table_do_not_count() -> None:
 
 def test_another_that_tries_again_may_have_left_entries_too() -> None:
     assert opener(watched(made(12, 500), made(11, 27, ending="syn-retransmitted"))) == SHARED
+
+
+LOST = {"insert_failed": 9, "chaintoolong": 0, "clashres": 0}
+"""As many packets lost a race for their entry as were dropped."""
+
+
+@pytest.mark.parametrize(
+    ("columns", "who"),
+    [
+        (LOST, SHARED),
+        (LOST | {"chaintoolong": 9}, A),
+        ({"insert_failed": 9}, A),
+        (LOST | {"insert_failed": 8}, SHARED),
+        (LOST | {"insert_failed": 4}, A),
+    ],
+)
+def test_packets_that_lost_a_race_do_not_tell_of_a_full_table(columns: dict[str, int], who: str) -> None:
+    """Where it is not known how many they are, as on old kernels, none of them is taken for one."""
+    assert opener(watched(made(11, 1), dropped=9, columns=columns), sockets=MOVING) == who
+
+
+@pytest.mark.parametrize(("drops", "who"), [(0, SHARED), (1, SHARED), (246, SHARED), (247, A), (9_000, A)])
+def test_a_few_drops_do_not_give_everything_to_the_only_one_seen(drops: int, who: str) -> None:
+    """6,000 entries stay for two minutes: with 250 connects in ten seconds there would be half as many."""
+    group = flow(entries=6_000, state="time-wait")
+    assert opener(watched(made(11, 3), dropped=drops), group, sockets=MOVING) == who
+
+
+def test_a_counter_that_falls_tells_of_no_drops() -> None:
+    tried = made(11, 3, ending="syn-retransmitted")
+    assert by_owner(watched(tried, dropped=-60), sockets=MOVING) == {SHARED: 100}
+    own = made(12, 500), made(12, 900, ending="syn-retransmitted")
+    assert by_owner(watched(*own, dropped=-60), flow(entries=6_000, state="time-wait")) == {B: 6_000}
+
+
+KEPT = flow(entries=600, state="time-wait", ages=(100, 100, 200, 200))
+"""All of the window."""
+
+
+def test_who_keeps_what_it_opens_has_left_no_entry_behind() -> None:
+    """Another closed as many old ones."""
+    moved = reading(held(11, 600), held(12, 0)), reading(held(11, 0), held(12, 600))
+    assert by_owner(watched(made(12, 600)), KEPT, sockets=moved) == {SHARED: 600}
+
+
+@pytest.mark.parametrize(
+    ("now", "own"), [(200, 600), (209, 600), (210, 590), (300, 500), (500, 300), (501, 0), (2_000, 0)]
+)
+def test_of_those_it_opened_only_as_many_are_over_as_it_has_no_sockets_of(now: int, own: int) -> None:
+    """It had a pool of 200 before."""
+    seen = reading(held(11, 10), held(12, 200)), reading(held(11, 10), held(12, now))
+    assert by_owner(watched(made(12, 600)), KEPT, sockets=seen) == parts(own, 600)
+
+
+def test_sockets_that_nobody_has_answered_yet_are_none_that_it_keeps() -> None:
+    seen = reading(held(11, 10)), reading(held(11, 10), held(12, 300, state="syn-sent"))
+    assert by_owner(watched(made(12, 600)), KEPT, sockets=seen) == {B: 600}
+
+
+def test_of_sockets_seen_once_nobody_knows_since_when_they_are_open() -> None:
+    assert by_owner(watched(made(12, 600)), KEPT, sockets=(reading(held(11, 10), held(12, 400)),)) == {SHARED: 600}
+
+
+def test_the_only_one_seen_has_left_no_entry_of_those_it_keeps() -> None:
+    kept = reading(held(11, 1)), reading(held(11, 601))
+    assert by_owner(watched(made(11, 600)), KEPT, sockets=kept) == {SHARED: 600}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 5e-324, 1e-320, 1e-9])
+def test_connects_that_were_hardly_watched_tell_nothing(seconds: float) -> None:
+    for stay in (1, 120):
+        how = {"timeouts": {"tcp_timeout_time_wait": stay}}
+        assert by_owner(watched(made(12, 600), watched_seconds=seconds), KEPT, **how) == {SHARED: 600}
+
+
+def test_connects_from_an_address_that_is_not_known_account_for_nothing() -> None:
+    assert by_owner(watched(made(11, 8, client=None)), sockets=MOVING) == {SHARED: 100}
 
 
 def test_entries_that_stay_for_longer_need_fewer_connects() -> None:

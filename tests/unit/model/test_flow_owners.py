@@ -339,6 +339,7 @@ def behind_tools(groups: tuple[FlowGroup, ...], inner: tuple[FlowGroup, ...], *h
     return found
 
 
+OF_TWO = {"172.17.0.9": 6, "172.17.0.1": 3}
 GATE_SOCKETS = held(90, 3, netns=TOOLS), held(77, 1, netns=WEB)
 
 
@@ -347,6 +348,14 @@ def test_each_has_what_its_entries_and_sockets_tell_and_nobody_what_is_in_no_oth
     own = flow("10.1.0.3", 3)
     assert behind_tools((flow("10.1.0.3", 10),), (*inner, own), *GATE_SOCKETS) == {
         f"netns {WEB}": 4, f"pid 90 in {TOOLS}": 3, f"netns {TOOLS}": 2, f"behind {TOOLS}": 1,
+    }  # fmt: skip
+
+
+def test_the_only_one_seen_in_a_namespace_has_left_only_what_was_not_of_those_behind_it() -> None:
+    inner = [flow(address, n, state="time-wait", source_as="10.1.0.3") for address, n in OF_TWO.items()]
+    seen = held(90, 1, netns=TOOLS, state="syn-sent"), held(77, 1, netns=WEB)
+    assert behind_tools((flow("10.1.0.3", 10, state="time-wait"),), tuple(inner), *seen) == {
+        f"netns {WEB}": 6, f"pid 90 in {TOOLS}": 3, f"behind {TOOLS}": 1,
     }  # fmt: skip
 
 

@@ -33,6 +33,8 @@ from .flows import (
 from .nodes import ages, process
 
 DNS = Endpoint("10.96.0.10", 53)
+KEPT = (4_300, 4_650, 5_000, 5_300)
+"""Connections that a pod keeps, reading by reading."""
 
 
 def test_every_number_of_a_finding_is_explained_where_they_differ() -> None:
@@ -178,7 +180,7 @@ def test_the_summary_names_the_culprit() -> None:
 
 def test_a_pod_that_keeps_connections_is_the_cause_of_the_entries_it_keeps() -> None:
     """Its leak is the finding above; what it does to the table follows."""
-    tables = [table(*CROWD, idle(POD.address, SERVICE, n)) for n in (4_300, 4_800, 5_300)]
+    tables = [table(*CROWD, idle(POD.address, SERVICE, n)) for n in KEPT]
     full = node(*tables, seconds=90, pods=[POD])
     snapshots = tuple(
         replace(s, samples={
@@ -190,7 +192,7 @@ def test_a_pod_that_keeps_connections_is_the_cause_of_the_entries_it_keeps() -> 
                 by_pid={7: replace(POD.workload, process=process(7))}, by_netns={POD.netns: POD.workload}
             ),
         })
-        for s, n in zip(full.snapshots, (4_300, 4_800, 5_300), strict=True)
+        for s, n in zip(full.snapshots, KEPT, strict=True)
     )  # fmt: skip
     diagnosis = diagnose(replace(full, snapshots=snapshots), ["socket-leak", "conntrack-table"])
     assert [(f.rule, f.shape) for f in diagnosis.findings] == [
