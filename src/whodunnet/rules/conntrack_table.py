@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.finding import Answer, Cleared, Finding, NotApplicable, NotChecked
 from whodunnet.model.snapshot import Recording
+from whodunnet.model.table_drops import CHAINS
 from whodunnet.rules import table_evidence
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.table_findings import RULE, of_chains, of_namespaces, of_table, of_unknown_namespace
 from whodunnet.rules.table_state import READINGS_AT_ENDS, lacking_of, state_of
-from whodunnet.rules.table_window import CHAINS, TableWindow, table_window
+from whodunnet.rules.table_window import TableWindow, table_window
 
 
 def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:

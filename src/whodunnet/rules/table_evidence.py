@@ -10,13 +10,14 @@ from msgspec.structs import replace
 from whodunnet.model.finding import Evidence
 from whodunnet.model.flow_owners import FlowOwner
 from whodunnet.model.sockets import Endpoint
+from whodunnet.model.table_drops import CHAINS
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.flood_cases import Flood
 from whodunnet.rules.flood_kinds import WASTEFUL, YOUNG_SECONDS, Kind
 from whodunnet.rules.flood_openers import Opener, Openers
 from whodunnet.rules.flood_texts import exact_label, place
 from whodunnet.rules.identity import short_name
-from whodunnet.rules.table_window import CHAINS, TableReading, TableWindow
+from whodunnet.rules.table_window import TableReading, TableWindow
 
 SIZE = "cat /proc/sys/net/netfilter/nf_conntrack_count /proc/sys/net/netfilter/nf_conntrack_max"
 STATISTICS = "cat /proc/net/stat/nf_conntrack"

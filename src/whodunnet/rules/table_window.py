@@ -15,7 +15,6 @@ from whodunnet.model.kernel_log import KernelLog, LogLine
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording, S
 from whodunnet.model.sockets import Sockets
-from whodunnet.model.table_drops import CHAINS as CHAINS
 from whodunnet.model.table_drops import risen_in
 from whodunnet.model.workload import Workloads
 
