@@ -15,6 +15,9 @@ LONGEST_SECONDS = 120
 ACCOUNTED_LEAST = 0.5
 """Of these entries: whose connects account for fewer did not leave them behind, whoever did."""
 
+TRIED_LEAST = 10
+"""Fewer connects than this, with those that are only tried, are no habit."""
+
 
 class Connects(msgspec.Struct, frozen=True):
     """Of one owner from one address to one destination, within so many seconds.
@@ -73,7 +76,12 @@ class Left(msgspec.Struct):
         return min(round(_weighed(g.ages, shares) + _ageless(g) * ageless), g.entries)
 
     def may_be_all(self, made: Connects, dropped: int) -> bool:
-        """Whether so many packets were dropped that these connects would account for all, had there been room."""
+        """Whether there was no room, and these connects go on, or would have left all if none had been dropped.
+
+        Who waits for an answer tries more seldom than it would.
+        """
+        if made.again and made.opened + made.again >= TRIED_LEAST:
+            return True
         return dropped > 0 and (made.opened + dropped) / made.seconds >= ACCOUNTED_LEAST * self.needed
 
     def _shares(self, made: Connects) -> Iterator[float]:

@@ -306,6 +306,19 @@ def test_a_few_drops_do_not_give_everything_to_the_only_one_seen(drops: int, who
     assert opener(watched(made(11, 3), dropped=drops), group, sockets=MOVING) == who
 
 
+@pytest.mark.parametrize(
+    ("opened", "again", "drops", "who"),
+    [(0, 10, 10, A), (4, 6, 10, A), (0, 10, 9, SHARED), (0, 9, 10, SHARED), (20, 0, 10, SHARED)],
+)
+def test_where_there_is_no_room_the_only_one_seen_that_goes_on_trying_left_them(
+    opened: int, again: int, drops: int, who: str
+) -> None:
+    """Each try waits for its time-out: far fewer than the entries there are."""
+    tries = (made(11, n, ending=ending) for n, ending in ((opened, "opened"), (again, "syn-retransmitted")) if n)
+    group = flow(entries=6_000, state="time-wait")
+    assert opener(watched(*tries, dropped=drops), group, sockets=MOVING) == who
+
+
 def test_a_counter_that_falls_tells_of_no_drops() -> None:
     tried = made(11, 3, ending="syn-retransmitted")
     assert by_owner(watched(tried, dropped=-60), sockets=MOVING) == {SHARED: 100}
