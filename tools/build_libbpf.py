@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cffi import FFI
 
-RECORDS = ("sockets", "connections", "stalls", "retransmissions")
+RECORDS = ("sockets", "connections", "stalls", "retransmissions", "files")
 ROOT = Path(__file__).resolve().parent.parent
 
 FUNCTIONS = """

@@ -317,6 +317,16 @@ struct sched_entity {
 	struct cfs_rq *cfs_rq;
 };
 
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+	unsigned int next_fd;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags;
@@ -333,6 +343,7 @@ struct task_struct {
 	__u64 start_boottime;
 	char comm[16];
 	struct nsproxy *nsproxy;
+	struct files_struct *files;
 };
 
 struct seq_file;

@@ -44,6 +44,7 @@ BOUNDS = (
     ("collectors/descriptors", "collectors.descriptors", "ABOVE"),
     ("collectors/descriptors", "collectors.descriptors", "LOOKED_AT"),
     ("collectors/descriptors", "kernel.procfs.open_files", "LISTED_MAX"),
+    ("collectors/descriptors", "kernel.bpf.refusals", "ROOM"),
     ("collectors/softnet", "kernel.receive_queues", "DEVICES_LIMIT"),
     ("collectors/softnet", "kernel.receive_queues", "QUEUES_LIMIT"),
     ("collectors/softnet", "kernel.receive_queues", "INTERRUPTS_LIMIT"),

@@ -38,7 +38,7 @@ def answers(kernel: Kernel) -> Answers:
     assert "BUG:" not in done.console
     print(f"{kernel.version}: {done.seconds:.0f} s")
     found = json.loads(done.stdout)
-    more = {"holder": found["pid"]}
+    more = {"holder": found["pid"], "refused": found["refused"]}
     return {
         name: json.loads(said["stdout"]) | more | {"status": said["status"]} for name, said in found["answers"].items()
     }
@@ -110,3 +110,13 @@ def test_a_full_file_table_is_found(answers: Answers) -> None:
     assert answer["status"] == 1
     (used,) = (e for e in finding(answer, "descriptor-limit")["evidence"] if e["unit"] == "files")
     assert used["value"] >= used["limit"] == HELD // 2
+
+
+def test_who_is_refused_a_socket_by_it_is_named(answers: Answers) -> None:
+    answer = answers["no file left"]
+    found = finding(answer, "descriptor-limit")
+    (victim,) = (p for p in found["parties"] if p["role"] == "victim" and "process" in p)
+    assert victim["process"]["pid"] == answer["refused"]
+    (times,) = (e for e in found["evidence"] if e["unit"] == "sockets")
+    assert victim["effect"] == f"was refused {times['value']:,} TCP sockets"
+    assert times["value"] > 1

@@ -42,7 +42,10 @@ NEEDS = {
         ("CAP_SYS_PTRACE",),
         "name servers and search lists of every network namespace; with --active, whether they answer",
     ),
-    "descriptors": (("CAP_SYS_PTRACE",), "processes near their limit of open descriptors, and of what kind these are"),
+    "descriptors": (
+        ("CAP_SYS_PTRACE", "CAP_BPF", "CAP_PERFMON"),
+        "processes near their limit of open descriptors, and of what kind these are",
+    ),
     "neighbours": (("CAP_SYS_ADMIN", "CAP_SYS_PTRACE"), "the tables of neighbours: how full, and whose entries"),
     "memory_cgroups": ((), "memory cgroups in use, and deleted ones that the kernel still keeps"),
     "connections": (
@@ -143,7 +146,8 @@ def can_run(name: str, needed: tuple[str, ...], support: Support) -> str:
         "kernel_log": "tries the journal and /var/log instead",
         "conntrack": "counts what it may, and reads entries with CAP_NET_ADMIN only",
         "links": "reads the namespaces it may enter",
-        "descriptors": "does not tell sockets from files, and before Linux 6.2 counts processes of this user only",
+        "descriptors": "may not tell sockets from files, count those of other users (before Linux 6.2), or see who is "
+        "refused one",
         "neighbours": "reads the namespaces it may enter",
         "resolvers": "reads what processes of this user see",
         "addresses": "reads the namespaces it may enter",

@@ -1,7 +1,7 @@
 """Processes near their limit of open descriptors, and the machine near its limit of open files.
 
 Needs nothing from Linux 6.2 on; CAP_SYS_PTRACE for other users' processes on older kernels, and to tell sockets from
-files.
+files. CAP_BPF with CAP_PERFMON to see who is refused one, which is looked at only near the limit of the machine.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import msgspec
 
 from whodunnet.collectors.namespace_counters import unless_unreadable
 from whodunnet.errors import MalformedError, UnreadableError
+from whodunnet.kernel.bpf.refusals import Refusals, RefusalWatch
 from whodunnet.kernel.procfs.open_files import count_open_files, read_descriptor_limit, read_file_use, read_kinds
 from whodunnet.kernel.procfs.process import read_stat
 from whodunnet.kernel.roots import Roots
+from whodunnet.kernel.support import Support
 from whodunnet.model.descriptors import Descriptors, DescriptorUse
 
 MANY = 32
@@ -30,6 +32,8 @@ NEAR = 0.8
 """Share of its limit from which on it is looked what the descriptors of a process are."""
 LOOKED_AT = 256
 """Descriptors of one process that are looked at."""
+WATCHED = 0.9
+"""Share of the machine's limit from which on it is watched who is refused a file, until it is below NEAR."""
 
 
 Use = tuple[float, int, int, int]
@@ -41,8 +45,10 @@ class DescriptorsCollector:
 
     name: ClassVar[str] = "descriptors"
 
-    def __init__(self, roots: Roots) -> None:
+    def __init__(self, roots: Roots, support: Support | None = None) -> None:
+        """support: None never loads a BPF program."""
         self._roots = roots
+        self._refusals = RefusalsNearLimit(support)
 
     def collect(self) -> Descriptors:
         """One reading. Raises UnreadableError if processes cannot be listed."""
@@ -55,6 +61,7 @@ class DescriptorsCollector:
         kept = _nearest(uses)
         fullest = [self._use(*use) for use in kept]
         files = unless_unreadable(partial(read_file_use, self._roots))
+        refusals = self._refusals.read(files[0] / files[1] if files and files[1] else 0.0)
         return Descriptors(
             fullest=tuple(use for use in fullest if use is not None),
             near_left_out=_near(uses) - _near(kept),
@@ -63,10 +70,14 @@ class DescriptorsCollector:
             left_out=found.left_out,
             open_files=files[0] if files else None,
             max_files=files[1] if files else None,
+            refusals_watched=refusals is not None,
+            refused=refusals.processes if refusals else (),
+            refused_left_out=refusals.left_out if refusals else 0,
         )
 
     def close(self) -> None:
-        """Nothing stays open between calls."""
+        """Detaches the BPF program, where it was needed."""
+        self._refusals.close()
 
     def _limit(self, pid: int) -> int | None:
         """None where there is none, or the process is gone."""
@@ -85,6 +96,42 @@ class DescriptorsCollector:
         if kinds is None:
             return use
         return msgspec.structs.replace(use, sockets=kinds.sockets, files=kinds.files, other=kinds.other)
+
+
+class RefusalsNearLimit:
+    """Keeps the BPF program attached as long as the machine is near its limit, and no longer."""
+
+    def __init__(self, support: Support | None) -> None:
+        self._support = support
+        self._watch: RefusalWatch | None = None
+
+    def read(self, share: float) -> Refusals | None:
+        """What was counted since it was attached; None if it was not attached before. share: of the limit, now."""
+        refusals = self._counted()
+        if share >= WATCHED:
+            self._start()
+        elif share < NEAR:
+            self.close()
+        return refusals
+
+    def close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def _counted(self) -> Refusals | None:
+        try:
+            return self._watch.read() if self._watch is not None else None
+        except UnreadableError:
+            return None
+
+    def _start(self) -> None:
+        """Where BPF is refused it is not tried again, and nothing is said: all else is known without it."""
+        if self._watch is None and self._support is not None:
+            try:
+                self._watch = RefusalWatch(self._support)
+            except (UnreadableError, OSError):  # the latter where we are refused files too, before libbpf is loaded
+                self._support = None
 
 
 def _nearest(uses: Sequence[Use]) -> list[Use]:

@@ -11,7 +11,7 @@ from whodunnet.collectors.workloads import WorkloadsCollector
 from whodunnet.kernel.bpf.socket_walk import Owner
 from whodunnet.model.connections import ConnectionGroup, Connections
 from whodunnet.model.cpu_pressure import Consumer
-from whodunnet.model.descriptors import DescriptorUse
+from whodunnet.model.descriptors import DescriptorUse, RefusedFiles
 from whodunnet.model.sockets import SocketGroup, Sockets
 from whodunnet.model.stalls import Stall, Task
 from whodunnet.model.workload import Process, Workload, Workloads
@@ -40,7 +40,7 @@ def name_owners(
     *,
     connections: Connections | None = None,
     stalls: Iterable[Stall] = (),
-    consumers: Iterable[Consumer | DescriptorUse] = (),
+    consumers: Iterable[Consumer | DescriptorUse | RefusedFiles] = (),
     netns: Iterable[int] = (),
     shared_netns: Iterable[int] = (),
 ) -> Workloads:

@@ -40,7 +40,7 @@ from whodunnet.model.connections import Connections
 from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.cpu_pressure import Consumer, CpuPressure
 from whodunnet.model.cpu_quota import CpuQuotas
-from whodunnet.model.descriptors import Descriptors, DescriptorUse
+from whodunnet.model.descriptors import Descriptors, DescriptorUse, RefusedFiles
 from whodunnet.model.flow_owners import FlowOwners
 from whodunnet.model.kernel_log import KernelLog
 from whodunnet.model.links import Links
@@ -104,7 +104,7 @@ class SnapshotTaker:
             CpuPressureCollector(roots),
             ClockCollector(roots),
             ResolversCollector(roots, active=active),
-            DescriptorsCollector(roots),
+            DescriptorsCollector(roots, support if bpf else None),
             NeighboursCollector(roots),
             MemoryCgroupsCollector(roots, support, active=active),
             ConntrackCollector(roots, support),
@@ -172,7 +172,7 @@ class SnapshotTaker:
         )
         ended = connections if isinstance(connections, Connections) and connections.method == "bpf" else None
         seen = stalls.stalls if isinstance(stalls, Stalls) else ()
-        consumers: list[Consumer | DescriptorUse] = [*_full(samples)]
+        consumers: list[Consumer | DescriptorUse | RefusedFiles] = [*_short_of_files(samples)]
         consumers += cpus.consumers if isinstance(cpus, CpuPressure) else ()
         troubled = self._troubled(samples)
         nobody = ended is None and not seen and not consumers and not troubled
@@ -249,11 +249,12 @@ def _has_addresses(samples: Mapping[str, AnySample]) -> bool:
     return asked and isinstance(samples.get("resolvers"), Resolvers)
 
 
-def _full(samples: Mapping[str, AnySample]) -> tuple[DescriptorUse, ...]:
-    """Processes near their limit of descriptors."""
+def _short_of_files(samples: Mapping[str, AnySample]) -> tuple[DescriptorUse | RefusedFiles, ...]:
+    """Processes near their limit of descriptors, and those that the machine refuses files."""
     descriptors = samples.get("descriptors")
-    found = descriptors.fullest if isinstance(descriptors, Descriptors) else ()
-    return tuple(use for use in found if use.share >= NEAR)
+    if not isinstance(descriptors, Descriptors):
+        return ()
+    return *(use for use in descriptors.fullest if use.share >= NEAR), *descriptors.refused
 
 
 def now() -> Moment:

@@ -39,6 +39,18 @@ class DescriptorUse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         return self.sockets + self.files + self.other
 
 
+class RefusedFiles(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One process that asked for TCP sockets while the machine had no file for them (fs.file-max), and got none.
+
+    started_seconds: since boot. times: since it has been watched who is refused (Descriptors.refused).
+    """
+
+    pid: Count
+    comm: str
+    started_seconds: Seconds
+    times: Count
+
+
 class Descriptors(msgspec.Struct, frozen=True, tag="descriptors", kw_only=True, omit_defaults=True):
     """Open descriptors of every process in sight, and open files of the whole machine.
 
@@ -46,6 +58,9 @@ class Descriptors(msgspec.Struct, frozen=True, tag="descriptors", kw_only=True, 
         the limit is not read, and they are not here. near_left_out: near their limit and not here, for lack of room.
     processes: how many were counted. denied: how many we may not look at. left_out: beyond the collector's bound.
     open_files, max_files: fs.file-nr of the whole kernel; None if it could not be read.
+    refusals_watched: whether it was watched up to this reading who is refused a file: only near the limit, by BPF.
+    refused: all of them since that began. refused_left_out: refusals of others, who found no room or are in a pid
+        namespace out of sight.
     """
 
     fullest: tuple[DescriptorUse, ...] = ()
@@ -55,6 +70,9 @@ class Descriptors(msgspec.Struct, frozen=True, tag="descriptors", kw_only=True, 
     left_out: Count = 0
     open_files: Count | None = None
     max_files: Count | None = None
+    refusals_watched: bool = False
+    refused: tuple[RefusedFiles, ...] = ()
+    refused_left_out: Count = 0
 
     @property
     def spent(self) -> bool:

@@ -22,7 +22,7 @@ from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.counters import Counters
 from whodunnet.model.cpu_pressure import Consumer
 from whodunnet.model.cpu_quota import LimitedCgroup
-from whodunnet.model.descriptors import DescriptorUse
+from whodunnet.model.descriptors import DescriptorUse, RefusedFiles
 from whodunnet.model.devices import Device, Devices
 from whodunnet.model.kernel_log import KernelLog, LogLine, RepeatedLine
 from whodunnet.model.links import LinkCounters, NamespaceLinks
@@ -75,6 +75,7 @@ REPLACED: Final[dict[type[Struct], dict[str, How]]] = {
     Lookup: {"server": "address"},
     Consumer: {"comm": "process"},
     DescriptorUse: {"comm": "process"},
+    RefusedFiles: {"comm": "process"},
     DeviceNeighbours: {"device": "device", "asked": "address"},
     NamespaceLinks: {"devices": "device"},
     Failure: {"reason": "text"},

@@ -1,4 +1,4 @@
-"""The whole node at its limit of open files, or near it, as a finding: since when, and who has most of them."""
+"""The whole node at its limit of open files, or near it, as a finding: since when, who has most, and who got none."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from whodunnet.model.workload import Process, Workload
 from whodunnet.rules import remedies
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.descriptor_findings import REASONS, RULE, kinds
+from whodunnet.rules.files_refused import Refused, refused_evidence, refused_parties, who_was_refused
 from whodunnet.rules.files_spent import Spent, when_spent
 from whodunnet.rules.identity import party
 
@@ -28,6 +29,7 @@ def compose_node(recording: Recording, series: Series, entry: Entry) -> Finding 
     (at, newest), spent = series[-1], when_spent(recording)
     if spent is None and not _is_near(newest, entry):
         return None
+    refused = who_was_refused(recording) if spent is not None else None
     name = "node-near" if spent is None else "node-exhausted"
     ago = _ago(spent, at, newest)
     shape, one = entry.shapes[name], len(series) < 2
@@ -46,9 +48,10 @@ def compose_node(recording: Recording, series: Series, entry: Entry) -> Finding 
         last_seen=at.wall - timedelta(seconds=ago or 0.0),
         parties=(
             Party(role="victim", node=recording.node.hostname, effect=_effect(spent, ago)),
+            *(refused_parties(refused, entry) if refused else ()),
             *_holder(spent, newest),
         ),
-        evidence=tuple(_evidence(spent, at, newest)),
+        evidence=tuple(_evidence(spent, refused, at, newest)),
         would_explain=() if spent is None else entry.would_explain,
         remedies=(remedies.CAPTURE, *_raise_file_max(newest, series), remedies.fix(shape.fix)),
         explanation=shape.explanation,
@@ -102,7 +105,7 @@ def _most(sample: Descriptors, files: int | None, effect: str) -> list[Party]:
     return [party("holder", Workload(process=Process(pid=most.pid, comm=most.comm)), effect=effect)]
 
 
-def _evidence(spent: Spent | None, at: Moment, newest: Descriptors) -> list[Evidence]:
+def _evidence(spent: Spent | None, refused: Refused | None, at: Moment, newest: Descriptors) -> list[Evidence]:
     """First what shows it."""
     found = []
     if spent is not None and spent.readings and not newest.spent:
@@ -115,7 +118,7 @@ def _evidence(spent: Spent | None, at: Moment, newest: Descriptors) -> list[Evid
             repeat="dmesg | grep file-max",
         )  # fmt: skip
         found.insert(len(found) if spent.readings else 0, lines)
-    return found
+    return [*found, refused_evidence(refused, at)] if refused is not None else found
 
 
 def _counted(at: Moment, sample: Descriptors, statement: str) -> list[Evidence]:

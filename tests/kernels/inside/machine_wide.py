@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import resource
+import signal
 import socket
 import struct
 import subprocess
@@ -18,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .leak import answer
@@ -27,6 +28,7 @@ ADJ_MAXERROR, ADJ_STATUS = 0x0004, 0x0010  # include/uapi/linux/timex.h
 STEP_SECONDS, STEPS_APART_SECONDS = 40.0, 1.0
 WRONG_SECONDS = 400.0
 HELD = 4_000
+ASKED_SECONDS = 0.02
 MAY_HOLD = 100_000
 ROOM_SHARE = 1.05
 TOO_LOW_DIVISOR = 8
@@ -89,6 +91,23 @@ def is_refused() -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == errno.ENFILE
 
 
+@contextmanager
+def one_that_asks() -> Iterator[int]:
+    """Somebody without rights who asks for a TCP socket again and again. Its pid."""
+    pid = os.fork()
+    if pid == 0:
+        os.setuid(NOBODY)
+        while True:
+            with suppress(OSError):
+                socket.socket().close()
+            time.sleep(ASKED_SECONDS)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
 def main(command: list[str]) -> None:
     clock = [*command, "--only", "clock"]
     limits = [*command, "--only", "descriptor-limit", "--only", "settings"]
@@ -108,10 +127,10 @@ def main(command: list[str]) -> None:
     with set_to("fs/file-max", lambda _: str(int(allocated() * ROOM_SHARE))):
         assert not is_refused()
         answers["hardly a file left"] = answer(limits)
-    with set_to("fs/file-max", lambda _: str(len(kept) // 2)):
+    with one_that_asks() as refused, set_to("fs/file-max", lambda _: str(len(kept) // 2)):
         assert is_refused()
         answers["no file left"] = answer(limits)
-    print(json.dumps({"pid": os.getpid(), "answers": answers}))
+    print(json.dumps({"pid": os.getpid(), "refused": refused, "answers": answers}))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,11 @@ import pytest
 
 from whodunnet.collectors import descriptors
 from whodunnet.collectors.descriptors import MANY, DescriptorsCollector
+from whodunnet.errors import UnreadableError
+from whodunnet.kernel.bpf.refusals import Refusals
 from whodunnet.kernel.roots import Roots
+from whodunnet.kernel.support import read_support
+from whodunnet.model.descriptors import RefusedFiles
 
 LIMITS = "Limit                     Soft Limit           Hard Limit           Units\n"
 STAT = "{pid} ({comm}) S 1 7 7 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 {ticks} 1 1 1"
@@ -127,3 +131,96 @@ def test_without_file_nr_the_machines_number_is_not_known(roots: Roots) -> None:
     (roots.proc / "sys/fs/file-nr").unlink()
     found = DescriptorsCollector(roots).collect()
     assert (found.open_files, found.max_files) == (None, None)
+
+
+SHOP = RefusedFiles(pid=7, comm="shop", started_seconds=70.0, times=3)
+
+
+class Watch:
+    """Stands for the attached program."""
+
+    attached = closed = 0
+    broken = False
+
+    def __init__(self, *_: object) -> None:
+        type(self).attached += 1
+
+    def read(self) -> Refusals:
+        if self.broken:
+            raise UnreadableError("gone")
+        return Refusals((SHOP,), left_out=2)
+
+    def close(self) -> None:
+        type(self).closed += 1
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> type[Watch]:
+    fresh = type("Fresh", (Watch,), {})
+    monkeypatch.setattr(descriptors, "RefusalWatch", fresh)
+    return fresh
+
+
+def open_files(roots: Roots, number: int) -> None:
+    (roots.proc / "sys/fs/file-nr").write_text(f"{number}\t0\t10000\n")
+
+
+def test_nobody_is_watched_while_the_machine_is_far_from_its_limit(roots: Roots, watch: type[Watch]) -> None:
+    collector = DescriptorsCollector(roots, read_support(Roots()))
+    open_files(roots, 8_999)
+    assert not any(collector.collect().refusals_watched for _ in range(2))
+    assert watch.attached == 0
+
+
+def test_who_is_refused_is_known_from_the_reading_after_the_first_that_is_near(
+    roots: Roots, watch: type[Watch]
+) -> None:
+    collector = DescriptorsCollector(roots, read_support(Roots()))
+    open_files(roots, 9_000)
+    first, second, third = (collector.collect() for _ in range(3))
+    assert (first.refusals_watched, first.refused, first.refused_left_out) == (False, (), 0)
+    assert (second.refusals_watched, second.refused, second.refused_left_out) == (True, (SHOP,), 2)
+    assert (third, watch.attached) == (second, 1)
+    collector.close()
+    assert watch.closed == 1
+
+
+def test_the_watch_ends_with_the_need_and_what_it_saw_last_is_told(roots: Roots, watch: type[Watch]) -> None:
+    collector = DescriptorsCollector(roots, read_support(Roots()))
+    open_files(roots, 10_000)
+    collector.collect()
+    open_files(roots, 8_500)
+    assert collector.collect().refused == (SHOP,)
+    assert watch.closed == 0
+    open_files(roots, 7_999)
+    assert collector.collect().refused == (SHOP,)
+    assert watch.closed == 1
+    assert not collector.collect().refusals_watched
+
+
+@pytest.mark.parametrize("error", [UnreadableError("not here"), OSError(23, "Too many open files in system")])
+def test_without_bpf_nothing_is_said_and_it_is_not_tried_again(
+    roots: Roots, watch: type[Watch], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    tried = []
+
+    def refuse(*_: object) -> None:
+        tried.append(1)
+        raise error
+
+    open_files(roots, 10_000)
+    unwatched = DescriptorsCollector(roots)
+    assert not [sample for sample in (unwatched.collect(), unwatched.collect()) if sample.refusals_watched]
+    monkeypatch.setattr(descriptors, "RefusalWatch", refuse)
+    collector = DescriptorsCollector(roots, read_support(Roots()))
+    found = [collector.collect() for _ in range(3)]
+    assert {(sample.refusals_watched, sample.open_files) for sample in found} == {(False, 10_000)}
+    assert (len(tried), watch.attached) == (1, 0)
+
+
+def test_what_cannot_be_read_costs_no_more_than_itself(roots: Roots, watch: type[Watch]) -> None:
+    watch.broken = True
+    collector = DescriptorsCollector(roots, read_support(Roots()))
+    open_files(roots, 10_000)
+    found = [collector.collect() for _ in range(2)][-1]
+    assert (found.refusals_watched, found.open_files) == (False, 10_000)

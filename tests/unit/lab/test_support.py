@@ -77,7 +77,7 @@ def test_root_stays_as_it_is_and_others_lose_what_is_not_named() -> None:
 
 def test_every_object_has_its_programs_and_where_they_belong() -> None:
     found = programs()
-    assert set(found) == {"connections", "retransmissions", "sockets", "stalls"}
+    assert set(found) == {"connections", "files", "retransmissions", "sockets", "stalls"}
     assert found["stalls"]["sample"] == "perf_event"
     assert found["connections"]["change_state"] == "tp_btf/inet_sock_set_state"
     assert found["sockets"]["walk_table"] == "raw_tp"

@@ -15,7 +15,7 @@ from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.counters import Counters
 from whodunnet.model.cpu_pressure import Consumer, CpuPressure
 from whodunnet.model.cpu_quota import CpuQuotas, LimitedCgroup
-from whodunnet.model.descriptors import Descriptors, DescriptorUse
+from whodunnet.model.descriptors import Descriptors, DescriptorUse, RefusedFiles
 from whodunnet.model.devices import Device, Devices
 from whodunnet.model.kernel_log import KernelLog, LogLine, RepeatedLine
 from whodunnet.model.links import LinkCounters, Links, NamespaceLinks
@@ -140,6 +140,7 @@ descriptor_use = st.builds(
     DescriptorUse, pid=number, comm=text, started_seconds=seconds, open=number, limit=number, sockets=number,
     files=number, other=number,
 )  # fmt: skip
+refused_files = st.builds(RefusedFiles, pid=number, comm=text, started_seconds=seconds, times=number)
 link_counters = st.builds(
     LinkCounters, number=number, kind=st.none() | text, up=st.booleans(), carrier=st.none() | st.booleans(), peer=maybe,
     rx_packets=number, rx_missed=number, rx_dropped=number, tx_dropped=number, carrier_changes=maybe,
@@ -198,7 +199,8 @@ samples: dict[str, st.SearchStrategy[AnySample]] = {
     ),
     "descriptors": st.builds(
         Descriptors, fullest=st.lists(descriptor_use, max_size=2).map(tuple), near_left_out=number, processes=number,
-        denied=number, left_out=number, open_files=maybe, max_files=maybe,
+        denied=number, left_out=number, open_files=maybe, max_files=maybe, refusals_watched=st.booleans(),
+        refused=st.lists(refused_files, max_size=2).map(tuple), refused_left_out=number,
     ),
     "neighbours": st.builds(
         Neighbours, ipv4=neighbour_table, ipv6=neighbour_table, netns_unread=number, left_out=number,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from whodunnet.model.descriptors import Descriptors, DescriptorUse
+from whodunnet.model.descriptors import Descriptors, DescriptorUse, RefusedFiles
 from whodunnet.model.links import LinkCounters, Links
 from whodunnet.model.neighbours import DeviceNeighbours, Neighbours
 from whodunnet.model.snapshot import AnySample, Node, Snapshot
@@ -21,10 +21,12 @@ def redacted(**samples: AnySample) -> dict[str, AnySample]:
 
 def test_the_name_of_a_process_is_replaced_and_its_numbers_stay() -> None:
     use = DescriptorUse(pid=7, comm="payroll", started_seconds=5.0, open=9, limit=10, sockets=4)
-    found = redacted(descriptors=Descriptors(fullest=(use,), processes=3))["descriptors"]
+    refused = RefusedFiles(pid=7, comm="payroll", started_seconds=5.0, times=8)
+    found = redacted(descriptors=Descriptors(fullest=(use,), processes=3, refused=(refused,)))["descriptors"]
     assert isinstance(found, Descriptors)
     assert "payroll" not in repr(found)
     assert (found.fullest[0].open, found.fullest[0].limit, found.processes) == (9, 10, 3)
+    assert (found.refused[0].comm, found.refused[0].times) == (found.fullest[0].comm, 8)
 
 
 def test_chosen_names_of_devices_are_replaced_and_those_of_counters_stay() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from whodunnet.model.descriptors import Descriptors, DescriptorUse
+from whodunnet.model.descriptors import Descriptors, DescriptorUse, RefusedFiles
 from whodunnet.model.kernel_log import KernelLog, LogLine
 from whodunnet.model.links import LinkCounters, Links
 from whodunnet.model.neighbours import DeviceNeighbours, Family, Neighbours, NeighbourTable
@@ -39,7 +39,15 @@ def descriptors(d: Dice) -> Descriptors:
     return Descriptors(
         fullest=d.several(4, lambda: use(d)), processes=d.one((0, 1, 90)), denied=d.one((0, 0, 9)),
         open_files=d.one((None, 1_000, 95_000, 100_000)), max_files=d.one((None, 100_000)),
+        refusals_watched=d.one((False, True)), refused=d.several(4, lambda: refused(d)),
+        refused_left_out=d.one((0, 0, 9)),
     )  # fmt: skip
+
+
+def refused(d: Dice) -> RefusedFiles:
+    return RefusedFiles(
+        pid=d.one(PIDS), comm=d.one(TEXTS), started_seconds=d.one((0.0, 7.0)), times=d.one((0, 1, 40, 1_234))
+    )
 
 
 def use(d: Dice) -> DescriptorUse:

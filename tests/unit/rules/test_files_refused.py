@@ -1,0 +1,95 @@
+"""A node without a file left: who was refused one is told, by workload, and how often within the window."""
+
+from __future__ import annotations
+
+import pytest
+
+from whodunnet.model.descriptors import Descriptors, RefusedFiles
+from whodunnet.model.finding import Finding
+from whodunnet.model.workload import Workloads
+
+from .nodes import finding, in_container, named, owners, parties
+from .suspects import descriptors, node, use
+from .test_descriptor_limit import RULE
+
+
+def refused(times: int, pid: int = 7, started: float = 100.0, comm: str | None = None) -> RefusedFiles:
+    return RefusedFiles(pid=pid, comm=comm or f"app{pid}", started_seconds=started, times=times)
+
+
+def full(*who: RefusedFiles, open_files: int = 100_000, watched: bool = True, left_out: int = 0) -> Descriptors:
+    return descriptors(
+        open_files=open_files, max_files=100_000, refused=who, refusals_watched=watched, refused_left_out=left_out
+    )
+
+
+def judged(*samples: Descriptors, workloads: Workloads | None = None) -> Finding:
+    return finding(node("descriptors", list(samples), **({"workloads": workloads} if workloads else {})), RULE)
+
+
+def victims(found: Finding) -> list[tuple[int, str]]:
+    return [(p.process.pid, str(p.effect)) for p in parties(found, "victim") if p.process]
+
+
+def test_who_was_refused_most_is_a_victim() -> None:
+    found = judged(full(watched=False), full(refused(1_234), refused(1, pid=8)))
+    assert (found.shape, victims(found)) == (
+        "node-exhausted",
+        [(7, "was refused 1,234 TCP sockets"), (8, "was refused 1 TCP socket")],
+    )
+    (total,) = (e for e in found.evidence if e.unit == "sockets")
+    assert (total.value, "of 2 processes" in total.statement) == (1_235, True)
+    assert "args->ret == -23" in (total.repeat or "")
+
+
+def test_only_what_was_refused_within_the_window_counts() -> None:
+    found = judged(full(refused(50), refused(9, pid=8)), full(refused(50), refused(12, pid=8)))
+    assert victims(found) == [(8, "was refused 3 TCP sockets")]
+
+
+def test_who_was_counted_anew_meanwhile_is_counted_from_there() -> None:
+    """The machine had room for a while, and the program was detached."""
+    found = judged(full(refused(50)), full(refused(60)), full(watched=False), full(refused(8)))
+    assert victims(found) == [(7, "was refused 18 TCP sockets")]
+
+
+def test_another_process_with_the_same_number_is_another_one() -> None:
+    found = judged(full(refused(50)), full(refused(50), refused(20, started=900.0)))
+    assert victims(found) == [(7, "was refused 20 TCP sockets")]
+
+
+def test_processes_of_one_container_are_one() -> None:
+    found = judged(
+        full(watched=False),
+        full(refused(2), refused(5, pid=8), refused(6, pid=9)),
+        workloads=owners(in_container("shop", 7, 8), named(9).by_pid),
+    )
+    assert victims(found) == [(8, "was refused 7 TCP sockets"), (9, "was refused 6 TCP sockets")]
+    assert [p.pod.name if p.pod else None for p in parties(found, "victim")[1:]] == ["shop", None]
+
+
+def test_no_more_than_a_few_are_named_and_the_others_are_in_the_sum() -> None:
+    found = judged(full(watched=False), full(*(refused(10 + pid, pid=pid) for pid in range(1, 9)), left_out=4))
+    assert [pid for pid, _ in victims(found)] == [8, 7, 6]
+    (total,) = (e for e in found.evidence if e.unit == "sockets")
+    assert total.value == sum(10 + pid for pid in range(1, 9)) + 4
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_where_nobody_was_refused_or_watched_nothing_is_said(watched: bool) -> None:
+    found = judged(full(watched=False), full(watched=watched))
+    assert victims(found) == []
+    assert not [e for e in found.evidence if e.unit == "sockets"]
+
+
+def test_a_node_that_was_not_at_its_limit_has_refused_nobody_for_it() -> None:
+    near = [full(open_files=95_000, watched=False), full(refused(3), open_files=95_000)]
+    assert (judged(*near).shape, victims(judged(*near))) == ("node-near", [])
+
+
+def test_the_holder_stays_beside_them() -> None:
+    holder = use(60_000, 1_000_000, pid=90)
+    found = judged(
+        full(watched=False), descriptors(holder, open_files=100_000, max_files=100_000, refused=(refused(3),))
+    )
+    assert [(p.role, p.process.pid) for p in found.parties if p.process] == [("victim", 7), ("holder", 90)]
