@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -44,8 +45,12 @@ class Course:
     """What goes on through a window, and what was only for a moment."""
 
     def __init__(self, window: ConnectionWindow, entry: Entry) -> None:
-        self._parts, self._outer, self._entry = Parts(window.parts), Parts(window.outer), entry
-        self._steps = Parts([step.growth for step in window.steps])
+        self._window, self._entry = window, entry
+        self._parts, self._outer = Parts(window.parts), Parts(window.outer)
+
+    @cached_property
+    def _steps(self) -> Parts:
+        return Parts([step.growth for step in self._window.steps])
 
     def lasting(self, by_part: ByPart) -> Lasting | None:
         """None where a part has none, or where it is over."""
