@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from fuzz.target import Target
-from whodunnet.kernel.bpf import _libbpf, connection_ends, objects, repeats, socket_records, stall_records
+from whodunnet.kernel.bpf import _libbpf, connection_ends, objects, refusals, repeats, socket_records, stall_records
 
 _FFI: Final = _libbpf.ffi
 _HERTZ: Final = 250
@@ -58,7 +58,7 @@ _SIZES: Final = {
     kind: _FFI.sizeof(kind)
     for kind in (
         "struct end_key", "struct end", "struct destination_key", "struct destination", "struct group_key",
-        "struct group", "struct stuck", "struct dropping",
+        "struct group", "struct stuck", "struct dropping", "struct refused_key", "struct refused_process",
     )
 }  # fmt: skip
 
@@ -77,6 +77,8 @@ TARGETS: Final = (
            seeds=_zeros("struct end_key", "struct end")),
     Target(name="records-destination", run=_entry(_decode_repeat, "struct destination_key", "struct destination"),
            seeds=_zeros("struct destination_key", "struct destination")),
+    Target(name="records-refused", run=_entry(refusals.decode, "struct refused_key", "struct refused_process"),
+           seeds=_zeros("struct refused_key", "struct refused_process")),
     Target(name="records-group", run=_entry(_decode_group, "struct group_key", "struct group"),
            seeds=_zeros("struct group_key", "struct group")),
     Target(name="records-stuck", run=_item(socket_records.decode_stuck, "struct stuck"), seeds=_zeros("struct stuck")),
