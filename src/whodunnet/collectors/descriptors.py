@@ -6,7 +6,7 @@ files. CAP_BPF with CAP_PERFMON to see who is refused one, which is looked at on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -24,12 +24,13 @@ from whodunnet.model.descriptors import Descriptors, DescriptorUse
 MANY = 32
 """Descriptors from which on the limit of a process is read, at about 30 µs: hardly any limit is as low."""
 LISTED = 32
-"""Processes that are kept, those nearest to their limits."""
+"""Processes that are kept, those nearest to their limits, and the one with most descriptors."""
 ABOVE = 8
 """Of those, how many may have more open than their limit, as sandboxes do, while one that is near its own needs the
 room; more only in what these leave."""
 NEAR = 0.8
-"""Share of its limit from which on it is looked what the descriptors of a process are."""
+"""Share of its limit from which on it is looked what the descriptors of a process are; or share of the machine's limit,
+for the process with most."""
 LOOKED_AT = 256
 """Descriptors of one process that are looked at."""
 WATCHED = 0.9
@@ -53,15 +54,13 @@ class DescriptorsCollector:
     def collect(self) -> Descriptors:
         """One reading. Raises UnreadableError if processes cannot be listed."""
         found = count_open_files(self._roots.proc)
-        uses: list[Use] = []
-        for pid, number in found.by_pid.items():
-            limit = self._limit(pid) if number >= MANY else None
-            if limit is not None:
-                uses.append((number / max(limit, 1), pid, number, limit))
-        kept = _nearest(uses)
-        fullest = [self._use(*use) for use in kept]
+        uses = self._uses(found.by_pid)
+        most = max(uses, key=lambda use: (use[2], -use[1]), default=None)
+        kept = _kept(uses, most)
         files = unless_unreadable(partial(read_file_use, self._roots))
-        refusals = self._refusals.read(files[0] / files[1] if files and files[1] else 0.0)
+        share = files[0] / files[1] if files and files[1] else 0.0
+        fullest = [self._use(*use, look=use[0] >= NEAR or (use == most and share >= NEAR)) for use in kept]
+        refusals = self._refusals.read(share)
         return Descriptors(
             fullest=tuple(use for use in fullest if use is not None),
             near_left_out=_near(uses) - _near(kept),
@@ -79,12 +78,20 @@ class DescriptorsCollector:
         """Detaches the BPF program, where it was needed."""
         self._refusals.close()
 
+    def _uses(self, by_pid: Mapping[int, int]) -> list[Use]:
+        found: list[Use] = []
+        for pid, number in by_pid.items():
+            limit = self._limit(pid) if number >= MANY else None
+            if limit is not None:
+                found.append((number / max(limit, 1), pid, number, limit))
+        return found
+
     def _limit(self, pid: int) -> int | None:
         """None where there is none, or the process is gone."""
         return unless_unreadable(partial(read_descriptor_limit, self._roots, pid))
 
-    def _use(self, share: float, pid: int, number: int, limit: int) -> DescriptorUse | None:
-        """None if it is gone meanwhile. Raises MalformedError."""
+    def _use(self, _: float, pid: int, number: int, limit: int, *, look: bool) -> DescriptorUse | None:
+        """None if it is gone meanwhile. look: at what they are. Raises MalformedError."""
         try:
             stat = read_stat(self._roots, pid)
         except MalformedError:
@@ -92,7 +99,7 @@ class DescriptorsCollector:
         except UnreadableError:
             return None
         use = DescriptorUse(pid=pid, comm=stat.comm, started_seconds=stat.started_seconds, open=number, limit=limit)
-        kinds = read_kinds(self._roots.proc, pid, LOOKED_AT) if share >= NEAR else None
+        kinds = read_kinds(self._roots.proc, pid, LOOKED_AT) if look else None
         if kinds is None:
             return use
         return msgspec.structs.replace(use, sockets=kinds.sockets, files=kinds.files, other=kinds.other)
@@ -134,14 +141,15 @@ class RefusalsNearLimit:
                 self._support = None
 
 
-def _nearest(uses: Sequence[Use]) -> list[Use]:
-    """Those that are kept, the nearest first; of those within their limits the nearest one always."""
+def _kept(uses: Sequence[Use], most: Use | None) -> list[Use]:
+    """The nearest first: of those within their limits the nearest one always; and, if those near theirs leave room, the
+    one with most, which may be far from a limit of its own while the machine is near its."""
     ordered = sorted(uses, key=_nearest_first)
     above = [use for use in ordered if use[0] > 1]
     within = [use for use in ordered if use[0] <= 1]
     first = max(_near(within), 1)
-    kept = above[:ABOVE] + within[:first] + above[ABOVE:] + within[first:]
-    return sorted(kept[:LISTED], key=_nearest_first)
+    kept = above[:ABOVE] + within[:first] + above[ABOVE:] + ([most] if most else []) + within[first:]
+    return sorted(list(dict.fromkeys(kept))[:LISTED], key=_nearest_first)
 
 
 def _nearest_first(use: Use) -> tuple[float, int]:

@@ -54,8 +54,9 @@ class RefusedFiles(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 class Descriptors(msgspec.Struct, frozen=True, tag="descriptors", kw_only=True, omit_defaults=True):
     """Open descriptors of every process in sight, and open files of the whole machine.
 
-    fullest: processes nearest to their limits, the nearest first; of those with fewer than collectors.descriptors.MANY
-        the limit is not read, and they are not here. near_left_out: near their limit and not here, for lack of room.
+    fullest: processes nearest to their limits, the nearest first, and the one with most; of those with fewer than
+        collectors.descriptors.MANY the limit is not read, and they are not here. near_left_out: near their limit
+        and not here, for lack of room.
     processes: how many were counted. denied: how many we may not look at. left_out: beyond the collector's bound.
     open_files, max_files: fs.file-nr of the whole kernel; None if it could not be read.
     refusals_watched: whether it was watched up to this reading who is refused a file: only near the limit, by BPF.

@@ -53,6 +53,34 @@ def test_far_from_the_limit_nobody_looks_what_they_are(roots: Roots) -> None:
     assert DescriptorsCollector(roots).collect().fullest[0].looked_at == 0
 
 
+def test_the_one_with_most_is_kept_however_far_its_own_limit_is(roots: Roots) -> None:
+    for pid in range(100, 140):
+        process(roots, pid, 40, "200")
+    process(roots, 7, 90, "1000000")
+    found = DescriptorsCollector(roots).collect()
+    assert (len(found.fullest), found.fullest[-1].pid, found.fullest[-1].looked_at) == (descriptors.LISTED, 7, 0)
+
+
+def test_near_the_limit_of_the_machine_it_is_looked_what_the_one_with_most_has(roots: Roots) -> None:
+    process(roots, 7, 90, "1000000")
+    process(roots, 8, 40, "200")
+    (roots.proc / "sys/fs/file-nr").write_text("7200\t0\t9000\n")
+    found = DescriptorsCollector(roots).collect()
+    assert [(use.pid, use.sockets) for use in found.fullest] == [(8, 0), (7, 90)]
+
+
+def test_one_that_is_full_is_kept_beside_many_above_their_limits_and_the_one_with_most(roots: Roots) -> None:
+    for pid in range(100, 129):
+        process(roots, pid, 40, "35")
+    for pid in range(200, 210):
+        process(roots, pid, 40, "200")
+    process(roots, 7, 120, "1000000")
+    process(roots, 8, 99)
+    kept = DescriptorsCollector(roots).collect().fullest
+    assert {7, 8} < {use.pid for use in kept}
+    assert len(kept) == descriptors.LISTED
+
+
 def test_with_a_few_descriptors_the_limit_is_not_read(roots: Roots) -> None:
     process(roots, 7, MANY - 1, str(MANY - 1))
     (roots.proc / "7/limits").unlink()
