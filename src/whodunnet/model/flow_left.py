@@ -16,7 +16,7 @@ ACCOUNTED_LEAST = 0.5
 """Of these entries: whose connects account for fewer did not leave them behind, whoever did."""
 
 TRIED_LEAST = 10
-"""Fewer connects than this, with those that are only tried, are no habit."""
+"""Fewer SYNs than this that were sent again, and dropped, are no habit."""
 
 
 class Connects(msgspec.Struct, frozen=True):
@@ -80,7 +80,7 @@ class Left(msgspec.Struct):
 
         Who waits for an answer tries more seldom than it would.
         """
-        if made.again and made.opened + made.again >= TRIED_LEAST:
+        if made.again >= TRIED_LEAST:
             return True
         return dropped > 0 and (made.opened + dropped) / made.seconds >= ACCOUNTED_LEAST * self.needed
 

@@ -308,7 +308,7 @@ def test_a_few_drops_do_not_give_everything_to_the_only_one_seen(drops: int, who
 
 @pytest.mark.parametrize(
     ("opened", "again", "drops", "who"),
-    [(0, 10, 10, A), (4, 6, 10, A), (0, 10, 9, SHARED), (0, 9, 10, SHARED), (20, 0, 10, SHARED)],
+    [(0, 10, 10, A), (4, 6, 10, SHARED), (9, 1, 1, SHARED), (0, 10, 9, SHARED), (20, 0, 10, SHARED)],
 )
 def test_where_there_is_no_room_the_only_one_seen_that_goes_on_trying_left_them(
     opened: int, again: int, drops: int, who: str
