@@ -14,6 +14,10 @@ from whodunnet.model.connections import Connections
 from whodunnet.rules.catalogue import Entry
 
 
+TIME_LEAST = 1 / 6
+"""A time at which it came has so many of the failures of the worst."""
+
+
 class Parts:
     """The groups of each part of a window."""
 
@@ -74,15 +78,16 @@ def comes_again(failed: Sequence[int], made: Sequence[int], entry: Entry) -> boo
     """Whether steps with the share of all, or more, come before and after one with less than about that.
 
     What comes and goes may be better in the last part, as its length is no multiple of theirs. A start that is over, or
-    one restart, comes once.
+    one restart, comes once; a few failures of a quiet moment are no second time.
     """
-    share, times, worse = sum(failed) / max(sum(made), 1), 0, False
+    share, times, worse = sum(failed) / max(sum(made), 1), [0], False
     for n, of in zip(failed, made, strict=True):
         if n and n >= share * of:
-            times, worse = times + (not worse), True
+            times, worse = times if worse else [*times, 0], True
+            times[-1] += n
         elif n < entry.limit("lasting_ratio") * share * of:
             worse = False
-    return times > 1
+    return sum(n >= TIME_LEAST * max(times) for n in times[1:]) > 1
 
 
 def added(rows: Sequence[Sequence[int]]) -> tuple[int, ...]:

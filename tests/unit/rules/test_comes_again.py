@@ -22,9 +22,13 @@ GOES_ON = [("refuses-some", "warning", "likely")]
 def seconds_of(shares: Sequence[float]) -> Recording:
     """A reading after each second, of whose connects these shares were refused."""
     bad = [round(share * EACH) for share in shares]
-    good = [EACH - n for n in bad]
+    return read_of(bad, [EACH - n for n in bad])
+
+
+def read_of(bad: Sequence[int], good: Sequence[int]) -> Recording:
+    """A reading after each second, with so many refused and answered in it."""
     sums = zip(accumulate(bad), accumulate(good), strict=True)
-    return moments_of([], *([refused(n), opened(m)] for n, m in sums), seconds=float(len(shares)))
+    return moments_of([], *([refused(n), opened(m)] for n, m in sums), seconds=float(len(bad)))
 
 
 @pytest.mark.parametrize(
@@ -52,3 +56,15 @@ def test_what_comes_and_goes_goes_on_though_the_last_part_is_better(shares: Sequ
 )
 def test_what_came_once_or_is_over_does_not(shares: Sequence[float]) -> None:
     assert said(seconds_of(shares), RULE) == []
+
+
+def test_one_that_is_refused_in_a_quiet_second_is_no_second_time() -> None:
+    bad = [40, 40, 40, 0, 1, 0, 0, 1, 0]
+    assert said(read_of(bad, [0, 0, 0, 40, 1, 40, 40, 39, 40]), RULE) == []
+    assert said(read_of([40, 40, 20, 0, 30, 0, 0, 1, 0], [0, 0, 20, 40, 0, 40, 40, 39, 40]), RULE) == GOES_ON
+
+
+def test_it_may_come_many_times() -> None:
+    """Twenty, but in the last third, of which the first is the worst, hardly ever."""
+    turns = [1, 0] * 13 + [0.9, 0] + [0] * 11 + [0.4]
+    assert said(seconds_of(turns), RULE) == GOES_ON
