@@ -13,7 +13,6 @@ from whodunnet.model.connection_window import PARTS, ConnectionWindow, identity
 from whodunnet.model.connections import Connections
 from whodunnet.rules.catalogue import Entry
 
-
 TIME_LEAST = 1 / 6
 """A time at which it came has so many of the failures of the worst."""
 
