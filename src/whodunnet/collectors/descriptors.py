@@ -58,8 +58,9 @@ class DescriptorsCollector:
         most = max(uses, key=lambda use: (use[2], -use[1]), default=None)
         kept = _kept(uses, most)
         files = unless_unreadable(partial(read_file_use, self._roots))
-        share = files[0] / files[1] if files and files[1] else 0.0
-        fullest = [self._use(*use, look=use[0] >= NEAR or (use == most and share >= NEAR)) for use in kept]
+        share = files[0] / files[1] if files and files[1] else None
+        look = most if share is not None and share >= NEAR else None
+        fullest = [self._use(*use, look=use[0] >= NEAR or use == look) for use in kept]
         refusals = self._refusals.read(share)
         return Descriptors(
             fullest=tuple(use for use in fullest if use is not None),
@@ -111,14 +112,17 @@ class RefusalsNearLimit:
     def __init__(self, support: Support | None) -> None:
         self._support = support
         self._watch: RefusalWatch | None = None
+        self._failed = False
 
-    def read(self, share: float) -> Refusals | None:
-        """What was counted since it was attached; None if it was not attached before. share: of the limit, now."""
+    def read(self, share: float | None) -> Refusals | None:
+        """What was counted since it was attached; None if it was not attached before. share: of the limit, now; None
+        where that was not read: then all stays as it is."""
         refusals = self._counted()
-        if share >= WATCHED:
+        if share is not None and share >= WATCHED:
             self._start()
-        elif share < NEAR:
+        elif share is not None and share < NEAR:
             self.close()
+            self._failed = False
         return refusals
 
     def close(self) -> None:
@@ -130,15 +134,17 @@ class RefusalsNearLimit:
         try:
             return self._watch.read() if self._watch is not None else None
         except UnreadableError:
+            self.close()  # or what was counted so far would count again after the gap
+            self._failed = True
             return None
 
     def _start(self) -> None:
-        """Where BPF is refused it is not tried again, and nothing is said: all else is known without it."""
-        if self._watch is None and self._support is not None:
+        """Where BPF fails it is not tried again until there was room, and nothing is said: all else is known."""
+        if self._watch is None and self._support is not None and not self._failed:
             try:
                 self._watch = RefusalWatch(self._support)
             except (UnreadableError, OSError):  # the latter where we are refused files too, before libbpf is loaded
-                self._support = None
+                self._failed = True
 
 
 def _kept(uses: Sequence[Use], most: Use | None) -> list[Use]:

@@ -57,7 +57,7 @@ def name_owners(
     of_sockets = largest_owners(groups)
     tasks = longest_seen(stalls)
     held = holders_met(tasks, NAMED_OWNERS, apart_from=of_sockets)
-    using = {c.pid: Owner(c.comm, c.started_seconds, NO_NETNS) for c in consumers if c.pid not in frozenset(of_sockets)}
+    using = _newest(consumers, apart_from=frozenset(of_sockets))
     met = {**using, **held, **most_connected(ends, NAMED_OWNERS, apart_from=of_sockets), **owners}
     found = workloads.attribute(
         [*of_sockets[:NAMED_OWNERS], *(pid for pid in met if pid not in owners)],
@@ -69,6 +69,14 @@ def name_owners(
         shared_netns=shared_netns,
     )
     return msgspec.structs.replace(found, by_pid=with_history(found.by_pid, met, named))
+
+
+def _newest(
+    consumers: Iterable[Consumer | DescriptorUse | RefusedFiles], apart_from: Collection[int]
+) -> dict[int, Owner]:
+    """By pid; of one that was given twice the newer process: who was refused a file may be gone."""
+    ordered = sorted(consumers, key=lambda c: c.started_seconds)
+    return {c.pid: Owner(c.comm, c.started_seconds, NO_NETNS) for c in ordered if c.pid not in apart_from}
 
 
 def with_history(

@@ -47,9 +47,15 @@ class Processes:
 
     def find(self, g: ConnectionGroup) -> Workload | None:
         """The process that a group was met with; after an exec as it was called then, else as it is now."""
-        ever = self._ever.get(g.owner_pid, {}) if g.owner_pid is not None else {}
-        same = [w for w, began in reversed(ever.values()) if _is_same(w, began, g)]
-        return next((w for w in same if w.process is not None and w.process.comm == g.comm), same[0] if same else None)
+        if g.owner_pid is None:
+            return None
+        return self.find_process(g.owner_pid, g.process_started_seconds, g.comm, g.netns)
+
+    def find_process(self, pid: int, started_seconds: float, comm: str, netns: int | None = None) -> Workload | None:
+        """The process that was met with this number; see find. started_seconds: since boot. netns: where known."""
+        ever = reversed(self._ever.get(pid, {}).values())
+        same = [w for w, began in ever if _is_same(w, began, started_seconds, comm, netns)]
+        return next((w for w in same if w.process is not None and w.process.comm == comm), same[0] if same else None)
 
 
 class Tenants:
@@ -163,11 +169,11 @@ def takes(listening: str | None, asked: str | None) -> bool:
     return at.is_unspecified and (at.version == to.version or at.version == 6)
 
 
-def _is_same(workload: Workload, began: float | None, g: ConnectionGroup) -> bool:
+def _is_same(workload: Workload, began: float | None, started_seconds: float, comm: str, netns: int | None) -> bool:
     if began is not None:
-        return abs(began - g.process_started_seconds) < SAME_START_SECONDS
-    named = workload.process is not None and workload.process.comm == g.comm
-    return named and workload.netns in (None, g.netns)
+        return abs(began - started_seconds) < SAME_START_SECONDS
+    named = workload.process is not None and workload.process.comm == comm
+    return named and (netns is None or workload.netns in (None, netns))
 
 
 def _is_only_a_name(workload: Workload) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+from whodunnet.model.connection_places import Processes
 from whodunnet.model.descriptors import Descriptors, RefusedFiles
 from whodunnet.model.finding import Evidence, Party
 from whodunnet.model.sample import Moment
@@ -29,28 +30,51 @@ class Victim(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """victims: most refusals first. times: of these, and of processes that found no room in the readings."""
+    """victims: most refusals first. left_out: refusals of processes that found no room in the readings."""
 
     victims: tuple[Victim, ...]
     processes: int
-    times: int
+    left_out: int
+
+    @property
+    def times(self) -> int:
+        return sum(victim.times for victim in self.victims) + self.left_out
+
+
+class Step(NamedTuple):
+    """By how much refusals grew from one reading to the next; at: boot seconds of the latter."""
+
+    at: float
+    by: Mapping[RefusedFiles, int]
+    left_out: int
 
 
 def who_was_refused(recording: Recording) -> Refused | None:
     """None if nobody was, as far as it was watched."""
-    series = [sample for _, sample in recording.series(Descriptors)]
     times: Counter[Identity] = Counter()
     newest: dict[Identity, RefusedFiles] = {}
     left_out = 0
-    for before, sample in pairwise(series):
-        known = {_identity(one): one.times for one in before.refused}
-        for one in sample.refused:
-            times[_identity(one)] += _since(known.get(_identity(one), 0), one.times)
+    for step in refusals(recording):
+        for one, n in step.by.items():
+            times[_identity(one)] += n
             newest[_identity(one)] = one
-        left_out += _since(before.refused_left_out, sample.refused_left_out)
-    processes = [(newest[who], n) for who, n in times.items() if n]
-    total = sum(n for _, n in processes) + left_out
-    return Refused(_by_owner(recording, processes), len(processes), total) if total else None
+        left_out += step.left_out
+    if not times and not left_out:
+        return None
+    return Refused(_by_owner(recording, [(newest[who], n) for who, n in times.items()]), len(times), left_out)
+
+
+def refusals(recording: Recording) -> list[Step]:
+    """Those from reading to reading in which anybody was refused."""
+    steps = [_step(before, *after) for (_, before), after in pairwise(recording.series(Descriptors))]
+    return [step for step in steps if step.by or step.left_out]
+
+
+def _step(before: Descriptors, at: Moment, sample: Descriptors) -> Step:
+    known = {_identity(one): one.times for one in before.refused}
+    by = {one: _since(known.get(_identity(one), 0), one.times) for one in sample.refused}
+    left_out = _since(before.refused_left_out, sample.refused_left_out)
+    return Step(at.boot_seconds, {one: n for one, n in by.items() if n}, left_out)
 
 
 def refused_parties(refused: Refused, entry: Entry) -> list[Party]:
@@ -60,7 +84,9 @@ def refused_parties(refused: Refused, entry: Entry) -> list[Party]:
 
 
 def refused_evidence(refused: Refused, at: Moment) -> Evidence:
-    of = f"of {refused.processes:,} process{'' if refused.processes == 1 else 'es'}"
+    known = f"of {refused.processes:,} process{'' if refused.processes == 1 else 'es'}" if refused.processes else ""
+    others = "of processes that are not known" if refused.left_out else ""
+    of = " and ".join(filter(None, (known, others)))
     return Evidence(
         statement=f"TCP sockets {of} that were refused in this window, as there was no file left",
         value=refused.times, unit="sockets", source="descriptors collector (bpf)", at=at.wall,
@@ -78,14 +104,13 @@ def _since(before: int, now: int) -> int:
 
 
 def _by_owner(recording: Recording, processes: Sequence[tuple[RefusedFiles, int]]) -> tuple[Victim, ...]:
-    workloads = recording.last(Workloads) or Workloads()
+    everybody = Processes(recording.series(Workloads))
     found: dict[str, Victim] = {}
     for one, times in sorted(processes, key=lambda item: (-item[1], item[0].pid)):
-        owner = workloads.by_pid.get(one.pid)
-        key = owner_key(one.pid, owner) + ("" if owner else f" {one.started_seconds}")
+        owner = everybody.find_process(one.pid, one.started_seconds, one.comm)
+        key = owner_key(one.pid, owner) if owner is not None else f"pid {one.pid} {one.started_seconds}"
         known = found.get(key)
-        by_name = Workload(process=Process(pid=one.pid, comm=one.comm))
-        named = owner if owner is not None and owner.process is not None else by_name
+        named = owner or Workload(process=Process(pid=one.pid, comm=one.comm))
         found[key] = Victim(known.owner, known.times + times) if known else Victim(named, times)
     return tuple(sorted(found.values(), key=lambda victim: -victim.times))
 

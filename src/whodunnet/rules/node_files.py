@@ -20,6 +20,7 @@ from whodunnet.rules.files_spent import Spent, when_spent
 from whodunnet.rules.identity import party
 
 FILE_NR: Final = "/proc/sys/fs/file-nr"
+UNWATCHED: Final = "Who was refused files was not watched: that takes BPF, and a reading near the limit beforehand."
 OPEN: Final = "Files and sockets open on the whole node"
 Series = Sequence[tuple[Moment, Descriptors]]
 
@@ -41,7 +42,7 @@ def compose_node(recording: Recording, series: Series, entry: Entry) -> Finding 
         reason=REASONS[name],
         severity="info" if one else "critical" if spent is not None and spent.lately else "warning",
         claim=entry.claim,
-        confidence="possible" if one else "likely" if spent is None else "proven",
+        confidence="possible" if one else "proven" if spent is not None and spent.proven else "likely",
         shape=name,
         summary=shorten_bytes(title, 80),
         title=title,
@@ -54,12 +55,17 @@ def compose_node(recording: Recording, series: Series, entry: Entry) -> Finding 
         evidence=tuple(_evidence(spent, refused, at, newest)),
         would_explain=() if spent is None else entry.would_explain,
         remedies=(remedies.CAPTURE, *_raise_file_max(newest, series), remedies.fix(shape.fix)),
-        explanation=shape.explanation,
+        explanation=(*shape.explanation, *_unwatched(spent, series)),
     )
 
 
 def _is_near(newest: Descriptors, entry: Entry) -> bool:
     return bool(newest.max_files) and (newest.open_files or 0) >= entry.limit("near_share") * (newest.max_files or 0)
+
+
+def _unwatched(spent: Spent | None, series: Series) -> tuple[str, ...]:
+    """Where nobody is named, somebody may have been refused all the same."""
+    return (UNWATCHED,) if spent is not None and not any(sample.refusals_watched for _, sample in series) else ()
 
 
 def _ago(spent: Spent | None, at: Moment, newest: Descriptors) -> float | None:
@@ -118,7 +124,9 @@ def _evidence(spent: Spent | None, refused: Refused | None, at: Moment, newest: 
             repeat="dmesg | grep file-max",
         )  # fmt: skip
         found.insert(len(found) if spent.readings else 0, lines)
-    return [*found, refused_evidence(refused, at)] if refused is not None else found
+    if refused is not None:
+        found.insert(len(found) if spent is not None and spent.proven else 0, refused_evidence(refused, at))
+    return found
 
 
 def _counted(at: Moment, sample: Descriptors, statement: str) -> list[Evidence]:

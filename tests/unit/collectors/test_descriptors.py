@@ -250,5 +250,33 @@ def test_what_cannot_be_read_costs_no_more_than_itself(roots: Roots, watch: type
     watch.broken = True
     collector = DescriptorsCollector(roots, read_support(Roots()))
     open_files(roots, 10_000)
-    found = [collector.collect() for _ in range(2)][-1]
+    found = [collector.collect() for _ in range(3)][-1]
     assert (found.refusals_watched, found.open_files) == (False, 10_000)
+    assert (watch.attached, watch.closed) == (1, 1), "what was counted before a gap must not count again"
+
+
+def test_what_failed_is_tried_again_when_the_machine_had_room(roots: Roots, watch: type[Watch]) -> None:
+    collector = DescriptorsCollector(roots, read_support(Roots()))
+    open_files(roots, 10_000)
+    watch.broken = True
+    for _ in range(3):
+        collector.collect()
+    watch.broken = False
+    for number in (100, 10_000):
+        open_files(roots, number)
+        collector.collect()
+    assert collector.collect().refused == (SHOP,)
+    assert watch.attached == 2
+
+
+def test_a_limit_that_cannot_be_read_neither_begins_nor_ends_it(roots: Roots, watch: type[Watch]) -> None:
+    collector = DescriptorsCollector(roots, read_support(Roots()))
+    (roots.proc / "sys/fs/file-nr").unlink()
+    collector.collect()
+    assert watch.attached == 0
+    open_files(roots, 10_000)
+    collector.collect()
+    (roots.proc / "sys/fs/file-nr").unlink()
+    unread = collector.collect()
+    assert (unread.open_files, unread.refused) == (None, (SHOP,))
+    assert (watch.attached, watch.closed) == (1, 0)

@@ -13,6 +13,7 @@ from whodunnet.collectors.workloads import WorkloadsCollector
 from whodunnet.kernel.bpf.socket_walk import Owner
 from whodunnet.kernel.roots import Roots
 from whodunnet.model.connections import ConnectionGroup, Connections
+from whodunnet.model.descriptors import DescriptorUse, RefusedFiles
 from whodunnet.model.sockets import Endpoint, SocketGroup, Sockets
 from whodunnet.model.stalls import Holder, Stall, Task
 from whodunnet.model.workload import Container, Process, Workload, Workloads
@@ -98,6 +99,16 @@ def test_a_pid_that_somebody_else_has_by_now_is_not_named_after_it() -> None:
 def test_of_a_pid_that_was_given_twice_the_newer_process_is_named() -> None:
     groups = (ended(7, 100), ended(7, 1, "wget", process_started_seconds=8.0))
     assert most_connected(groups, 10, ()) == {7: Owner("wget", 8.0, POD)}
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_of_a_pid_that_was_refused_files_and_given_again_the_newer_process_is_named(newest_first: bool) -> None:
+    both = [
+        RefusedFiles(pid=7, comm="gone", started_seconds=5.0, times=9),
+        DescriptorUse(pid=7, comm="new", started_seconds=8.0, open=40, limit=64),
+    ]
+    found = name_owners(Answers({}), None, {}, {}, consumers=reversed(both) if newest_first else both)
+    assert found.by_pid[7].process == Process(pid=7, comm="new")
 
 
 def test_who_has_sockets_now_is_named_by_them() -> None:

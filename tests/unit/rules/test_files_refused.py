@@ -7,13 +7,15 @@ import pytest
 from whodunnet.model.descriptors import Descriptors, RefusedFiles
 from whodunnet.model.finding import Finding
 from whodunnet.model.workload import Workloads
+from whodunnet.rules.node_files import UNWATCHED
 
+from .endings import STARTED
 from .nodes import finding, in_container, named, owners, parties
 from .suspects import descriptors, node, use
 from .test_descriptor_limit import RULE
 
 
-def refused(times: int, pid: int = 7, started: float = 100.0, comm: str | None = None) -> RefusedFiles:
+def refused(times: int, pid: int = 7, started: float = STARTED, comm: str | None = None) -> RefusedFiles:
     return RefusedFiles(pid=pid, comm=comm or f"app{pid}", started_seconds=started, times=times)
 
 
@@ -82,9 +84,32 @@ def test_where_nobody_was_refused_or_watched_nothing_is_said(watched: bool) -> N
     assert not [e for e in found.evidence if e.unit == "sockets"]
 
 
-def test_a_node_that_was_not_at_its_limit_has_refused_nobody_for_it() -> None:
-    near = [full(open_files=95_000, watched=False), full(refused(3), open_files=95_000)]
-    assert (judged(*near).shape, victims(judged(*near))) == ("node-near", [])
+def test_a_node_that_reached_its_limit_between_readings_is_known_by_whom_it_refused() -> None:
+    found = judged(full(open_files=95_000, watched=False), full(refused(3), open_files=40_000), full(open_files=40_000))
+    assert (found.shape, found.confidence, found.severity) == ("node-exhausted", "likely", "critical")
+    assert "1.5 s ago: 40,000 of 100,000 are open now" in found.title
+    assert victims(found) == [(7, "was refused 3 TCP sockets")]
+    assert found.evidence[0].unit == "sockets"
+
+
+def test_whoever_had_the_number_before_or_after_was_not_refused() -> None:
+    found = judged(
+        full(watched=False), full(refused(5, started=STARTED - 60)), workloads=owners(in_container("shop", 7))
+    )
+    assert victims(found) == [(7, "was refused 5 TCP sockets")]
+    assert [p.pod for p in parties(found, "victim")[1:]] == [None]
+
+
+def test_who_is_not_known_is_in_the_sum() -> None:
+    found = judged(full(watched=False), full(left_out=6))
+    (total,) = (e for e in found.evidence if e.unit == "sockets")
+    assert (total.value, "sockets of processes that are not known that" in total.statement) == (6, True)
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_where_it_was_not_watched_who_was_refused_that_is_said(watched: bool) -> None:
+    found = judged(full(watched=False), full(watched=watched))
+    assert [line for line in found.explanation if "was not watched" in line] == ([] if watched else [UNWATCHED])
 
 
 def test_the_holder_stays_beside_them() -> None:
