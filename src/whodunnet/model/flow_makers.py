@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from math import inf
 
 import msgspec
 
@@ -12,8 +11,9 @@ from whodunnet.model.connection_places import Processes
 from whodunnet.model.connection_window import Step, connection_window
 from whodunnet.model.connections import ConnectionGroup, Connections, Ending
 from whodunnet.model.conntrack import Conntrack
+from whodunnet.model.flow_kept import kept_in
 from whodunnet.model.flow_left import Connects
-from whodunnet.model.flow_sockets import keys_of
+from whodunnet.model.flow_sockets import Opened, keys_of
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Endpoint
 from whodunnet.model.table_drops import lacking_in
@@ -44,9 +44,13 @@ class Made(msgspec.Struct, frozen=True):
 class FlowMakers:
     """Connects of some time by destination, with who made them. lost: of nobody knows whom, to nobody knows where."""
 
-    def __init__(self, steps: Sequence[Connections], seconds: float, dropped: int, processes: Processes) -> None:
-        """steps: by how much they grew. dropped: packets for which the table had no room meanwhile."""
+    def __init__(
+        self, steps: Sequence[Connections], seconds: float, dropped: int, processes: Processes, kept: Opened
+    ) -> None:
+        """steps: by how much they grew. dropped: packets for which the table had no room meanwhile. kept: of the
+        connections those that are still open; a few of those that come and go are always met."""
         self.dropped = dropped
+        self._kept = kept
         self._seconds = seconds
         self._lost = sum(sum(s.other.get(e, 0) for e in LEAVES_ENTRY) + s.untracked + s.missed for s in steps)
         self._named: dict[str, Workload] = {}
@@ -83,11 +87,9 @@ class FlowMakers:
         every = self._lost + sum(made.connects for made in there) - own_again
         return (most, self._named[most]) if opened[most] >= max(MADE_LEAST, MADE_SHARE * every) else None
 
-    def connects(self, key: str, to: Destination, source: str, kept: int = 0) -> Connects:
-        """Of one owner from an address to a destination, as far as they leave entries.
-
-        kept: of them, still open; a few of those that come and go are always met.
-        """
+    def connects(self, key: str, to: Destination, source: str) -> Connects:
+        """Of one owner from an address to a destination, as far as they leave entries."""
+        kept = self._kept.get((*to, key), 0)
         own: Counter[Ending] = Counter()
         for made in self._from(to, source):
             if made.key == key and made.client == source:
@@ -118,15 +120,14 @@ class WindowMakers:
     def __init__(self, recording: Recording, steps: Sequence[tuple[float, Step]]) -> None:
         """steps: each with when it began, on the boot clock; at least one."""
         self._steps = steps
-        self._tables = recording.series(Conntrack)
+        self._recording = recording
         self._processes = Processes(recording.series(Workloads))
 
-    def at(self, table: Conntrack, longest: float) -> FlowMakers | None:
-        """longest: seconds for which its entries stay. None where hardly anything was watched.
+    def at(self, at: float, longest: float) -> FlowMakers | None:
+        """at: when the table was read, on the boot clock. longest: seconds for which its entries stay.
 
-        What came next tells of a reading before which nothing was watched.
+        None where hardly anything was watched. What came next tells of a reading before which nothing was.
         """
-        at = next((when.boot_seconds for when, read in self._tables if read is table), inf)
         over = [(begin, step) for begin, step in self._steps if step.until <= at] or self._steps[:1]
         end = over[-1][1].until
         part = [(begin, step) for begin, step in over if step.until > end - longest] or over[-1:]
@@ -134,8 +135,10 @@ class WindowMakers:
         seconds = sum(growth.watched_seconds for growth in growths)
         if seconds < WATCHED_LEAST:
             return None
-        tables = [read for when, read in self._tables if part[0][0] <= when.boot_seconds <= end]
-        return FlowMakers(growths, seconds, max(lacking_in(tables), 0), self._processes)
+        begin, tables = part[0][0], self._recording.series(Conntrack)
+        dropped = lacking_in([read for when, read in tables if begin <= when.boot_seconds <= end])
+        kept = kept_in(self._recording, begin, end)
+        return FlowMakers(growths, seconds, max(dropped, 0), self._processes, kept)
 
 
 def makers_of(recording: Recording) -> WindowMakers | None:

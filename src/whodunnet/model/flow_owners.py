@@ -8,13 +8,13 @@ destination, or by who made the connects, and what nothing of that vouches for s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from typing import Literal
 
 import msgspec
 
 from whodunnet.model.addresses import Addresses
 from whodunnet.model.conntrack import Conntrack, FlowGroup
-from whodunnet.model.flow_kept import kept_in
 from whodunnet.model.flow_left import left_in
 from whodunnet.model.flow_makers import FlowMakers, WindowMakers
 from whodunnet.model.flow_seen import seen_in
@@ -63,11 +63,13 @@ class FlowOwners:
         workloads: Workloads,
         then: Sequence[Workloads | None] = (),
         makers: WindowMakers | None = None,
+        at: float = inf,
     ) -> None:
         """sockets: every reading of the window, newest last; short connections are met in some of them only.
 
         then: who had which pid at each of them, as another process may have it now; if not given, whoever has it now.
         makers: who made the connects of the window, if that is known; for entries whose sockets are gone.
+        at: when the reading was made, in seconds since boot; for makers.
         """
         self._node = conntrack.netns
         self._addresses_read = addresses is not None
@@ -79,8 +81,7 @@ class FlowOwners:
         self._ever, self._connected, self._constant = seen.ever, seen.connected, seen.constant
         self._left = left_in(conntrack, WITH_SOCKET)
         longest = max((left.longest for left in self._left.values()), default=1)
-        self._makers = makers.at(conntrack, longest) if makers is not None else None
-        self._kept = kept_in(sockets, workloads, then) if makers is not None else {}
+        self._makers = makers.at(at, longest) if makers is not None else None
         self._connections = connections_of(sockets[-1], self._key_of) if sockets else None
         self._listening = listening_on(sockets[-1], self._key_of) if sockets else {}
         places = [(g, to) for g in conntrack.groups if (to := self._shared_destination(g)) is not None]
@@ -289,7 +290,7 @@ class FlowOwners:
         sole: it is the only one seen with sockets.
         """
         all_there = self._left.get((group.source, to[2])) if group.protocol == "tcp" else None
-        made = makers.connects(key, to, group.source, kept=self._kept.get((*to, key), 0))
+        made = makers.connects(key, to, group.source)
         if all_there is None or (sole and all_there.may_be_all(made, makers.dropped)):
             return group.entries
         return all_there.of(group, made)

@@ -121,7 +121,9 @@ class Openers(msgspec.Struct, kw_only=True):
 def openers_of(reading: TableReading, window: TableWindow, idle_age: int) -> Openers:
     """Split every group of a reading by owner and kind. Charges are of their own entries only."""
     sockets, then = window.sockets_at(reading.at)
-    owners = FlowOwners(reading.table, reading.addresses, sockets, reading.workloads, then, window.makers)
+    owners = FlowOwners(
+        reading.table, reading.addresses, sockets, reading.workloads, then, window.makers, reading.at.boot_seconds
+    )
     found = Openers(reading=reading, owners=owners, by_key={}, inbound={}, taken={}, sent=Counter())
     for group in reading.table.groups:
         parts = parts_of(group, idle_age)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from whodunnet.model.connections import ConnectionGroup, Connections
 from whodunnet.model.conntrack import Conntrack, FlowGroup
@@ -74,8 +76,16 @@ def split(
 ) -> list[tuple[FlowOwner, int]]:
     """Owners of the first group."""
     table = Conntrack(loaded=True, netns=NODE, groups=groups or (CLOSED,), timeouts=timeouts or {})
+    recording = replace(recording, snapshots=tuple(with_sockets(recording.snapshots, sockets)))
     owners = FlowOwners(table, ADDRESSES, sockets, workloads, makers=makers_of(recording))
     return owners.split(table.groups[0])
+
+
+def with_sockets(snapshots: Sequence[Snapshot], sockets: Sequence[Sockets]) -> Iterator[Snapshot]:
+    """The newest reading in the last snapshot, and so on back."""
+    for n, snapshot in enumerate(snapshots, len(sockets) - len(snapshots)):
+        found = {"sockets": sockets[n]} if n >= 0 else {}
+        yield replace(snapshot, samples={**snapshot.samples, **found})
 
 
 CLOSED = flow(entries=100, state="time-wait")

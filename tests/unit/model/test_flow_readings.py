@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -15,7 +16,7 @@ from whodunnet.model.sockets import Sockets
 
 from .endings import moment
 from .test_flow_makers import MOVING, SEEN, made
-from .test_flow_owners import ADDRESSES, NODE, WORKLOADS, A, B, flow
+from .test_flow_owners import ADDRESSES, NODE, WORKLOADS, A, B, flow, held, reading
 
 SHARED = f"node {NODE}"
 MINUTE = 60.0
@@ -47,10 +48,11 @@ def owner(
         )
         groups = tuple(made(pid, total) for pid, total in connects.items())
         watched = Connections(groups=groups, watched_seconds=n * MINUTE)
-        samples = {"connections": watched, "workloads": WORKLOADS, "conntrack": tables[-1]}
+        held_now = sockets[min(n, len(sockets) - 1)]
+        samples = {"connections": watched, "workloads": WORKLOADS, "conntrack": tables[-1], "sockets": held_now}
         snapshots.append(Snapshot(at=moment(n * MINUTE), samples=samples))
     recording = Recording(node=Node(hostname="n", kernel="6", boot_id="b"), snapshots=tuple(snapshots))
-    owners = FlowOwners(tables[of], ADDRESSES, sockets, WORKLOADS, makers=makers_of(recording))
+    owners = FlowOwners(tables[of], ADDRESSES, sockets, WORKLOADS, makers=makers_of(recording), at=of * MINUTE)
     return max(owners.split(tables[of].groups[0]), key=lambda part: part[1])[0].key
 
 
@@ -60,6 +62,18 @@ IN_TURN = ({11: 500}, {12: 5_000}, {12: 5_000}, {12: 5_000})
 @pytest.mark.parametrize(("of", "who"), [(1, A), (2, SHARED), (3, B), (4, B)])
 def test_connects_that_come_later_have_left_nothing_yet(of: int, who: str) -> None:
     assert owner(of, *IN_TURN) == who
+
+
+@pytest.mark.parametrize(
+    ("gone", "pool", "who"), [(3_000, (0, 6_000, 6_000, 6_000, 6_000), B), (500, (0, 0, 0, 0, 6_000), SHARED)]
+)
+def test_only_connections_opened_meanwhile_and_kept_have_left_nothing(
+    gone: int, pool: tuple[int, ...], who: str
+) -> None:
+    """A pool that was opened before the connects that count is not taken off them."""
+    sockets = tuple(reading(held(11, 10), held(12, n)) for n in pool)
+    opened = [{12: gone + now - before} for before, now in pairwise(pool)]
+    assert owner(4, *opened, sockets=sockets, entries=5_000) == who
 
 
 def test_who_was_there_at_the_beginning_is_told_by_what_came_next() -> None:
