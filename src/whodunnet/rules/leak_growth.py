@@ -22,15 +22,12 @@ def goes_on(c: Candidate) -> bool:
     return halves is not None and _is_even(halves)
 
 
-def least_third(c: Candidate) -> int | None:
-    """The growth in the third of the window with least, if that is not enough to go on: it came in bursts, or is over.
-
-    None if it is enough; 0 where there are no thirds.
+def least_third(c: Candidate) -> tuple[int, bool] | None:
+    """The growth in the third of the window with least, and whether that is enough to go on: else it came in bursts, or
+    is over. None where readings are too few for thirds.
     """
     thirds = _growth(c, THIRDS)
-    if thirds is None:
-        return 0
-    return None if _is_even(thirds) else min(thirds)
+    return (min(thirds), _is_even(thirds)) if thirds is not None else None
 
 
 def late_growth(c: Candidate) -> int:
@@ -54,10 +51,9 @@ def goes_on_of_late(c: Candidate, entry: Entry, window: Window) -> bool:
     return thirds is not None and _is_even(thirds) and bool(starts) and were_there
 
 
-def is_new(c: Candidate, window: Window) -> bool:
-    """All whose it is began within the window: they still open all that they want."""
-    starts = _starts(c, window)
-    return bool(starts) and all(started is not None and started >= c.series[0][0].wall for started in starts)
+def was_there(c: Candidate, window: Window) -> bool:
+    """Whether any whose it is is known to have begun before the window: who just did still opens all that it wants."""
+    return any(started is not None and started < c.series[0][0].wall for started in _starts(c, window))
 
 
 def _starts(c: Candidate, window: Window) -> list[datetime | None]:
@@ -76,7 +72,7 @@ def borders(times: Sequence[float], parts: int) -> list[int] | None:
     for n in range(1, parts):
         at = times[0] + n * length
         nearest = min(range(len(times)), key=lambda i: (abs(times[i] - at), -i))
-        if abs(times[nearest] - at) > length / 2 or nearest in (0, len(times) - 1):
+        if abs(times[nearest] - at) > length / 2 or nearest in (found[-1], len(times) - 1):
             return None
         found.append(nearest)
     return [*found, len(times) - 1]

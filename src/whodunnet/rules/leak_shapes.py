@@ -14,7 +14,7 @@ import msgspec
 from whodunnet.model.sockets import AGE_BOUNDS_SECONDS
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.identity import HALTED
-from whodunnet.rules.leak_growth import goes_on, goes_on_of_late, is_new, late_growth, least_third
+from whodunnet.rules.leak_growth import goes_on, goes_on_of_late, late_growth, least_third, was_there
 from whodunnet.rules.tally import Candidate, Tally
 from whodunnet.rules.window import Window
 
@@ -208,18 +208,21 @@ def orphans(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
 
 def held_open(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
     """Established and nothing unread looks like any idle pool; only growth that does not stop tells them apart."""
-    steady, least, new = goes_on(c), least_third(c), is_new(c, window)
+    steady, third, old = goes_on(c), least_third(c), was_there(c, window)
     if not grows_idle(c, entry) or not (steady or goes_on_of_late(c, entry, window)):
         return None
-    lasts = steady and window.seconds >= entry.limit("held_open_window") and least is None and not new
+    even = third is not None and third[1]
+    lasts = steady and window.seconds >= entry.limit("held_open_window") and even and old
     gone = "none of them went away" if not c.loss else f"at least {c.loss:,} went away meanwhile"
     signs = [Sign(f"Idle connections; {gone}", c.last.sockets), _growth(c)]
     if not steady:
         signs.append(Sign("Growth in the second half of the window; a longer one shows what lasts", late_growth(c)))
-    elif least is not None:
-        signs.append(Sign("Growth in the third of the window with least; a longer one shows what lasts", least))
-    if new:
-        signs.append(Sign("Processes that have them, all begun within the window", len(c.last.pids)))
+    elif third is None:
+        signs.append(Sign("Readings in the window, too few to show each third of it", len(c.series)))
+    elif not even:
+        signs.append(Sign("Growth in the third of the window with least; a longer one shows what lasts", third[0]))
+    if not old:
+        signs.append(Sign("Processes that have them, none known to have begun before the window", len(c.last.pids)))
     return Signs(shape=c.shape, affected=c.last.sockets, signs=signs, observed=lasts, strong=lasts)
 
 

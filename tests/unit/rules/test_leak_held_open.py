@@ -127,6 +127,29 @@ def test_who_began_within_the_window_may_still_open_what_it_wants(after: float, 
     assert said(node) == [("held-open", confidence)]
 
 
+@pytest.mark.parametrize("starts", [(None,), (WATCH / 4, None), (None, None, -1.0)])
+def test_one_of_its_processes_must_be_known_to_have_begun_before(starts: tuple[float | None, ...]) -> None:
+    began = [BEGIN + timedelta(seconds=after) if after is not None else None for after in starts]
+    known = owners(*(in_container("shop", 7 + n, started=at) for n, at in enumerate(began)))
+    moments = [
+        [g for n in range(len(starts)) for g in history("held-open", RISING, age=60, pid=7 + n)[i]]
+        for i in range(len(RISING))
+    ]
+    found = finding(recording(moments, seconds=WATCH, workloads=known, memory=CROWDED))
+    none_known = [e.value for e in found.evidence if "none known to have begun before" in e.statement]
+    if -1.0 in starts:
+        assert (found.confidence != "possible", none_known) == (True, [])
+    else:
+        assert (found.confidence, none_known) == ("possible", [len(starts)])
+
+
+def test_readings_too_few_for_thirds_are_no_growth_of_nothing() -> None:
+    found = finding(leak("held-open", [300, 330, 360], seconds=WATCH, age=60))
+    assert [(e.statement, e.value) for e in found.evidence if "third" in e.statement] == [
+        ("Readings in the window, too few to show each third of it", 3)
+    ]
+
+
 def uneven(counts: Sequence[int], times: Sequence[float]) -> Recording:
     """Idle connections at snapshots that are not equally far apart."""
     even = leak("held-open", counts, age=60)
