@@ -173,7 +173,7 @@ def _is_same(workload: Workload, began: float | None, started_seconds: float, co
     if began is not None:
         return abs(began - started_seconds) < SAME_START_SECONDS
     named = workload.process is not None and workload.process.comm == comm
-    return named and (netns is None or workload.netns in (None, netns))
+    return named and netns is not None and workload.netns in (None, netns)
 
 
 def _is_only_a_name(workload: Workload) -> bool:

@@ -8,17 +8,19 @@ from whodunnet.model.sockets import Sockets
 from whodunnet.model.workload import Workloads
 
 
-def kept_in(recording: Recording, begin: float, end: float) -> Opened:
-    """At most so many of the last reading of a time: as many as its owner has more than when it had fewest meanwhile.
+def kept_in(recording: Recording, begin: float, end: float) -> Opened | None:
+    """At most so many: as many as the owner has more when that time was over than when it had fewest since it began.
 
-    begin, end: on the boot clock. Of one reading nobody knows since when they are open.
+    begin, end: on the boot clock; readings of sockets may be a little before and after. Of one reading nobody knows
+    since when they are open. None where sockets were not read after that time.
     """
-    until = [reading for reading in recording.owned_sockets() if reading[0].boot_seconds <= end]
-    before = [at for at, *_ in until if at.boot_seconds <= begin]
-    if not until:
-        return {}
+    readings = recording.owned_sockets()
+    first = max((n for n, (at, *_) in enumerate(readings) if at.boot_seconds <= begin), default=0)
+    last = min((n for n, (at, *_) in enumerate(readings) if at.boot_seconds >= end), default=None)
+    if last is None:
+        return None
     now = recording.last(Workloads) or Workloads()
-    *others, newest = [_counted(sample, now, then) for _, sample, then in until[max(len(before) - 1, 0) :]]
+    *others, newest = [_counted(sample, now, then) for _, sample, then in readings[first : last + 1]]
     return {opened: n - min((count.get(opened, 0) for count in others), default=0) for opened, n in newest.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from math import inf
 
 import msgspec
 
@@ -45,10 +46,13 @@ class FlowMakers:
     """Connects of some time by destination, with who made them. lost: of nobody knows whom, to nobody knows where."""
 
     def __init__(
-        self, steps: Sequence[Connections], seconds: float, dropped: int, processes: Processes, kept: Opened
+        self, steps: Sequence[Connections], seconds: float, dropped: int, processes: Processes, kept: Opened | None
     ) -> None:
-        """steps: by how much they grew. dropped: packets for which the table had no room meanwhile. kept: of the
-        connections those that are still open; a few of those that come and go are always met."""
+        """steps: by how much they grew. dropped: packets for which the table had no room meanwhile.
+
+        kept: connections that are still open, None where that is not known; a few of those that come and go are always
+        met.
+        """
         self.dropped = dropped
         self._kept = kept
         self._seconds = seconds
@@ -89,13 +93,13 @@ class FlowMakers:
 
     def connects(self, key: str, to: Destination, source: str) -> Connects:
         """Of one owner from an address to a destination, as far as they leave entries."""
-        kept = self._kept.get((*to, key), 0)
         own: Counter[Ending] = Counter()
         for made in self._from(to, source):
             if made.key == key and made.client == source:
                 own[made.ending] += made.connects
+        kept = self._kept.get((*to, key), 0) if self._kept is not None else inf
         left = max(own["opened"] - (kept if kept >= MADE_LEAST else 0), 0) + own["refused"]
-        return Connects(left, min(own[AGAIN], self.dropped), self._seconds)
+        return Connects(int(left), min(own[AGAIN], self.dropped), self._seconds)
 
     def contradict(self, key: str, to: Destination, source: str) -> bool:
         """Whether others than this owner made more of the connects than a few."""

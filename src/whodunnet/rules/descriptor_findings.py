@@ -22,6 +22,7 @@ REASONS = {
     "exhausted": "NoFreeDescriptor",
     "near": "FewDescriptorsLeft",
     "node-exhausted": "NoFreeFile",
+    "node-refused": "FilesRefused",
     "node-near": "FewFilesLeft",
 }
 CLOSE_WAIT = (

@@ -30,11 +30,16 @@ class Victim(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """victims: most refusals first. left_out: refusals of processes that found no room in the readings."""
+    """victims: most refusals first. left_out: refusals of processes that found no room in the readings.
+
+    since, until: the readings between which the last ones were, in seconds since boot.
+    """
 
     victims: tuple[Victim, ...]
     processes: int
     left_out: int
+    since: float
+    until: float
 
     @property
     def times(self) -> int:
@@ -42,9 +47,10 @@ class Refused(NamedTuple):
 
 
 class Step(NamedTuple):
-    """By how much refusals grew from one reading to the next; at: boot seconds of the latter."""
+    """By how much refusals grew from one reading to the next. since, until: their boot seconds."""
 
-    at: float
+    since: float
+    until: float
     by: Mapping[RefusedFiles, int]
     left_out: int
 
@@ -53,28 +59,29 @@ def who_was_refused(recording: Recording) -> Refused | None:
     """None if nobody was, as far as it was watched."""
     times: Counter[Identity] = Counter()
     newest: dict[Identity, RefusedFiles] = {}
-    left_out = 0
-    for step in refusals(recording):
+    left_out, steps = 0, _steps(recording)
+    if not steps:
+        return None
+    for step in steps:
         for one, n in step.by.items():
             times[_identity(one)] += n
             newest[_identity(one)] = one
         left_out += step.left_out
-    if not times and not left_out:
-        return None
-    return Refused(_by_owner(recording, [(newest[who], n) for who, n in times.items()]), len(times), left_out)
+    victims = _by_owner(recording, [(newest[who], n) for who, n in times.items()])
+    return Refused(victims, len(times), left_out, steps[-1].since, steps[-1].until)
 
 
-def refusals(recording: Recording) -> list[Step]:
+def _steps(recording: Recording) -> list[Step]:
     """Those from reading to reading in which anybody was refused."""
-    steps = [_step(before, *after) for (_, before), after in pairwise(recording.series(Descriptors))]
+    steps = [_step(*before, *after) for before, after in pairwise(recording.series(Descriptors))]
     return [step for step in steps if step.by or step.left_out]
 
 
-def _step(before: Descriptors, at: Moment, sample: Descriptors) -> Step:
+def _step(since: Moment, before: Descriptors, until: Moment, sample: Descriptors) -> Step:
     known = {_identity(one): one.times for one in before.refused}
     by = {one: _since(known.get(_identity(one), 0), one.times) for one in sample.refused}
     left_out = _since(before.refused_left_out, sample.refused_left_out)
-    return Step(at.boot_seconds, {one: n for one, n in by.items() if n}, left_out)
+    return Step(since.boot_seconds, until.boot_seconds, {one: n for one, n in by.items() if n}, left_out)
 
 
 def refused_parties(refused: Refused, entry: Entry) -> list[Party]:
@@ -84,11 +91,10 @@ def refused_parties(refused: Refused, entry: Entry) -> list[Party]:
 
 
 def refused_evidence(refused: Refused, at: Moment) -> Evidence:
-    known = f"of {refused.processes:,} process{'' if refused.processes == 1 else 'es'}" if refused.processes else ""
-    others = "of processes that are not known" if refused.left_out else ""
-    of = " and ".join(filter(None, (known, others)))
+    known = [f"{refused.processes:,} process{'' if refused.processes == 1 else 'es'}"] if refused.processes else []
+    who = " and ".join([*known, *(["processes that are not known"] if refused.left_out else [])])
     return Evidence(
-        statement=f"TCP sockets {of} that were refused in this window, as there was no file left",
+        statement=f"TCP sockets refused in this window for want of a file, to {who}",
         value=refused.times, unit="sockets", source="descriptors collector (bpf)", at=at.wall,
         boot_seconds=at.boot_seconds, repeat=REPEAT,
     )  # fmt: skip

@@ -12,7 +12,6 @@ from whodunnet.model.descriptors import Descriptors
 from whodunnet.model.kernel_log import KernelLog
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
-from whodunnet.rules.files_refused import refusals
 
 LOGGED: Final = "file-max"
 """Our name of the kernel's line "VFS: file-max limit N reached"."""
@@ -31,26 +30,19 @@ lines miss most of a limit that is reached time and again, and a program that wa
 
 class Spent(NamedTuple):
     """readings: of fs.file-nr at its limit, oldest first. logged: when the kernel logged it, in seconds since boot.
-    refused: readings by which TCP sockets had been refused since the one before, in seconds since boot.
 
-    One of them is not empty. The kernel logs it only when more files are open than ever before. end_seconds: of the
+    One of the two is not empty. The kernel logs it only when more files are open than ever before. end_seconds: of the
     window, since boot.
     """
 
     readings: tuple[tuple[Moment, Descriptors], ...]
     logged: tuple[float, ...]
-    refused: tuple[float, ...]
     end_seconds: float
 
     @property
     def last_seconds(self) -> float:
         """When it was so for the last time that is known, in seconds since boot."""
-        return max((*self.logged, *self.refused, *(at.boot_seconds for at, _ in self.readings)), default=0.0)
-
-    @property
-    def proven(self) -> bool:
-        """A socket for whose file there was no memory is refused as well."""
-        return bool(self.readings or self.logged)
+        return max((*self.logged, *(at.boot_seconds for at, _ in self.readings)), default=0.0)
 
     @property
     def lately(self) -> bool:
@@ -59,11 +51,11 @@ class Spent(NamedTuple):
 
 
 def when_spent(recording: Recording) -> Spent | None:
-    """By a reading of the window, a line of the kernel's log within it, or who was refused; None if none says so."""
+    """By any reading of the window, or a line of the kernel's log within it; None if neither says so."""
     readings = tuple((at, sample) for at, sample in recording.series(Descriptors) if sample.spent)
-    refused = tuple(step.at for step in refusals(recording))
-    spent = Spent(readings, _logged(recording), refused, recording.snapshots[-1].at.boot_seconds)
-    return spent if spent.proven or spent.refused else None
+    logged = _logged(recording)
+    end_seconds = recording.snapshots[-1].at.boot_seconds
+    return Spent(readings, logged, end_seconds) if readings or logged else None
 
 
 def files_spent(recording: Recording) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from itertools import pairwise
 
+from whodunnet.model.connection_places import SAME_START_SECONDS, boot_seconds
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.tally import Candidate
 from whodunnet.rules.window import Window
@@ -46,20 +46,21 @@ def goes_on_of_late(c: Candidate, entry: Entry, window: Window) -> bool:
     middle = borders(_times(c), 2)
     if not late_growth(c) or middle is None or window.seconds < entry.limit("held_open_window"):
         return False
-    thirds, starts = _growth(c, THIRDS, since=middle[1]), _starts(c, window)
-    were_there = all(started is not None and started < c.series[0][0].wall for started in starts)
-    return thirds is not None and _is_even(thirds) and bool(starts) and were_there
+    thirds, were_there = _growth(c, THIRDS, since=middle[1]), [_is_old(c, window, pid) for pid in c.last.pids]
+    return thirds is not None and _is_even(thirds) and bool(were_there) and all(were_there)
 
 
-def was_there(c: Candidate, window: Window) -> bool:
-    """Whether any whose it is is known to have begun before the window: who just did still opens all that it wants."""
-    return any(started is not None and started < c.series[0][0].wall for started in _starts(c, window))
+def growth_of_old(c: Candidate, window: Window) -> int:
+    """By how much it grew in processes known to have begun before: who just did still opens all that it wants."""
+    first = c.series[0][1]
+    return max(sum(n - first.pids[pid] for pid, n in c.last.pids.items() if _is_old(c, window, pid)), 0)
 
 
-def _starts(c: Candidate, window: Window) -> list[datetime | None]:
-    """When each process that has them began; None where that was not read."""
-    known = [window.workloads.by_pid.get(pid) for pid in c.last.pids]
-    return [w.process.started if w is not None and w.process is not None else None for w in known]
+def _is_old(c: Candidate, window: Window, pid: int) -> bool:
+    """Whether it is known that a process began before the window, by the clock that is never set."""
+    known, first = window.workloads.by_pid.get(pid), c.series[0][0]
+    began = boot_seconds(window.at, known.process.started) if known is not None and known.process is not None else None
+    return began is not None and began <= first.boot_seconds - SAME_START_SECONDS
 
 
 def borders(times: Sequence[float], parts: int) -> list[int] | None:

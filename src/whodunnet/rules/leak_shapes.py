@@ -14,7 +14,7 @@ import msgspec
 from whodunnet.model.sockets import AGE_BOUNDS_SECONDS
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.identity import HALTED
-from whodunnet.rules.leak_growth import goes_on, goes_on_of_late, late_growth, least_third, was_there
+from whodunnet.rules.leak_growth import EVEN_SHARE, goes_on, goes_on_of_late, growth_of_old, late_growth, least_third
 from whodunnet.rules.tally import Candidate, Tally
 from whodunnet.rules.window import Window
 
@@ -208,21 +208,21 @@ def orphans(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
 
 def held_open(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | None:
     """Established and nothing unread looks like any idle pool; only growth that does not stop tells them apart."""
-    steady, third, old = goes_on(c), least_third(c), was_there(c, window)
+    steady, third, of_old = goes_on(c), least_third(c), growth_of_old(c, window)
     if not grows_idle(c, entry) or not (steady or goes_on_of_late(c, entry, window)):
         return None
-    even = third is not None and third[1]
+    even, old = third is not None and third[1], of_old >= EVEN_SHARE * c.growth
     lasts = steady and window.seconds >= entry.limit("held_open_window") and even and old
     gone = "none of them went away" if not c.loss else f"at least {c.loss:,} went away meanwhile"
     signs = [Sign(f"Idle connections; {gone}", c.last.sockets), _growth(c)]
     if not steady:
         signs.append(Sign("Growth in the second half of the window; a longer one shows what lasts", late_growth(c)))
     elif third is None:
-        signs.append(Sign("Readings in the window, too few to show each third of it", len(c.series)))
+        signs.append(Sign("Readings, which do not show each third of the window", len(c.series), "readings"))
     elif not even:
         signs.append(Sign("Growth in the third of the window with least; a longer one shows what lasts", third[0]))
     if not old:
-        signs.append(Sign("Processes that have them, none known to have begun before the window", len(c.last.pids)))
+        signs.append(Sign("Growth that is of processes known to have begun before the window", of_old, of=c.growth))
     return Signs(shape=c.shape, affected=c.last.sockets, signs=signs, observed=lasts, strong=lasts)
 
 

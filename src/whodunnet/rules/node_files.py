@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from whodunnet.model.descriptors import Descriptors
-from whodunnet.model.finding import Evidence, Finding, Party, Remedy
+from whodunnet.model.finding import Confidence, Evidence, Finding, Party, Remedy, Severity
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.text import shorten_bytes
@@ -20,52 +20,72 @@ from whodunnet.rules.files_spent import Spent, when_spent
 from whodunnet.rules.identity import party
 
 FILE_NR: Final = "/proc/sys/fs/file-nr"
-UNWATCHED: Final = "Who was refused files was not watched: that takes BPF, and a reading near the limit beforehand."
+UNWATCHED: Final = "Who was refused files was not watched: that takes BPF, and two readings near the limit."
+PARTLY: Final = "Who was refused files was watched for a part of this window only."
 OPEN: Final = "Files and sockets open on the whole node"
 Series = Sequence[tuple[Moment, Descriptors]]
 
 
 def compose_node(recording: Recording, series: Series, entry: Entry) -> Finding | None:
-    """At its limit at any time of the window, or near it now; None if neither, or that was not read."""
-    (at, newest), spent = series[-1], when_spent(recording)
-    if spent is None and not _is_near(newest, entry):
+    """At its limit at any time of the window, or so it seems by whom it refused files, or near it now; None if none of
+    these, or that was not read."""
+    (at, newest), spent, refused = series[-1], when_spent(recording), who_was_refused(recording)
+    near = _is_near(newest, entry)
+    if spent is None and refused is None and not near:
         return None
-    refused = who_was_refused(recording) if spent is not None else None
-    name = "node-near" if spent is None else "node-exhausted"
-    ago = _ago(spent, at, newest)
-    shape, one = entry.shapes[name], len(series) < 2
+    name = "node-exhausted" if spent is not None else "node-refused" if refused is not None else "node-near"
+    ago = _ago(spent, at, newest) if refused is None or spent is not None else at.boot_seconds - refused.until
+    shape, (confidence, severity) = entry.shapes[name], _judged(spent, refused, series, entry)
     words = {"ago": f" {round(ago, 1):,g} s ago" if ago and round(ago, 1) else "", "now": _now(newest)}
-    title = shape.title.format(**words)
+    within = {"within": f"{at.boot_seconds - refused.since:,.1f}" if refused is not None else ""}
+    title = shape.title.format(**words, **within)
     return Finding(
         id=f"{RULE}:{recording.node.boot_id} {name}",
         rule=RULE,
         reason=REASONS[name],
-        severity="info" if one else "critical" if spent is not None and spent.lately else "warning",
+        severity=severity,
         claim=entry.claim,
-        confidence="possible" if one else "proven" if spent is not None and spent.proven else "likely",
+        confidence=confidence,
         shape=name,
         summary=shorten_bytes(title, 80),
         title=title,
         last_seen=at.wall - timedelta(seconds=ago or 0.0),
         parties=(
-            Party(role="victim", node=recording.node.hostname, effect=_effect(spent, ago)),
+            Party(role="victim", node=recording.node.hostname, effect=_effect(name, ago)),
             *(refused_parties(refused, entry) if refused else ()),
             *_holder(spent, newest),
         ),
         evidence=tuple(_evidence(spent, refused, at, newest)),
         would_explain=() if spent is None else entry.would_explain,
-        remedies=(remedies.CAPTURE, *_raise_file_max(newest, series), remedies.fix(shape.fix)),
-        explanation=(*shape.explanation, *_unwatched(spent, series)),
+        remedies=(
+            remedies.CAPTURE,
+            *(_raise_file_max(newest, series) if spent is not None or near else ()),
+            remedies.fix(shape.fix),
+        ),
+        explanation=(*shape.explanation, *(_unwatched(series) if name != "node-near" else ())),
     )
+
+
+def _judged(spent: Spent | None, refused: Refused | None, series: Series, entry: Entry) -> tuple[Confidence, Severity]:
+    if len(series) < 2:
+        return "possible", "info"
+    if spent is not None:
+        return "proven", "critical" if spent.lately else "warning"
+    if refused is not None and refused.times < entry.limit("min_refused"):
+        return "possible", "info"
+    return "likely", "warning"
 
 
 def _is_near(newest: Descriptors, entry: Entry) -> bool:
     return bool(newest.max_files) and (newest.open_files or 0) >= entry.limit("near_share") * (newest.max_files or 0)
 
 
-def _unwatched(spent: Spent | None, series: Series) -> tuple[str, ...]:
-    """Where nobody is named, somebody may have been refused all the same."""
-    return (UNWATCHED,) if spent is not None and not any(sample.refusals_watched for _, sample in series) else ()
+def _unwatched(series: Series) -> tuple[str, ...]:
+    """Where nobody is named, somebody may have been refused all the same. What the first reading has is of before."""
+    watched = [sample.refusals_watched for _, sample in series[1:]]
+    if not any(watched):
+        return (UNWATCHED,)
+    return () if all(watched) else (PARTLY,)
 
 
 def _ago(spent: Spent | None, at: Moment, newest: Descriptors) -> float | None:
@@ -82,9 +102,11 @@ def _now(newest: Descriptors) -> str:
     return f"{newest.open_files:,} of {newest.max_files:,} are open now"
 
 
-def _effect(spent: Spent | None, ago: float | None) -> str:
-    if spent is None:
+def _effect(name: str, ago: float | None) -> str:
+    if name == "node-near":
         return "few more files and sockets can be opened"
+    if name == "node-refused":
+        return "for a moment whoever has no CAP_SYS_ADMIN could open no file and no socket, as it seems"
     if ago is None:
         return "at its limit, whoever has no CAP_SYS_ADMIN can open no file and no socket"
     return "while it was at its limit, whoever has no CAP_SYS_ADMIN could open no file and no socket"
@@ -125,7 +147,7 @@ def _evidence(spent: Spent | None, refused: Refused | None, at: Moment, newest: 
         )  # fmt: skip
         found.insert(len(found) if spent.readings else 0, lines)
     if refused is not None:
-        found.insert(len(found) if spent is not None and spent.proven else 0, refused_evidence(refused, at))
+        found.insert(len(found) if spent is not None else 0, refused_evidence(refused, at))
     return found
 
 

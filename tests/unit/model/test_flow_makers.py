@@ -24,6 +24,7 @@ SECONDS = 10.0
 KEEPS = held(11, 10)
 SEEN = (reading(KEEPS, held(12, 1)), reading(KEEPS, held(12, 2)))
 """A keeps ten connections, B comes and goes."""
+NONE = (reading(), reading())
 MOVING = (reading(held(11, 1)), reading(held(11, 2)))
 """Nobody but A is seen, and its connections come and go."""
 
@@ -204,13 +205,13 @@ def test_a_process_is_not_taken_for_another_that_has_its_number_now() -> None:
     known = Workloads(by_pid={20: Workload(process=now, netns=NODE)})
     before = made(20, 500, comm="earlier", process_started_seconds=0.5)
     same = made(20, 500, comm="later", process_started_seconds=5.2)
-    assert opener(watched(before, workloads=known), sockets=(), workloads=known) == SHARED
-    assert opener(watched(same, workloads=known), sockets=(), workloads=known).startswith("pid 20 ")
+    assert opener(watched(before, workloads=known), sockets=NONE, workloads=known) == SHARED
+    assert opener(watched(same, workloads=known), sockets=NONE, workloads=known).startswith("pid 20 ")
 
 
 def test_who_is_known_by_a_number_only_is_not_named() -> None:
     bare = Workloads(by_pid={20: Workload(process=Process(pid=20, comm="x", exe="/x"), netns=NODE)})
-    assert opener(watched(made(20, 500, comm="x"), workloads=bare), sockets=(), workloads=bare) == SHARED
+    assert opener(watched(made(20, 500, comm="x"), workloads=bare), sockets=NONE, workloads=bare) == SHARED
 
 
 def test_processes_of_one_container_make_its_connects_together() -> None:
@@ -221,4 +222,4 @@ def test_processes_of_one_container_make_its_connects_together() -> None:
     }
     known = Workloads(by_pid=by_pid)
     groups = [made(pid, 60, comm="w", process_started_seconds=started) for pid, started in ((30, 1.0), (31, 5.0))]
-    assert opener(watched(*groups, workloads=known), sockets=(), workloads=known) == f"container cc in {NODE}"
+    assert opener(watched(*groups, workloads=known), sockets=NONE, workloads=known) == f"container cc in {NODE}"

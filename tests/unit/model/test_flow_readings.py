@@ -11,7 +11,7 @@ from whodunnet.model.connections import Connections
 from whodunnet.model.conntrack import Conntrack
 from whodunnet.model.flow_makers import makers_of
 from whodunnet.model.flow_owners import FlowOwners
-from whodunnet.model.snapshot import Node, Recording, Snapshot
+from whodunnet.model.snapshot import AnySample, Node, Recording, Snapshot
 from whodunnet.model.sockets import Sockets
 
 from .endings import moment
@@ -29,7 +29,7 @@ def owner(
     *minutes: Opened,
     stay: int = 120,
     drops: tuple[int, ...] = (),
-    sockets: tuple[Sockets, ...] = SEEN,
+    sockets: tuple[Sockets | None, ...] = SEEN,
     entries: int = 100,
 ) -> str:
     """Whose most entries are in the reading after so many minutes. stay: seconds. drops: within each minute."""
@@ -49,10 +49,11 @@ def owner(
         groups = tuple(made(pid, total) for pid, total in connects.items())
         watched = Connections(groups=groups, watched_seconds=n * MINUTE)
         held_now = sockets[min(n, len(sockets) - 1)]
-        samples = {"connections": watched, "workloads": WORKLOADS, "conntrack": tables[-1], "sockets": held_now}
-        snapshots.append(Snapshot(at=moment(n * MINUTE), samples=samples))
+        samples: dict[str, AnySample] = {"connections": watched, "workloads": WORKLOADS, "conntrack": tables[-1]}
+        snapshots.append(Snapshot(at=moment(n * MINUTE), samples=samples | ({"sockets": held_now} if held_now else {})))
     recording = Recording(node=Node(hostname="n", kernel="6", boot_id="b"), snapshots=tuple(snapshots))
-    owners = FlowOwners(tables[of], ADDRESSES, sockets, WORKLOADS, makers=makers_of(recording), at=of * MINUTE)
+    seen = [sample for sample in sockets if sample is not None]
+    owners = FlowOwners(tables[of], ADDRESSES, seen, WORKLOADS, makers=makers_of(recording), at=of * MINUTE)
     return max(owners.split(tables[of].groups[0]), key=lambda part: part[1])[0].key
 
 
@@ -74,6 +75,19 @@ def test_only_connections_opened_meanwhile_and_kept_have_left_nothing(
     sockets = tuple(reading(held(11, 10), held(12, n)) for n in pool)
     opened = [{12: gone + now - before} for before, now in pairwise(pool)]
     assert owner(4, *opened, sockets=sockets, entries=5_000) == who
+
+
+@pytest.mark.parametrize("pool", [(0, 0, 0, 0, None), (0, 6_000, 6_000, None, None), (None,)])
+def test_where_sockets_were_not_read_afterwards_nobody_knows_what_is_still_open(pool: tuple[int | None, ...]) -> None:
+    sockets = tuple(reading(held(11, 10), held(12, n)) if n is not None else None for n in pool)
+    assert owner(4, *[{12: 6_500}] * 4, sockets=sockets, entries=5_000) == SHARED
+
+
+@pytest.mark.parametrize("missing", [0, 1, 3])
+def test_a_pool_from_before_is_not_taken_off_where_sockets_are_read_more_seldom(missing: int) -> None:
+    """A whole snapshot is followed by some that have connections only."""
+    pool = reading(held(11, 10), held(12, 600))
+    assert owner(0, *[{12: 500}] * 4, sockets=(pool, *[None] * missing, *[pool] * 4)) == B
 
 
 def test_who_was_there_at_the_beginning_is_told_by_what_came_next() -> None:

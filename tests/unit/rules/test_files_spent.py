@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from whodunnet.diagnosis.causes import link
-from whodunnet.model.descriptors import Descriptors, DescriptorUse
+from whodunnet.model.descriptors import Descriptors, DescriptorUse, RefusedFiles
 from whodunnet.model.snapshot import Recording
 
 from .nodes import finding, named, parties, pids
@@ -71,6 +71,19 @@ def test_so_is_who_has_a_full_queue(files: int, role: str) -> None:
 )
 def test_both_stand_under_the_node_that_had_none_in_any_reading(rule: str, files: tuple[int, ...]) -> None:
     assert_under_the_node(with_files(stuck() if rule == "socket-leak" else filled(6, 6, 6), *files), rule)
+
+
+@pytest.mark.parametrize("rule", ["socket-leak", QUEUE_RULE])
+def test_who_was_refused_a_socket_elsewhere_excuses_nobody(rule: str) -> None:
+    """In each reading there was room, and whoever is denied tries again at once."""
+    node = with_files(stuck() if rule == "socket-leak" else filled(6, 6, 6), 850, 850, 400)
+    refused = RefusedFiles(pid=99, comm="other", started_seconds=5.0, times=500)
+    files = node.snapshots[-1].samples["descriptors"]
+    last = replace(files, refused=(refused,), refusals_watched=True)
+    *before, newest = node.snapshots
+    node = replace(node, snapshots=(*before, replace(newest, samples=newest.samples | {"descriptors": last})))
+    assert finding(node, "descriptor-limit").shape == "node-refused"
+    assert [p.role for p in finding(node, rule).parties if p.process] == ["culprit"]
 
 
 @pytest.mark.parametrize("rule", ["socket-leak", QUEUE_RULE])
