@@ -15,12 +15,12 @@ def kept_in(recording: Recording, begin: float, end: float) -> Opened | None:
     since when they are open. None where sockets were not read after that time.
     """
     readings = recording.owned_sockets()
-    first = max((n for n, (at, *_) in enumerate(readings) if at.boot_seconds <= begin), default=0)
-    last = min((n for n, (at, *_) in enumerate(readings) if at.boot_seconds >= end), default=None)
+    since = readings[max((n for n, (at, *_) in enumerate(readings) if at.boot_seconds <= begin), default=0) :]
+    last = next((n for n, (at, *_) in enumerate(since) if at.boot_seconds >= end), None)
     if last is None:
         return None
     now = recording.last(Workloads) or Workloads()
-    *others, newest = [_counted(sample, now, then) for _, sample, then in readings[first : last + 1]]
+    *others, newest = [_counted(sample, now, then) for _, sample, then in since[: last + 1]]
     return {opened: n - min((count.get(opened, 0) for count in others), default=0) for opened, n in newest.items()}
 
 

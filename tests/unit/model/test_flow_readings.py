@@ -9,6 +9,7 @@ import pytest
 
 from whodunnet.model.connections import Connections
 from whodunnet.model.conntrack import Conntrack
+from whodunnet.model.flow_kept import kept_in
 from whodunnet.model.flow_makers import makers_of
 from whodunnet.model.flow_owners import FlowOwners
 from whodunnet.model.snapshot import AnySample, Node, Recording, Snapshot
@@ -114,3 +115,9 @@ def test_a_counter_that_falls_tells_of_a_new_table_and_hides_no_drops() -> None:
     assert owner(2, {}, {11: 3}, drops=(-90, 90), sockets=MOVING) == A
     assert owner(2, {}, {11: 3}, drops=(90, -90), sockets=MOVING) == A
     assert owner(2, {}, {11: 3}, drops=(0, -90), sockets=MOVING) == SHARED
+
+
+def test_of_two_readings_of_one_time_the_last_tells_what_is_open() -> None:
+    both = [Snapshot(at=moment(MINUTE), samples={"sockets": reading(held(12, n))}) for n in (5, 7)]
+    recording = Recording(node=Node(hostname="n", kernel="6", boot_id="b"), snapshots=tuple(both))
+    assert list((kept_in(recording, MINUTE, MINUTE) or {}).values()) == [7]
