@@ -8,16 +8,16 @@ from whodunnet.model.sockets import Sockets
 from whodunnet.model.workload import Workloads
 
 
-def kept_in(recording: Recording, begin: float, end: float) -> Opened | None:
+def kept_in(recording: Recording, begin: float, end: float, latest: float) -> Opened | None:
     """At most so many: as many as the owner has more when that time was over than when it had fewest since it began.
 
-    begin, end: on the boot clock; readings of sockets may be a little before and after. Of one reading nobody knows
-    since when they are open. None where sockets were not read after that time.
+    begin, end: on the boot clock; the reading of sockets that counts for the beginning may be before, that for the end
+    after, but not after latest: None where there is none. Of one reading nobody knows since when they are open.
     """
     readings = recording.owned_sockets()
     since = readings[max((n for n, (at, *_) in enumerate(readings) if at.boot_seconds <= begin), default=0) :]
     last = next((n for n, (at, *_) in enumerate(since) if at.boot_seconds >= end), None)
-    if last is None:
+    if last is None or since[last][0].boot_seconds > latest:
         return None
     now = recording.last(Workloads) or Workloads()
     *others, newest = [_counted(sample, now, then) for _, sample, then in since[: last + 1]]

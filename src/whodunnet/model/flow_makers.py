@@ -132,7 +132,8 @@ class WindowMakers:
 
         None where hardly anything was watched. What came next tells of a reading before which nothing was.
         """
-        over = [(begin, step) for begin, step in self._steps if step.until <= at] or self._steps[:1]
+        before = [(begin, step) for begin, step in self._steps if step.until <= at]
+        over = before or self._steps[:1]
         end = over[-1][1].until
         part = [(begin, step) for begin, step in over if step.until > end - longest] or over[-1:]
         growths = [step.growth for _, step in part]
@@ -141,7 +142,8 @@ class WindowMakers:
             return None
         begin, tables = part[0][0], self._recording.series(Conntrack)
         dropped = lacking_in([read for when, read in tables if begin <= when.boot_seconds <= end])
-        kept = kept_in(self._recording, begin, end)
+        # Sockets are read more seldom than connects; whose the entries of the first reading are is no more than a pace.
+        kept = kept_in(self._recording, begin, end, latest=end if before else inf)
         return FlowMakers(growths, seconds, max(dropped, 0), self._processes, kept)
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from whodunnet.model.connection_places import Processes
-from whodunnet.model.descriptors import Descriptors, RefusedFiles
+from whodunnet.model.descriptors import Descriptors, DescriptorUse, RefusedFiles
 from whodunnet.model.finding import Evidence, Party
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
@@ -55,11 +55,12 @@ class Step(NamedTuple):
     left_out: int
 
 
-def who_was_refused(recording: Recording) -> Refused | None:
-    """None if nobody was, as far as it was watched."""
+def who_was_refused(recording: Recording, few_left: int) -> Refused | None:
+    """None if nobody was, as far as it was watched, but processes with fewer descriptors left: they are at a limit of
+    their own, which comes first (sock_map_fd, net/socket.c), and may only look as if the node had no file."""
     times: Counter[Identity] = Counter()
     newest: dict[Identity, RefusedFiles] = {}
-    left_out, steps = 0, _steps(recording)
+    left_out, steps = 0, _steps(recording, few_left)
     if not steps:
         return None
     for step in steps:
@@ -71,15 +72,17 @@ def who_was_refused(recording: Recording) -> Refused | None:
     return Refused(victims, len(times), left_out, steps[-1].since, steps[-1].until)
 
 
-def _steps(recording: Recording) -> list[Step]:
+def _steps(recording: Recording, few_left: int) -> list[Step]:
     """Those from reading to reading in which anybody was refused."""
-    steps = [_step(*before, *after) for before, after in pairwise(recording.series(Descriptors))]
+    steps = [_step(*before, *after, few_left) for before, after in pairwise(recording.series(Descriptors))]
     return [step for step in steps if step.by or step.left_out]
 
 
-def _step(since: Moment, before: Descriptors, until: Moment, sample: Descriptors) -> Step:
+def _step(since: Moment, before: Descriptors, until: Moment, sample: Descriptors, few_left: int) -> Step:
     known = {_identity(one): one.times for one in before.refused}
-    by = {one: _since(known.get(_identity(one), 0), one.times) for one in sample.refused}
+    full = {_identity(use) for use in (*before.fullest, *sample.fullest) if use.left < few_left}
+    others = [one for one in sample.refused if _identity(one) not in full]
+    by = {one: _since(known.get(_identity(one), 0), one.times) for one in others}
     left_out = _since(before.refused_left_out, sample.refused_left_out)
     return Step(since.boot_seconds, until.boot_seconds, {one: n for one, n in by.items() if n}, left_out)
 
@@ -100,7 +103,7 @@ def refused_evidence(refused: Refused, at: Moment) -> Evidence:
     )  # fmt: skip
 
 
-def _identity(one: RefusedFiles) -> Identity:
+def _identity(one: RefusedFiles | DescriptorUse) -> Identity:
     return one.pid, one.started_seconds
 
 

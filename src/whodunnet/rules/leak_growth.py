@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from whodunnet.model.connection_places import SAME_START_SECONDS, boot_seconds
+from whodunnet.model.connection_places import SAME_START_SECONDS
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.tally import Candidate
 from whodunnet.rules.window import Window
@@ -51,16 +51,19 @@ def goes_on_of_late(c: Candidate, entry: Entry, window: Window) -> bool:
 
 
 def growth_of_old(c: Candidate, window: Window) -> int:
-    """By how much it grew in processes known to have begun before: who just did still opens all that it wants."""
-    first = c.series[0][1]
-    return max(sum(n - first.pids[pid] for pid, n in c.last.pids.items() if _is_old(c, window, pid)), 0)
+    """By how much it grew in processes known to have begun before: who just did still opens all that it wants.
+
+    Who is gone since was there before: what it had may have another owner now, which is no growth.
+    """
+    first, last = c.series[0][1].pids, c.last.pids
+    of_old = sum(n - first[pid] for pid, n in last.items() if _is_old(c, window, pid))
+    return max(of_old - sum(n for pid, n in first.items() if pid not in last), 0)
 
 
 def _is_old(c: Candidate, window: Window, pid: int) -> bool:
-    """Whether it is known that a process began before the window, by the clock that is never set."""
-    known, first = window.workloads.by_pid.get(pid), c.series[0][0]
-    began = boot_seconds(window.at, known.process.started) if known is not None and known.process is not None else None
-    return began is not None and began <= first.boot_seconds - SAME_START_SECONDS
+    """Whether it is known that a process began before the window."""
+    began = window.began_by_pid.get(pid)
+    return began is not None and began <= c.series[0][0].boot_seconds - SAME_START_SECONDS
 
 
 def borders(times: Sequence[float], parts: int) -> list[int] | None:

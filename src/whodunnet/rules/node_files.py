@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from whodunnet.model.descriptors import Descriptors
 from whodunnet.model.finding import Confidence, Evidence, Finding, Party, Remedy, Severity
@@ -20,60 +20,81 @@ from whodunnet.rules.files_spent import Spent, when_spent
 from whodunnet.rules.identity import party
 
 FILE_NR: Final = "/proc/sys/fs/file-nr"
-UNWATCHED: Final = "Who was refused files was not watched: that takes BPF, and two readings near the limit."
+UNWATCHED: Final = "Who was refused files was not watched: that takes BPF, a reading near the limit, and one after it."
 PARTLY: Final = "Who was refused files was watched for a part of this window only."
 OPEN: Final = "Files and sockets open on the whole node"
 Series = Sequence[tuple[Moment, Descriptors]]
 
 
+class Told(NamedTuple):
+    """What is told of the node. name: of the shape. ago: seconds since it was last known to be so; None if it is so."""
+
+    name: str
+    spent: Spent | None
+    refused: Refused | None
+    near: bool
+    ago: float | None
+
+
 def compose_node(recording: Recording, series: Series, entry: Entry) -> Finding | None:
     """At its limit at any time of the window, or so it seems by whom it refused files, or near it now; None if none of
     these, or that was not read."""
-    (at, newest), spent, refused = series[-1], when_spent(recording), who_was_refused(recording)
-    near = _is_near(newest, entry)
-    if spent is None and refused is None and not near:
+    told = _told(recording, series, entry)
+    if told is None:
         return None
-    name = "node-exhausted" if spent is not None else "node-refused" if refused is not None else "node-near"
-    ago = _ago(spent, at, newest) if refused is None or spent is not None else at.boot_seconds - refused.until
-    shape, (confidence, severity) = entry.shapes[name], _judged(spent, refused, series, entry)
-    words = {"ago": f" {round(ago, 1):,g} s ago" if ago and round(ago, 1) else "", "now": _now(newest)}
-    within = {"within": f"{at.boot_seconds - refused.since:,.1f}" if refused is not None else ""}
-    title = shape.title.format(**words, **within)
+    (at, newest), shape = series[-1], entry.shapes[told.name]
+    (confidence, severity), title = _judged(told, series, entry), shape.title.format(**_words(told, at, newest))
     return Finding(
-        id=f"{RULE}:{recording.node.boot_id} {name}",
+        id=f"{RULE}:{recording.node.boot_id} {told.name}",
         rule=RULE,
-        reason=REASONS[name],
+        reason=REASONS[told.name],
         severity=severity,
         claim=entry.claim,
         confidence=confidence,
-        shape=name,
+        shape=told.name,
         summary=shorten_bytes(title, 80),
         title=title,
-        last_seen=at.wall - timedelta(seconds=ago or 0.0),
+        last_seen=at.wall - timedelta(seconds=told.ago or 0.0),
         parties=(
-            Party(role="victim", node=recording.node.hostname, effect=_effect(name, ago)),
-            *(refused_parties(refused, entry) if refused else ()),
-            *_holder(spent, newest),
+            Party(role="victim", node=recording.node.hostname, effect=_effect(told)),
+            *(refused_parties(told.refused, entry) if told.refused else ()),
+            *_holder(told, newest),
         ),
-        evidence=tuple(_evidence(spent, refused, at, newest)),
-        would_explain=() if spent is None else entry.would_explain,
+        evidence=tuple(_evidence(told, at, newest)),
+        would_explain=() if told.spent is None else entry.would_explain,
         remedies=(
             remedies.CAPTURE,
-            *(_raise_file_max(newest, series) if spent is not None or near else ()),
+            *(_raise_file_max(newest, series) if told.spent is not None or told.near else ()),
             remedies.fix(shape.fix),
         ),
-        explanation=(*shape.explanation, *(_unwatched(series) if name != "node-near" else ())),
+        explanation=(*shape.explanation, *(_unwatched(series) if told.name != "node-near" else ())),
     )
 
 
-def _judged(spent: Spent | None, refused: Refused | None, series: Series, entry: Entry) -> tuple[Confidence, Severity]:
+def _told(recording: Recording, series: Series, entry: Entry) -> Told | None:
+    (at, newest), spent, near = series[-1], when_spent(recording), _is_near(series[-1][1], entry)
+    refused = who_was_refused(recording, int(entry.limit("few_left")))
+    if spent is not None:
+        return Told("node-exhausted", spent, refused, near, _ago(spent, at, newest))
+    if refused is not None:
+        return Told("node-refused", None, refused, near, at.boot_seconds - refused.until)
+    return Told("node-near", None, None, near, None) if near else None
+
+
+def _judged(told: Told, series: Series, entry: Entry) -> tuple[Confidence, Severity]:
     if len(series) < 2:
         return "possible", "info"
-    if spent is not None:
-        return "proven", "critical" if spent.lately else "warning"
-    if refused is not None and refused.times < entry.limit("min_refused"):
+    if told.spent is not None:
+        return "proven", "critical" if told.spent.lately else "warning"
+    if told.refused is not None and told.refused.times < entry.limit("min_refused") and not told.near:
         return "possible", "info"
     return "likely", "warning"
+
+
+def _words(told: Told, at: Moment, newest: Descriptors) -> dict[str, str]:
+    ago = f" {round(told.ago, 1):,g} s ago" if told.ago and round(told.ago, 1) else ""
+    within = f"{at.boot_seconds - told.refused.since:,.1f}" if told.refused is not None else ""
+    return {"ago": ago, "now": _now(newest), "within": within}
 
 
 def _is_near(newest: Descriptors, entry: Entry) -> bool:
@@ -88,9 +109,9 @@ def _unwatched(series: Series) -> tuple[str, ...]:
     return () if all(watched) else (PARTLY,)
 
 
-def _ago(spent: Spent | None, at: Moment, newest: Descriptors) -> float | None:
-    """Seconds since it was last known to be at its limit; None if it is so now, or never was."""
-    if spent is None or newest.spent:
+def _ago(spent: Spent, at: Moment, newest: Descriptors) -> float | None:
+    """Seconds since it was last known to be at its limit; None if it is so now."""
+    if newest.spent:
         return None
     # A line may be written while the last reading is taken.
     return max(at.boot_seconds - spent.last_seconds, 0.0)
@@ -102,22 +123,22 @@ def _now(newest: Descriptors) -> str:
     return f"{newest.open_files:,} of {newest.max_files:,} are open now"
 
 
-def _effect(name: str, ago: float | None) -> str:
-    if name == "node-near":
+def _effect(told: Told) -> str:
+    if told.name == "node-near":
         return "few more files and sockets can be opened"
-    if name == "node-refused":
+    if told.name == "node-refused":
         return "for a moment whoever has no CAP_SYS_ADMIN could open no file and no socket, as it seems"
-    if ago is None:
+    if told.ago is None:
         return "at its limit, whoever has no CAP_SYS_ADMIN can open no file and no socket"
     return "while it was at its limit, whoever has no CAP_SYS_ADMIN could open no file and no socket"
 
 
-def _holder(spent: Spent | None, newest: Descriptors) -> list[Party]:
+def _holder(told: Told, newest: Descriptors) -> list[Party]:
     """The process with most of those that are known, where that is half of them: nobody's guilt."""
-    if spent is None or newest.spent:
+    if told.near or newest.spent:
         return _most(newest, newest.open_files, "has {} descriptors open, {}")
-    if spent.readings:
-        then = spent.readings[-1][1]
+    if told.spent is not None and told.spent.readings:
+        then = told.spent.readings[-1][1]
         return _most(then, then.open_files, "had {} descriptors open then, {}")
     # Who has most of a few files has not filled a table that was full before.
     return _most(newest, newest.max_files, "has {} descriptors open, {}")
@@ -133,9 +154,9 @@ def _most(sample: Descriptors, files: int | None, effect: str) -> list[Party]:
     return [party("holder", Workload(process=Process(pid=most.pid, comm=most.comm)), effect=effect)]
 
 
-def _evidence(spent: Spent | None, refused: Refused | None, at: Moment, newest: Descriptors) -> list[Evidence]:
+def _evidence(told: Told, at: Moment, newest: Descriptors) -> list[Evidence]:
     """First what shows it."""
-    found = []
+    found, spent = [], told.spent
     if spent is not None and spent.readings and not newest.spent:
         found += _counted(*spent.readings[-1], f"{OPEN} when it had none left")
     found += _counted(at, newest, OPEN)
@@ -146,8 +167,8 @@ def _evidence(spent: Spent | None, refused: Refused | None, at: Moment, newest: 
             repeat="dmesg | grep file-max",
         )  # fmt: skip
         found.insert(len(found) if spent.readings else 0, lines)
-    if refused is not None:
-        found.insert(len(found) if spent is not None else 0, refused_evidence(refused, at))
+    if told.refused is not None:
+        found.insert(len(found) if spent is not None else 0, refused_evidence(told.refused, at))
     return found
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from functools import cached_property
 
 import msgspec
 
+from whodunnet.model.connection_places import boot_seconds
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import Sockets
@@ -17,7 +20,7 @@ from whodunnet.rules.files_spent import files_spent
 class Window(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Newest samples of a recording with the totals that shares are taken of; memory is None where it was not read.
 
-    files_spent: whether the node had no file left (fs.file-max) lately.
+    files_spent: whether the node had no file left (fs.file-max) lately. named: every reading of owners.
     """
 
     node: str
@@ -28,6 +31,19 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     workloads: Workloads
     memory: TcpMemory | None
     files_spent: bool = False
+    named: Sequence[tuple[Moment, Workloads]] = ()
+
+    @cached_property
+    def began_by_pid(self) -> dict[int, float]:
+        """When the newest process of each pid began, on the boot clock, as far as that was read.
+
+        By the moment at which it was first looked up in this window: the wall clock may have been set since.
+        """
+        first: dict[tuple[int, datetime], float | None] = {}
+        for at, workloads in self.named:
+            for pid, started in _starts(workloads):
+                first.setdefault((pid, started), boot_seconds(at, started))
+        return {pid: began for (pid, _), began in first.items() if began is not None}
 
     @property
     def total_bytes(self) -> int:
@@ -82,6 +98,12 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return min(sum(g.sockets for g in known) / alloc, 1.0)
 
 
+def _starts(workloads: Workloads) -> Iterator[tuple[int, datetime]]:
+    for pid, workload in workloads.by_pid.items():
+        if workload.process is not None and workload.process.started is not None:
+            yield pid, workload.process.started
+
+
 def window_of(recording: Recording) -> Window | None:
     """None without a sockets sample."""
     series = recording.series(Sockets)
@@ -97,4 +119,5 @@ def window_of(recording: Recording) -> Window | None:
         workloads=recording.last(Workloads) or Workloads(),
         memory=recording.last(TcpMemory),
         files_spent=files_spent(recording),
+        named=recording.series(Workloads),
     )

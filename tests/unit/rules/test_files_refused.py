@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from whodunnet.model.descriptors import Descriptors, RefusedFiles
+from whodunnet.model.descriptors import Descriptors, DescriptorUse, RefusedFiles
 from whodunnet.model.finding import Finding
 from whodunnet.model.workload import Workloads
 from whodunnet.rules.node_files import PARTLY, UNWATCHED
 
 from .endings import STARTED
-from .nodes import finding, in_container, named, owners, parties
+from .nodes import finding, findings, in_container, named, owners, parties
 from .suspects import descriptors, node, use
 from .test_descriptor_limit import RULE
 
@@ -100,6 +100,32 @@ def test_that_it_was_reached_between_readings_is_no_more_than_likely(times: int,
 def test_a_node_that_is_near_its_limit_now_may_have_more() -> None:
     found = judged(full(open_files=95_000, watched=False), full(refused(10), open_files=95_000))
     assert [remedy.action for remedy in found.remedies if remedy.action == "tune"] == ["tune"]
+
+
+@pytest.mark.parametrize(("share", "how"), [(0.89, ("possible", "info")), (0.9, ("likely", "warning"))])
+def test_a_few_refusals_make_nothing_less_of_a_node_near_its_limit(share: float, how: tuple[str, str]) -> None:
+    found = judged(full(open_files=95_000, watched=False), full(refused(3), open_files=round(share * 100_000)))
+    assert (found.shape, (found.confidence, found.severity)) == ("node-refused", how)
+
+
+def test_who_has_most_of_what_is_left_has_not_filled_it() -> None:
+    def has(one: DescriptorUse, open_files: int, *who: RefusedFiles) -> Descriptors:
+        return descriptors(one, open_files=open_files, max_files=100_000, refused=who, refusals_watched=True)
+
+    filled = has(use(90_000, 1_000_000, pid=66), 95_000)
+    found = judged(filled, has(use(1_100, 1_000_000, pid=90), 2_000, refused(40)))
+    assert (found.shape, parties(found, "holder")) == ("node-refused", [])
+
+
+@pytest.mark.parametrize(("left", "shape"), [(2, "node-near"), (3, "node-refused")])
+def test_who_is_at_a_limit_of_its_own_was_not_refused_by_the_node(left: int, shape: str) -> None:
+    """Another of its threads may have reserved the last descriptor."""
+    own = use(40 - left, 40, pid=7, started_seconds=STARTED)
+    readings = [
+        descriptors(own, open_files=92_000, max_files=100_000, refused=(refused(n),), refusals_watched=True)
+        for n in (0, 12)
+    ]
+    assert shape in [one.shape for one in findings(node("descriptors", readings), RULE)]
 
 
 def test_whoever_had_the_number_before_or_after_was_not_refused() -> None:

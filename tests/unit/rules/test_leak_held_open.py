@@ -158,6 +158,31 @@ def test_an_old_worker_that_keeps_its_few_does_not_make_new_ones_leak() -> None:
     assert (found.shape, found.confidence) == ("held-open", "possible")
 
 
+def test_sockets_that_only_change_hands_are_no_growth_of_who_was_there() -> None:
+    """Two old workers share 300 connections, one ends, and a new one opens its pool."""
+    pool = history("held-open", OF_A_START, pid=9, age=60)
+    half = len(pool) // 2
+    moments = [[group("held-open", 300, age=60, pid=7 if n < half else 8), *g] for n, g in enumerate(pool)]
+    known = owners(in_container("shop", 7, 8), in_container("shop", 9, started=BEGIN + timedelta(seconds=2)))
+    found = finding(recording(moments, seconds=WATCH, workloads=known, memory=CROWDED))
+    assert (found.shape, found.confidence) == ("held-open", "possible")
+
+
+@pytest.mark.parametrize("step", [-7_200.0, 0.0, 60.0])
+@pytest.mark.parametrize(("after", "confidence"), [(10.0, "possible"), (-3_600.0, "proven")])
+def test_a_clock_that_is_set_meanwhile_makes_nobody_older_or_younger(
+    after: float, confidence: str, step: float
+) -> None:
+    began = named(7, started=BEGIN + timedelta(seconds=after))
+    node = leak("held-open", OF_A_START, seconds=WATCH, age=60, workloads=began, memory=CROWDED)
+    half = len(node.snapshots) // 2
+    later = [
+        replace(s, at=replace(s.at, wall=s.at.wall + timedelta(seconds=step))) if n >= half else s
+        for n, s in enumerate(node.snapshots)
+    ]
+    assert said(replace(node, snapshots=tuple(later))) == [("held-open", confidence)]
+
+
 def test_readings_too_few_for_thirds_are_no_growth_of_nothing() -> None:
     found = finding(leak("held-open", [300, 330, 360], seconds=WATCH, age=60))
     assert [(e.statement, e.value, e.unit) for e in found.evidence if "third" in e.statement] == [
