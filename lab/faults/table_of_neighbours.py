@@ -6,6 +6,8 @@ open little.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lab.case import Expected
 from lab.load import ask_anew
 from lab.look import Sight
@@ -20,11 +22,13 @@ class TableOfNeighbours(TableCase):
 
     def start(self) -> None:
         pods = self.furnish(LIMIT, *(f"gateway{n}" for n in range(3)), *(f"other{n}" for n in range(4)))
-        self.others = [self.stage.play(pod, "shop", ask_anew, SERVER, 80, 10) for pod in pods[3:]]
+        self.others = [self.stage.play(pod, "shop", ask_anew, SERVER, 80, 2) for pod in pods[3:]]
         self.gateways = [self.stage.play(pod, "gateway", ask_anew, SERVER, 80, 250) for pod in pods[:3]]
 
     def look(self) -> Sight:
-        return self.look_by_pod(LIMIT)
+        sight, entries = self.look_by_pod(LIMIT), self.table.entries
+        least = min(len(entries.where(source=pod.address)) for pod in self.node.pods[:3])
+        return replace(sight, there=sight.there and 4 * least >= len(entries))
 
     def expected(self) -> Expected:
         return full_of_churn(
