@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from whodunnet.model.connection_places import Processes
+from whodunnet.model.connection_places import SAME_START_SECONDS, Processes
 from whodunnet.model.descriptors import Descriptors, DescriptorUse, RefusedFiles
 from whodunnet.model.finding import Evidence, Party
 from whodunnet.model.sample import Moment
@@ -80,8 +80,8 @@ def _steps(recording: Recording, few_left: int) -> list[Step]:
 
 def _step(since: Moment, before: Descriptors, until: Moment, sample: Descriptors, few_left: int) -> Step:
     known = {_identity(one): one.times for one in before.refused}
-    full = {_identity(use) for use in (*before.fullest, *sample.fullest) if use.left < few_left}
-    others = [one for one in sample.refused if _identity(one) not in full]
+    full = [use for use in (*before.fullest, *sample.fullest) if use.left < few_left]
+    others = [one for one in sample.refused if not any(_is_same(one, use) for use in full)]
     by = {one: _since(known.get(_identity(one), 0), one.times) for one in others}
     left_out = _since(before.refused_left_out, sample.refused_left_out)
     return Step(since.boot_seconds, until.boot_seconds, {one: n for one, n in by.items() if n}, left_out)
@@ -103,8 +103,13 @@ def refused_evidence(refused: Refused, at: Moment) -> Evidence:
     )  # fmt: skip
 
 
-def _identity(one: RefusedFiles | DescriptorUse) -> Identity:
+def _identity(one: RefusedFiles) -> Identity:
     return one.pid, one.started_seconds
+
+
+def _is_same(one: RefusedFiles, use: DescriptorUse) -> bool:
+    """BPF knows the start to the nanosecond, /proc to the tick."""
+    return one.pid == use.pid and abs(one.started_seconds - use.started_seconds) < SAME_START_SECONDS
 
 
 def _since(before: int, now: int) -> int:

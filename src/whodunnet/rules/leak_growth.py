@@ -12,6 +12,8 @@ from whodunnet.rules.window import Window
 
 EVEN_SHARE = 0.5
 """Growth goes on if each part of the time has this share of what all would have alike, or more."""
+OLD_SHARE = 0.5
+"""Growth is of who was there before the window if this share of it is."""
 THIRDS = 3
 """What comes at once may fall into two parts, but not into three."""
 

@@ -14,7 +14,7 @@ import msgspec
 from whodunnet.model.sockets import AGE_BOUNDS_SECONDS
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.identity import HALTED
-from whodunnet.rules.leak_growth import EVEN_SHARE, goes_on, goes_on_of_late, growth_of_old, late_growth, least_third
+from whodunnet.rules.leak_growth import OLD_SHARE, goes_on, goes_on_of_late, growth_of_old, late_growth, least_third
 from whodunnet.rules.tally import Candidate, Tally
 from whodunnet.rules.window import Window
 
@@ -211,7 +211,7 @@ def held_open(c: Candidate, entry: Entry, window: Window, _: int) -> Signs | Non
     steady, third, of_old = goes_on(c), least_third(c), growth_of_old(c, window)
     if not grows_idle(c, entry) or not (steady or goes_on_of_late(c, entry, window)):
         return None
-    even, old = third is not None and third[1], of_old >= EVEN_SHARE * c.growth
+    even, old = third is not None and third[1], of_old >= OLD_SHARE * c.growth
     lasts = steady and window.seconds >= entry.limit("held_open_window") and even and old
     gone = "none of them went away" if not c.loss else f"at least {c.loss:,} went away meanwhile"
     signs = [Sign(f"Idle connections; {gone}", c.last.sockets), _growth(c)]

@@ -135,7 +135,7 @@ def _effect(told: Told) -> str:
 
 def _holder(told: Told, newest: Descriptors) -> list[Party]:
     """The process with most of those that are known, where that is half of them: nobody's guilt."""
-    if told.near or newest.spent:
+    if newest.spent or (told.spent is None and told.near):
         return _most(newest, newest.open_files, "has {} descriptors open, {}")
     if told.spent is not None and told.spent.readings:
         then = told.spent.readings[-1][1]

@@ -174,6 +174,12 @@ def test_a_node_that_was_at_its_limit_in_an_earlier_reading_was_at_it() -> None:
     assert "could open" in str(parties(found, "victim")[0].effect)
 
 
+def test_who_had_most_at_the_limit_is_the_holder_and_not_who_has_most_near_it() -> None:
+    near = descriptors(use(60_000, 1_000_000, pid=90), open_files=95_000, max_files=100_000)
+    found = finding(node("descriptors", [FULL, near]), RULE)
+    assert (found.shape, pids(found, "holder")) == ("node-exhausted", [7])
+
+
 def test_a_limit_that_was_raised_meanwhile_was_reached_as_it_was() -> None:
     raised = descriptors(open_files=100_000, max_files=400_000)
     found = finding(node("descriptors", [FULL, raised]), RULE)
