@@ -24,7 +24,7 @@ _HEAD = _COLUMNS.format("time (UTC)", "CPU", "waited", "what", "who held the CPU
 _INDENT = " " * 18
 _NOBODY: dict[str, str] = {
     "steal": "nobody here: the hypervisor took this CPU",
-    "paused": "nobody was seen: this CPU stood still",
+    "paused": "nobody was seen: the CPU stood still, or its interrupts were off",
     "overload": "nobody alone: packets, or tasks in their turn",
     "many-holders": "nobody alone",
     "irqs-disabled": "not known: interrupts were off, or the machine was paused",
