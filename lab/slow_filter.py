@@ -11,8 +11,10 @@ from lab.actor import every
 from lab.stage import Player, Pod, inside
 
 PORT = 5004
-SO_RCVBUFFORCE = 33
-"""asm-generic/socket.h; Python has no name for it."""
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
+"""asm-generic/socket.h; Python has no names for them."""
+UNRECEIVED_BYTES = 8 << 20
+"""More than a CPU keeps: a sender that waited for its packets to be received would lose none."""
 
 NEVER_MATCHED = "  ip saddr 10.200.{}.{} udp dport {} counter drop\n"
 
@@ -29,6 +31,7 @@ def send_bursts(address: str, packets: int, every_seconds: float, cpu: int) -> N
     """So many small packets as fast as can be, then nothing until the next turn."""
     os.sched_setaffinity(0, {cpu})
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, UNRECEIVED_BYTES)
         for _ in every(every_seconds, times=1_000_000):
             begin = time.monotonic()
             for _ in range(packets):

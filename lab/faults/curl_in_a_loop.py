@@ -6,10 +6,12 @@ Its processes live for milliseconds. Each closes its connection properly.
 from __future__ import annotations
 
 from lab.case import QUEUE_RULES, Case, Expected
-from lab.look import Sight, connections
+from lab.look import PATIENCE, Sight, connections
 from lab.servers import nginx
 
 ASK = ("curl", "--silent", "--fail", "--output", "/dev/null")
+ENOUGH = 300 / PATIENCE
+"""In the minute that TIME_WAIT lasts."""
 LOOP = 'while "$0" "$@"; do :; done'
 
 
@@ -28,7 +30,7 @@ class CurlInALoop(Case):
         seen = connections(self.client_pod.netns)
         waiting = seen.where("TIME-WAIT", peer_port=80)
         others = len(seen) - len(waiting)
-        return Sight(len(waiting) >= 300 and others < 5, f"{waiting} in TIME-WAIT, {others} others")
+        return Sight(len(waiting) >= ENOUGH and others < 5, f"{waiting} in TIME-WAIT, {others} others")
 
     def expected(self) -> Expected:
         return Expected(rule=None, innocent=(self.server.who(), self.client.who()))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from lab.arrivals import StallCase
 from lab.case import Expected
 from lab.datagrams import softnet_drops
-from lab.look import NotThereError, Sight
+from lab.look import PATIENCE, NotThereError, Sight
 from lab.slow_filter import filter_slowly, send_bursts, sent, unfilter
 
-RULES, PACKETS = 20_000, 3000
+RULES, PACKETS = int(20_000 / PATIENCE), 3000
 LONG = 86_400
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from lab.arrivals import ONE_QUEUE, StallCase
 from lab.case import Expected
 from lab.datagrams import counters, softnet_drops
-from lab.look import Sight
+from lab.look import PATIENCE, Sight
 from lab.slow_filter import filter_slowly, send_bursts, sent, take
 
-RULES = 20_000
+RULES = int(20_000 / PATIENCE)
 PACKETS, EVERY_SECONDS = 3000, 2
 LOST = 0.2
 """Of what was sent, at least."""
