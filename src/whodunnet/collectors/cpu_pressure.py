@@ -182,6 +182,7 @@ def _consumer(first: _Rise, family: Sequence[_Rise], *, whole: bool) -> Consumer
         wait_ms=None if None in waits else sum(wait or 0 for wait in waits),
         nice=times.nice,
         log_daemon=times.comm in LOG_DAEMONS,
+        kernel_thread=times.kernel_thread,
         more=len(family),
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from whodunnet.errors import UnreadableError
 from whodunnet.kernel.procfs.files import read_head, unreadable
+from whodunnet.kernel.procfs.kernel_threads import is_kernel_thread
 from whodunnet.kernel.roots import Roots
 
 THREADS_MAX = 1024
@@ -15,8 +16,6 @@ _NAMES = (b"napi/", b"backlog_napi/")  # napi_kthread_create(), backlog_napi_set
 _CHILDREN_BYTES = 1 << 20
 _STAT_BYTES = 4096
 _PID_DIGITS = 10
-_FLAGS = 6  # of what follows the name in stat (do_task_stat, fs/proc/array.c)
-_PF_KTHREAD = 0x00200000  # include/linux/sched.h
 
 
 def read_napi_threads(roots: Roots) -> tuple[int, ...]:
@@ -24,12 +23,6 @@ def read_napi_threads(roots: Roots) -> tuple[int, ...]:
     named = (pid for pid in _candidates(roots) if _read(roots, pid, "comm").startswith(_NAMES))
     found = [pid for pid in named if is_kernel_thread(_read(roots, pid, "stat"))]
     return tuple(sorted(found)[:THREADS_MAX])
-
-
-def is_kernel_thread(stat: bytes) -> bool:
-    """Whether this stat is of a thread of the kernel: any process may call itself like one."""
-    fields = stat.rpartition(b")")[2].split()
-    return len(fields) > _FLAGS and fields[_FLAGS].isdigit() and bool(int(fields[_FLAGS]) & _PF_KTHREAD)
 
 
 def _candidates(roots: Roots) -> Iterable[int]:

@@ -15,6 +15,7 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     wait_ms: how long its threads were ready to run and others ran: of all of them if it was busy at both readings; of
         the first one alone if it was busy at neither, and only where there is no delay_ms; None: not known.
     nice: 0 as usual, up to 19 for who lets others go first. log_daemon: it has the name of a program that copies logs.
+    kernel_thread: it works for others.
     more: processes of its name and its parent that took less than any consumer; what they took is in these sums.
     """
 
@@ -27,6 +28,7 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     wait_ms: Count | None = None
     nice: Signed = 0
     log_daemon: bool = False
+    kernel_thread: bool = False
     more: Count = 0
 
 

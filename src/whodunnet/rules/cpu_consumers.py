@@ -17,7 +17,8 @@ INIT = 1
 class Owner(msgspec.Struct, kw_only=True):
     """One owner of processes; pid, comm, nice and workload are those of the one that took most. more: besides pids.
 
-    share: of all that CPUs did while processes were read, without interrupts.
+    share: of all that CPUs did while processes were read, without interrupts. kernel_thread: it works for others
+    (ksoftirqd for packets, kworker for whoever asked).
     """
 
     workload: Workload
@@ -30,6 +31,7 @@ class Owner(msgspec.Struct, kw_only=True):
     largest_ms: int = 0
     share: float = 0.0
     log_daemon: bool = False
+    kernel_thread: bool = False
     nice: int = 0
 
 
@@ -83,6 +85,7 @@ def _add(owner: Owner, consumer: Consumer, workload: Workload) -> None:
     owner.pids.add(consumer.pid)
     owner.more = max(owner.more, consumer.more)
     owner.log_daemon = owner.log_daemon or consumer.log_daemon
+    owner.kernel_thread = owner.kernel_thread or consumer.kernel_thread
     if consumer.cpu_ms > owner.largest_ms:
         owner.nice = consumer.nice
         owner.largest_ms, owner.pid, owner.comm, owner.workload = (

@@ -19,6 +19,7 @@ ALL_CPUS: Final = "what all CPUs did"
 REASONS: Final = {
     "consumer": "CpuUsedUp", "log-flood": "LogFloodUsesCpu", "short-lived": "ShortProcessesUseCpu",
     "stolen": "CpuStolen", "spread": "CpuShort", "unseen": "CpuShort",
+    "kernel-work": "KernelWorkUsesCpu",
 }  # fmt: skip
 PRESSURE: Final = "/proc/pressure/cpu"
 WAITED: Final = "/proc/schedstat, /proc/<pid>/schedstat"
@@ -77,7 +78,8 @@ def _confidence(case: Case) -> Confidence:
 
 
 def _parties(case: Case, recording: Recording, entry: Entry) -> list[Party]:
-    """Only who takes most of it is a culprit; the kernel's line is behind a log daemon, which only copies it."""
+    """Only who takes most of it is a culprit; the kernel's line is behind a log daemon, which only copies it, and
+    whoever gives a thread of the kernel its work behind that."""
     most = int(entry.limit("listed_consumers"))
     node = Party(role="victim", node=recording.node.hostname, effect=_suffering(case))
     if case.shape == "consumer":
@@ -194,6 +196,8 @@ def _remedies(case: Case) -> list[Remedy]:
                 risk="lines that are not written cannot be read later",
             )
         ]
+    if case.shape == "kernel-work":
+        return []  # what slows it down harms whom it works for
     top = case.owners[0] if case.shape == "consumer" and case.owners else None
     if top is None:
         return [_move()]

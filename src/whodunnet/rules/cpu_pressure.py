@@ -63,7 +63,7 @@ def _case(window: CpuWindow, recording: Recording, entry: Entry) -> Case:
 
 def _is_busy(owner: Owner, top: Owner, shape: str, entry: Entry) -> bool:
     """Whether its own wait is its own affair: it is who leaves others no CPU, or lets them go first by its own wish."""
-    least = RIVAL * top.share if shape == "consumer" else entry.limit("min_listed")
+    least = RIVAL * top.share if shape in ("consumer", "kernel-work") else entry.limit("min_listed")
     return owner.nice > 0 or owner.share >= least
 
 
@@ -72,7 +72,9 @@ def _shape(window: CpuWindow, top: Owner | None, entry: Entry) -> str:
         return "short-lived"
     if top is None:
         return "unseen"
-    return "consumer" if top.share >= entry.limit("min_share") else "spread"
+    if top.share < entry.limit("min_share"):
+        return "spread"
+    return "kernel-work" if top.kernel_thread else "consumer"
 
 
 def _one_reading(only: tuple[Moment, CpuPressure], entry: Entry) -> Answer:

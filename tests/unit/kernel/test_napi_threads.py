@@ -1,11 +1,9 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from whodunnet.errors import UnreadableError
-from whodunnet.kernel.napi_threads import THREADS_MAX, is_kernel_thread, read_napi_threads
+from whodunnet.kernel.napi_threads import THREADS_MAX, read_napi_threads
 from whodunnet.kernel.roots import Roots
 
 KERNEL, USER = 0x00208040, 0x00400000
@@ -62,14 +60,3 @@ def test_a_procfs_that_cannot_be_listed_is_an_error_in_a_sentence(tmp_path: Path
 def test_no_more_than_fit_are_watched(tmp_path: Path) -> None:
     many = dict.fromkeys(range(1, THREADS_MAX + 10), "napi/eth0-1")
     assert len(read_napi_threads(machine(tmp_path, None, many))) == THREADS_MAX
-
-
-def test_a_name_cannot_pretend_the_flags() -> None:
-    pretended = f") S 2 0 0 0 -1 {KERNEL} 0 ("
-    assert not is_kernel_thread(stat(7, pretended, USER).encode())
-    assert is_kernel_thread(stat(7, pretended, KERNEL).encode())
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes_are_answered(data: bytes) -> None:
-    assert is_kernel_thread(data) in (False, True)

@@ -319,3 +319,17 @@ def test_who_is_gone_may_be_who_waited() -> None:
     assert (found.shape, found.severity) == ("short-lived", "info")
     assert parties(found, "victim")[0].effect == "tasks wait for a CPU; which ones was not seen"
     assert finding(node(delay=5.0), RULE).severity == "info"
+
+
+@pytest.mark.parametrize(("of_kernel", "shape", "culprits"), [(False, "consumer", [14]), (True, "kernel-work", [])])
+def test_a_kernel_thread_works_for_others_and_only_holds(of_kernel: bool, shape: str, culprits: list[int]) -> None:
+    """As ksoftirqd does where a CPU has more packets than it can take (seen on 6.1); any process may be called so."""
+    found = finding(node(consumer(14, 1.8, parent=2, comm="ksoftirqd/0", kernel_thread=of_kernel)), RULE)
+    assert (found.shape, found.severity, pids(found, "culprit")) == (shape, "warning", culprits)
+    assert pids(found, "holder") == ([] if culprits else [14])
+    assert any("renice" in (remedy.command or "") for remedy in found.remedies) == (not of_kernel)
+
+
+def test_a_kernel_thread_that_takes_less_than_half_is_one_of_several() -> None:
+    found = finding(node(consumer(14, 0.9, parent=2, comm="kswapd0", kernel_thread=True), consumer(15, 0.8)), RULE)
+    assert (found.shape, pids(found, "culprit"), pids(found, "holder")) == ("spread", [], [14, 15])

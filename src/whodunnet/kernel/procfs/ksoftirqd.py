@@ -10,14 +10,13 @@ import msgspec
 from whodunnet.errors import MalformedError, UnreadableError
 from whodunnet.kernel.cpus import CPUS_MAX
 from whodunnet.kernel.procfs.files import integer, read_bytes, shown
+from whodunnet.kernel.procfs.kernel_threads import has_kernel_flag
 from whodunnet.kernel.procfs.pids import list_pids
 from whodunnet.kernel.roots import Roots
 
 PROCESSES_MAX: Final = 8192
 """Of the lowest pids: these threads are made at boot, before any program runs, about eight kernel threads a CPU."""
 _NAME: Final = re.compile(rb"[0-9]+ \(ksoftirqd/([0-9]{1,5})\) ")
-_KERNEL_THREAD: Final = 0x0020_0000  # PF_KTHREAD, include/linux/sched.h
-_FLAGS_FIELD: Final = 6  # after the name
 
 
 class Schedstat(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,11 +40,7 @@ def parse_schedstat(data: bytes, source: str) -> Schedstat:
 def parse_ksoftirqd(data: bytes) -> int | None:
     """The CPU whose ksoftirqd has this stat, None for all other tasks: anybody may call a process so."""
     match = _NAME.match(data)
-    if match is None:
-        return None
-    fields = data[match.end() :].split()
-    flags = fields[_FLAGS_FIELD] if len(fields) > _FLAGS_FIELD else b""
-    if not flags.isdigit() or len(flags) > 10 or not int(flags) & _KERNEL_THREAD:
+    if match is None or not has_kernel_flag(data[match.end() :].split()):
         return None
     return int(match[1]) if int(match[1]) < CPUS_MAX else None
 

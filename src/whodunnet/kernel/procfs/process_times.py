@@ -10,6 +10,7 @@ import msgspec
 
 from whodunnet.errors import MalformedError, UnreadableError
 from whodunnet.kernel.procfs.files import integer, shown
+from whodunnet.kernel.procfs.kernel_threads import has_kernel_flag
 from whodunnet.kernel.procfs.ksoftirqd import parse_schedstat
 from whodunnet.kernel.procfs.pids import list_pids
 from whodunnet.kernel.procfs.process import TICKS_PER_SECOND
@@ -37,6 +38,7 @@ class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     kernel_ticks: int
     nice: int
     running: bool
+    kernel_thread: bool = False
     wait_ns: int | None = None
     whole: bool = False
 
@@ -68,6 +70,7 @@ def parse_times(data: bytes, source: str) -> ProcessTimes:
         kernel_ticks=numbers[2],
         nice=numbers[3],
         running=fields[0] == b"R",
+        kernel_thread=has_kernel_flag(fields),
     )
 
 

@@ -8,14 +8,13 @@ from pathlib import Path
 import msgspec
 
 from whodunnet.errors import MalformedError, UnreadableError
-from whodunnet.kernel.procfs.files import integer, read_bytes
+from whodunnet.kernel.procfs.files import read_bytes
+from whodunnet.kernel.procfs.kernel_threads import is_kernel_thread
 
 MOUNTINFO_LIMIT_BYTES = 32 << 20
 INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO (linux/proc_ns.h)
 _ROOT_INODE = 1  # PROC_ROOT_INO (linux/proc_ns.h)
-_KERNEL_THREAD = 0x00200000  # PF_KTHREAD (linux/sched.h)
 _DEVICE_DIGITS = 7  # 20 bits of a minor number, 12 of a major one (linux/kdev_t.h)
-_FLAGS = 6  # of /proc/<pid>/stat, counted behind the name (do_task_stat, fs/proc/array.c)
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,9 +93,7 @@ def _is_of_our_namespace_and_initial(proc: Path) -> bool:
 
 def _second_is_kernel_thread(proc: Path) -> bool:
     """Kernel threads are in the initial pid namespace only, and nobody can pretend to be one (copy_process)."""
-    path = proc / "2/stat"
     try:
-        fields = read_bytes(path).rpartition(b") ")[2].split()
-        return len(fields) > _FLAGS and bool(integer(fields[_FLAGS], str(path), "flags") & _KERNEL_THREAD)
+        return is_kernel_thread(read_bytes(proc / "2/stat"))
     except UnreadableError:
         return False
