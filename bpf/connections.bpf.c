@@ -35,6 +35,8 @@
 #define TCP_LAST_ACK 9
 #define LAST_WORD_MS 100 /* what was sent this shortly before a close belongs to it ... */
 #define QUIET_MS 500 /* ... if it was quiet for this long before */
+#define FIRST_REPEAT_MS 1000 /* of a SYN: RFC 6298, TCP_TIMEOUT_INIT (include/net/tcp.h) */
+#define TOLD_LATE_MS 1500
 #define FAREWELL_BYTES 80 /* GOAWAY of HTTP/2 and then TLS's own take 77, QUIT of MySQL 65 */
 
 char LICENSE[] SEC("license") = "GPL";
@@ -350,20 +352,25 @@ static __always_inline __u64 began_before(const struct tcp_sock *tp)
 /*
  * The number is the socket's own: tcp_retransmit_skb fires only for what was sent without an error, and since "tcp: trace
  * retransmit failures in tcp_retransmit_skb" (6.17) also for what was not even tried. What it did not tell of is counted
- * when the connect ends.
+ * when the connect ends; of a first repeat it is known when that was.
  */
 static __noinline int count_syns(const struct sock *sk, struct tcp_sock *tp, struct connection *known)
 {
 	struct end_key key = {.ending = ENDING_SYN_RETRANSMITTED, .state = TCP_SYN_SENT};
-	__u32 more = tp->total_retrans - known->retransmitted, ms;
+	__u32 told = known->retransmitted, more = tp->total_retrans - told, ms;
 
 	if (!more)
 		return 0;
 	known->retransmitted += more;
 	ms = waited_ms(known);
-	key.span_class = idle_class(ms);
 	name_end(sk, tp, &key, known);
-	return count(&key, known, more, ms);
+	if (!told && ms >= TOLD_LATE_MS) {
+		key.span_class = idle_class(FIRST_REPEAT_MS);
+		count(&key, known, 1, FIRST_REPEAT_MS);
+		more--;
+	}
+	key.span_class = idle_class(ms);
+	return more ? count(&key, known, more, ms) : 0;
 }
 
 static __always_inline __u32 later(__u32 one, __u32 other)

@@ -14,12 +14,17 @@ from lab import machine
 from lab.kernel_packages import Kernel
 from whodunnet.model.connections import ConnectionGroup, Connections
 
+from .inside.connections import GIVEN_UP_SECONDS
+
 pytestmark = pytest.mark.vm
 
 HERE = Path(__file__).parent
-N = {"reused": 11, "raced": 2, "linger": 7, "refused": 13, "client_first": 5, "open_before": 3}
+N = {"reused": 11, "raced": 2, "linger": 7, "refused": 13, "client_first": 5, "open_before": 3, "dropped": 4}
 """How many of each kind; see inside/connections.py."""
 IDLE_SECONDS = 1.25
+MODULES = (*machine.COMMON_MODULES, "crc32c_generic", "nf_tables")  # libcrc32c asks for crc32c when it is loaded
+REPEATS = {"6.1": 2, "6.12": 4}
+"""Of a SYN until it is given up: from 6.5 on the first four are a second apart (tcp_syn_linear_timeouts)."""
 TELLS_OF_MINISOCKETS = {"6.1": False, "6.12": True}
 """Whether tcp_send_reset fires where a minisocket answers ("tcp: rstreason: let it work finally", 6.11)."""
 
@@ -43,7 +48,7 @@ class Answer(msgspec.Struct):
 
 @pytest.fixture(scope="module")
 def answer(kernel: Kernel) -> Answer:
-    done = machine.run(kernel, [sys.executable, "-m", "inside.connections", json.dumps(N)], HERE)
+    done = machine.run(kernel, [sys.executable, "-m", "inside.connections", json.dumps(N)], HERE, modules=MODULES)
     assert done.status == 0, done.stderr
     assert "BUG:" not in done.console
     print(f"{kernel.version}: {done.seconds:.0f} s")
@@ -74,6 +79,16 @@ def test_every_connection_is_counted_once(answer: Answer, kernel: Kernel) -> Non
 def test_refused_connects_are_told_from_all_others(answer: Answer) -> None:
     (refused,) = [g for g in answer.sample.groups if g.ending == "refused"]
     assert (refused.connections, refused.owner_pid, refused.state) == (N["refused"], answer.pid, "syn-sent")
+
+
+def test_the_first_repeat_of_a_syn_has_its_time_also_where_it_is_told_of_at_the_end(
+    answer: Answer, kernel: Kernel
+) -> None:
+    (repeated,) = [g for g in answer.sample.groups if g.ending == "syn-retransmitted"]
+    first, last = repeated.spans
+    assert (first.connections, last.connections) == (N["dropped"], (REPEATS[kernel.release] - 1) * N["dropped"])
+    assert first.mean == pytest.approx(1.0, abs=0.01)
+    assert last.mean >= GIVEN_UP_SECONDS
 
 
 def test_what_was_open_before_has_its_owner(answer: Answer) -> None:

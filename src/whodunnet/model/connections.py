@@ -66,9 +66,9 @@ class ConnectionGroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         that is gone keeps its name. A comm without owner_pid: processes of that name, merged for lack of room.
     server: of the end that accepted. client: address of the other, None if merged without it, for lack of room.
     spans: times by class. Of "opened" how long the connect took, if this end was seen connecting; while connecting how
-        long it had been tried; of resets received how long it had been quiet before the write that they answer, or
-        before they came; of "timed-out" and "broken" since the last segment; else since data last moved. Empty if
-        merged without client, and of "late-data".
+        long it had been tried (1 s of a first repeat that the kernel told of late); of resets received how long it had
+        been quiet before the write that they answer, or before they came; of "timed-out" and "broken" since the last
+        segment; else since data last moved. Empty if merged without client, and of "late-data".
     last_word: this end (or the peer, of "closed-by-peer") sent something within 0.1 s before it closed, after at least
         0.5 s without data the other way, from which time is counted: a farewell (TLS), or an answer as slow as that.
     unanswered: of resets while open: the client had sent data, and the server none.

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import struct
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -22,7 +23,11 @@ from whodunnet.kernel.support import read_support
 from .facts import CLOSE, CLOSE_WAIT, FIN_WAIT2, state, wait_until
 
 Pair = tuple[socket.socket, socket.socket]
-KINDS = ("reused", "raced", "linger", "refused", "client_first", "open_before")
+KINDS = ("reused", "raced", "linger", "refused", "client_first", "open_before", "dropped")
+DROPPED = "127.0.0.9"
+DROP = f"table ip t {{ chain c {{ type filter hook output priority 0; ip daddr {DROPPED} drop; }}; }}"
+GIVEN_UP_SECONDS = 5.0
+"""SYNs are repeated after 1 s and 3 s, or after each of four seconds."""
 IDLE_SECONDS = 1.25
 ACKNOWLEDGED_SECONDS = 0.5  # the FIN, which may take 0.2 s; then the closed end is a minisocket
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER
@@ -76,6 +81,18 @@ def be_refused(count: int) -> None:
             socket.create_connection(address)
 
 
+def be_dropped(count: int) -> None:
+    """By this node itself, which is an error where the kernel sends, and then it does not tell of it."""
+    subprocess.run(["nft", DROP], check=True)
+    asking = [socket.socket() for _ in range(count)]
+    for one in asking:
+        one.setblocking(False)
+        one.connect_ex((DROPPED, 9))
+    time.sleep(GIVEN_UP_SECONDS)
+    for one in asking:
+        one.close()
+
+
 def main(counts: dict[str, int]) -> None:
     support = read_support(Roots())
     collector = ConnectionsCollector(Roots(), support)
@@ -88,6 +105,7 @@ def main(counts: dict[str, int]) -> None:
         linger(pairs(listener, counts["linger"]))
         close_client_first(pairs(listener, counts["client_first"]))
         be_refused(counts["refused"])
+        be_dropped(counts["dropped"])
         ports = {"old": old.getsockname()[1], "new": listener.getsockname()[1]}
     sample = msgspec.to_builtins(collector.collect())
     collector.close()
