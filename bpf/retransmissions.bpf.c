@@ -183,6 +183,8 @@ static __always_inline void add_sent(const struct tcp_sock *tp, struct repeater 
 {
 	__u32 sent = tp->data_segs_out, duplicates = tp->dsack_dups, more = sent - known->sent;
 
+	if ((__s32)more < 0) /* another CPU has read a later number meanwhile, and added it */
+		return;
 	known->sent = sent;
 	if (!to) {
 		__sync_fetch_and_add(&watch.elsewhere, more);

@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import pytest
 
@@ -13,6 +14,8 @@ from netns.lossy import HOLE, LOSS, NOTHING, ONE, PORT, TWO, UNREAD_PORT, Lines
 from netns.namespace import set_sysctl, wait_until
 from whodunnet.collectors.snapshots import SnapshotTaker
 from whodunnet.diagnosis.engine import diagnose
+from whodunnet.kernel.bpf.objects import BpfObject
+from whodunnet.kernel.bpf.repeats import RepeatWatch
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import node, read_support
 from whodunnet.model.finding import Answer, Cleared, Finding
@@ -124,6 +127,29 @@ def test_every_segment_is_counted_once(lines: Lines, look: Look) -> None:
     fins = CLOSED  # without data, which the kernel counts as data here
     assert one.sent == lines.counter("TcpExtTCPOrigDataSent") - fins + one.repeated
     assert (one.device, one.path_mtu, one.mss) == ("line1", 1500, 1448)
+
+
+def test_what_ends_while_the_watch_starts_leaves_nothing(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What were left would be taken for the next socket at that address, of which so many segments would be missing."""
+    ending = [lines.connect(ONE) for _ in range(8)]
+    attach = BpfObject.attach
+
+    def attach_later(of: BpfObject, program: str) -> None:
+        ending.pop().close()
+        wait_until(lambda: _is_quiet(lines), "its end")
+        attach(of, program)
+
+    monkeypatch.setattr(BpfObject, "attach", attach_later)
+    with closing(RepeatWatch(read_support(Roots()))) as watch:
+        monkeypatch.undo()
+        with closing(RepeatWatch(read_support(Roots()))) as later:
+            assert _met(watch) == _met(later) > 0
+    assert len(ending) < 8
+
+
+def _met(watch: RepeatWatch) -> int:
+    number, _, _ = watch._bpf.entries("repeaters", "unsigned long long", "struct repeater")
+    return int(number)
 
 
 def _unacknowledged(lines: Lines) -> list[int]:

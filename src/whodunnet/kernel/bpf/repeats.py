@@ -51,9 +51,9 @@ class RepeatWatch:
             self._watch.hz = ticks_per_second()
             self._watch.pid_level_above = support.pid_namespace_depth
             self._bpf.run("find_place")
+            self._bpf.attach("end_socket")  # first: the next socket at an address would be taken for one that ended
             self._bpf.iterate("meet_sockets")
-            for program in PROGRAMS:
-                self._bpf.attach(program)
+            self._bpf.attach("retransmit")
         self.attached_at = time.monotonic()
 
     def close(self) -> None:
