@@ -9,6 +9,7 @@ from __future__ import annotations
 from lab.case import Case, Expected
 from lab.faults.busy_server import crowd
 from lab.faults.response_never_read import check_health
+from lab.host import short_of_tcp_memory
 from lab.look import Sight, connections, never_read
 from lab.servers import haproxy, nginx
 
@@ -42,6 +43,7 @@ class LeakBesideBusyProxy(Case):
     def expected(self) -> Expected:
         return Expected(
             rule="socket-leak",
+            also=("tcp-memory",) if short_of_tcp_memory() else (),
             shapes=("response-never-read",),
             culprits=(self.client.who(),),
             innocent=(self.proxy.who(), self.server.who(), self.browsers.who()),

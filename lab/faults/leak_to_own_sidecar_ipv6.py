@@ -13,6 +13,7 @@ import socket
 import time
 
 from lab.case import Case, Expected, Named
+from lab.host import short_of_tcp_memory
 from lab.look import Sight, connections, never_read
 from lab.servers import NGINX, documents, nginx, up
 from lab.stage import Player, Pod, Stage
@@ -66,6 +67,7 @@ class LeakToOwnSidecarIpv6(Case):
     def expected(self) -> Expected:
         return Expected(
             rule="socket-leak",
+            also=("tcp-memory",) if short_of_tcp_memory() else (),
             shapes=("response-never-read",),
             culprits=(self.client.who(),),
             innocent=(self.sidecar.who(), self.origin.who()),
