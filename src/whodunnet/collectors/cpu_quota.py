@@ -26,7 +26,7 @@ Lines = tuple[CgroupLine, ...]
 
 
 class _Known(NamedTuple):
-    """What was last found of a cgroup, and when. ran: ever under a quota."""
+    """What was last found of a cgroup, and when. ran: ever under a quota, or is under one."""
 
     at: float
     ran: bool
@@ -61,7 +61,7 @@ class CpuQuotaCollector:
         )
 
     def _is_due(self, path: str, now: float) -> bool:
-        """Whether it is read this time: one that never ran under a quota not each time."""
+        """Whether it is read this time: one without a quota not each time."""
         known = self._known.get(path)
         return known is None or known.ran or now - known.at >= LOOK_AGAIN_SECONDS
 
@@ -70,13 +70,13 @@ class CpuQuotaCollector:
     ) -> LimitedCgroup | None:
         """None for a cgroup that never ran under a quota, or is gone."""
         found = unless_unreadable(partial(read_cpu_stat, directory))
-        if found is None or not found.periods:
-            self._known[path] = _Known(now, ran=False, quota=None)
-            return None
         known = self._known.get(path)
         if known is None or not known.ran or now - known.at >= LOOK_AGAIN_SECONDS:
-            known = _Known(now, ran=True, quota=unless_unreadable(partial(read_quota, directory, version)))
-            self._known[path] = known
+            quota = unless_unreadable(partial(read_quota, directory, version)) if found is not None else None
+            ran = found is not None and (found.periods > 0 or quota is not None)
+            known = self._known[path] = _Known(now, ran, quota)
+        if found is None or not found.periods:  # the first period may not be over
+            return None
         quota, period = known.quota or (None, None)
         return LimitedCgroup(
             path=clean(path, PATH_MAX),

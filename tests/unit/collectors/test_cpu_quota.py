@@ -81,6 +81,16 @@ def test_a_quota_that_was_taken_away_leaves_its_counters(tmp_path: Path, version
     assert (found.quota_us, found.period_us, found.throttled) == (None, None, 3)
 
 
+@VERSIONS
+def test_a_cgroup_whose_first_period_is_not_over_is_looked_at_again_at_once(tmp_path: Path, version: str) -> None:
+    machine = Machine(tmp_path, version)
+    machine.cgroup("new", 0, 0)
+    collector, processes = CpuQuotaCollector(machine.roots), {5: machine.lines("/new")}
+    assert told(collector.collect(processes)) == []
+    machine.cgroup("new", 4, 1)
+    assert told(collector.collect(processes)) == [("/new", 4, 1, (5,))]
+
+
 def test_a_cgroup_without_a_quota_is_looked_at_again_after_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
