@@ -36,7 +36,8 @@
 #define LAST_WORD_MS 100 /* what was sent this shortly before a close belongs to it ... */
 #define QUIET_MS 500 /* ... if it was quiet for this long before */
 #define FIRST_REPEAT_MS 1000 /* of a SYN: RFC 6298, TCP_TIMEOUT_INIT (include/net/tcp.h) */
-#define TOLD_LATE_MS 1500
+#define TOLD_LATE_MS 1500 /* UNTIL_REPEATED_AGAIN of the rules: a first repeat is taken for a later one from then on */
+#define TOLD_TOO_LATE_MS 10000 /* half of it ago the last repeat was dropped: what did that may be over by now */
 #define FAREWELL_BYTES 80 /* GOAWAY of HTTP/2 and then TLS's own take 77, QUIT of MySQL 65 */
 
 char LICENSE[] SEC("license") = "GPL";
@@ -352,11 +353,11 @@ static __always_inline __u64 began_before(const struct tcp_sock *tp)
 /*
  * The number is the socket's own: tcp_retransmit_skb fires only for what was sent without an error, and since "tcp: trace
  * retransmit failures in tcp_retransmit_skb" (6.17) also for what was not even tried. What it did not tell of is counted
- * when the connect ends; of a first repeat it is known when that was.
+ * when the connect ends; of a first repeat it is known when that was due.
  */
 static __noinline int count_syns(const struct sock *sk, struct tcp_sock *tp, struct connection *known)
 {
-	struct end_key key = {.ending = ENDING_SYN_RETRANSMITTED, .state = TCP_SYN_SENT};
+	struct end_key key = {.ending = ENDING_SYN_RETRANSMITTED, .state = TCP_SYN_SENT}, first;
 	__u32 told = known->retransmitted, more = tp->total_retrans - told, ms;
 
 	if (!more)
@@ -364,9 +365,10 @@ static __noinline int count_syns(const struct sock *sk, struct tcp_sock *tp, str
 	known->retransmitted += more;
 	ms = waited_ms(known);
 	name_end(sk, tp, &key, known);
-	if (!told && ms >= TOLD_LATE_MS) {
-		key.span_class = idle_class(FIRST_REPEAT_MS);
-		count(&key, known, 1, FIRST_REPEAT_MS);
+	if (!told && ms >= TOLD_LATE_MS && ms < TOLD_TOO_LATE_MS) {
+		first = key;
+		first.span_class = idle_class(FIRST_REPEAT_MS);
+		count(&first, known, 1, FIRST_REPEAT_MS);
 		more--;
 	}
 	key.span_class = idle_class(ms);
