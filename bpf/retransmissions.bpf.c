@@ -183,7 +183,7 @@ static __always_inline void add_sent(const struct tcp_sock *tp, struct repeater 
 {
 	__u32 sent = tp->data_segs_out, duplicates = tp->dsack_dups, more = sent - known->sent;
 
-	if ((__s32)more < 0) /* another CPU has read a later number meanwhile, and added it */
+	if ((__s32)more < 0) /* at a reading, where the socket is not locked, another CPU has added a later number */
 		return;
 	known->sent = sent;
 	if (!to) {
@@ -191,7 +191,8 @@ static __always_inline void add_sent(const struct tcp_sock *tp, struct repeater 
 		return;
 	}
 	__sync_fetch_and_add(&to->sent, more);
-	__sync_fetch_and_add(&to->duplicates, duplicates - known->duplicates);
+	if ((__s32)(duplicates - known->duplicates) > 0)
+		__sync_fetch_and_add(&to->duplicates, duplicates - known->duplicates);
 	known->duplicates = duplicates;
 	see_whether_passed(tp, known, to);
 }
@@ -253,6 +254,13 @@ static __always_inline void note_size(const struct sock *sk, const struct tcp_so
 		note_again(tp, known, to, full);
 	known->una = tp->snd_una;
 	known->mss = full ? mss : 0;
+}
+
+/* What is left of a socket that ended while it was met: of one that is locked, as here, numbers only grow. */
+static __always_inline void forget_other(const struct tcp_sock *tp, struct repeater *known)
+{
+	if ((__s32)(tp->data_segs_out - known->sent) < 0 || (__s32)(tp->total_retrans - known->repeated) < 0)
+		__builtin_memset(known, 0, sizeof(*known));
 }
 
 /* Made where it is not known, with `repeated` as its number so far. NULL, and counted: there is no room. */
@@ -323,6 +331,7 @@ int BPF_PROG(retransmit, const struct sock *sk, const struct sk_buff *skb)
 		fresh.duplicates = tp->dsack_dups;
 		known = &fresh;
 	}
+	forget_other(tp, known);
 	segments = tp->total_retrans - known->repeated;
 	known->repeated = tp->total_retrans;
 	if (segments)
@@ -354,6 +363,7 @@ int BPF_PROG(end_socket, const struct sock *sk, int old, int new)
 	if (tp && watch.destinations && !is_inside(sk)) {
 		name_destination(sk, tp, &key);
 		to = bpf_map_lookup_elem(&destinations, &key);
+		forget_other(tp, known);
 		add_sent(tp, known, to);
 	}
 	if (kept)
