@@ -26,10 +26,10 @@ Lines = tuple[CgroupLine, ...]
 
 
 class _Known(NamedTuple):
-    """What was last found of a cgroup, and when. ran: ever under a quota, or is under one."""
+    """What was last found of a cgroup, and when. counts: it is under a quota, or ever ran under one."""
 
     at: float
-    ran: bool
+    counts: bool
     quota: tuple[int, int] | None
 
 
@@ -61,21 +61,21 @@ class CpuQuotaCollector:
         )
 
     def _is_due(self, path: str, now: float) -> bool:
-        """Whether it is read this time: one without a quota not each time."""
+        """Whether it is read this time: one that counts nothing not each time."""
         known = self._known.get(path)
-        return known is None or known.ran or now - known.at >= LOOK_AGAIN_SECONDS
+        return known is None or known.counts or now - known.at >= LOOK_AGAIN_SECONDS
 
     def _look(
         self, directory: Path, version: Version, path: str, pids: Iterable[int], now: float
     ) -> LimitedCgroup | None:
-        """None for a cgroup that never ran under a quota, or is gone."""
+        """None for a cgroup that has no quota and never ran under one, or is gone."""
         found = unless_unreadable(partial(read_cpu_stat, directory))
         known = self._known.get(path)
-        if known is None or not known.ran or now - known.at >= LOOK_AGAIN_SECONDS:
-            quota = unless_unreadable(partial(read_quota, directory, version)) if found is not None else None
-            ran = found is not None and (found.periods > 0 or quota is not None)
-            known = self._known[path] = _Known(now, ran, quota)
-        if found is None or not found.periods:  # the first period may not be over
+        if known is None or not known.counts or now - known.at >= LOOK_AGAIN_SECONDS:
+            limit = unless_unreadable(partial(read_quota, directory, version)) if found is not None else None
+            counts = limit is not None or (found is not None and found.periods > 0)
+            known = self._known[path] = _Known(now, counts, limit)
+        if found is None or not known.counts:
             return None
         quota, period = known.quota or (None, None)
         return LimitedCgroup(

@@ -123,4 +123,4 @@ def _sums(steps: Sequence[Step]) -> tuple[int, int, float]:
 
 def _count(at: Moment, last: Reading) -> Evidence:
     text = f"Cgroups that ran under a quota, of {last.quotas.read:,} above the owners of sockets"
-    return reading(at, text, len(last.quotas.cgroups), "cgroups", CGROUPS)
+    return reading(at, text, sum(cgroup.periods > 0 for cgroup in last.quotas.cgroups), "cgroups", CGROUPS)
