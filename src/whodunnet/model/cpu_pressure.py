@@ -15,7 +15,7 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     wait_ms: how long its threads were ready to run and others ran: of all of them if it was busy at both readings; of
         the first one alone if it was busy at neither, and only where there is no delay_ms; None: not known.
     nice: 0 as usual, up to 19 for who lets others go first. log_daemon: it has the name of a program that copies logs.
-    kernel_thread: it works for others.
+    kernel_thread: it has the flag of a thread of the kernel.
     more: processes of its name and its parent that took less than any consumer; what they took is in these sums.
     """
 

@@ -17,8 +17,8 @@ INIT = 1
 class Owner(msgspec.Struct, kw_only=True):
     """One owner of processes; pid, comm, nice and workload are those of the one that took most. more: besides pids.
 
-    share: of all that CPUs did while processes were read, without interrupts. kernel_thread: it works for others
-    (ksoftirqd for packets, kworker for whoever asked).
+    share: of all that CPUs did while processes were read, without interrupts. kernel_thread: so is the one that took
+    most, and works for others (ksoftirqd for packets, kworker for whoever asked).
     """
 
     workload: Workload
@@ -70,10 +70,15 @@ def _by_name(consumer: Consumer) -> Workload:
 
 
 def _key(consumer: Consumer, workload: Workload, forked: set[tuple[int, str]]) -> str:
-    """forked: pid and name of who has children of its own name that are consumers too; these are one with it."""
+    """forked: pid and name of who has children of its own name that are consumers too; these are one with it.
+
+    Threads of the kernel that do the same are one: ksoftirqd/0 and ksoftirqd/1, kworker/0:1 and kworker/u8:2.
+    """
     key = owner_key(consumer.pid, workload)
     if not key.startswith("pid "):
         return key
+    if consumer.kernel_thread:
+        return f"kernel {consumer.comm.partition('/')[0]}"
     if (consumer.pid, consumer.comm) in forked:
         return f"family of {consumer.pid} {consumer.comm}"
     return f"family of {consumer.parent} {consumer.comm}" if consumer.parent > INIT else key
@@ -85,9 +90,8 @@ def _add(owner: Owner, consumer: Consumer, workload: Workload) -> None:
     owner.pids.add(consumer.pid)
     owner.more = max(owner.more, consumer.more)
     owner.log_daemon = owner.log_daemon or consumer.log_daemon
-    owner.kernel_thread = owner.kernel_thread or consumer.kernel_thread
     if consumer.cpu_ms > owner.largest_ms:
-        owner.nice = consumer.nice
+        owner.nice, owner.kernel_thread = consumer.nice, consumer.kernel_thread
         owner.largest_ms, owner.pid, owner.comm, owner.workload = (
             consumer.cpu_ms, consumer.pid, consumer.comm, workload
         )  # fmt: skip

@@ -45,7 +45,7 @@ def compose(case: Case, recording: Recording, entry: Entry) -> Finding:
     window, shape = case.window, entry.shapes[case.shape]
     top = case.owners[0] if case.owners else None
     title = shape.title.format(
-        who=short_name(top.workload, top.pid) if top else "nobody", share=f"{100 * (top.share if top else 0):.0f}",
+        who=_named(case, top) if top else "nobody", share=f"{100 * (top.share if top else 0):.0f}",
         pressure=f"{100 * (window.pressure or window.busy):.0f}", cpus=f"{window.last.cpus:,}",
         line=clean(case.flood.text, 80) if case.flood else "", rate=f"{case.flood.rate if case.flood else 0:,.0f}",
         stolen=f"{100 * window.stolen:.0f}",
@@ -68,6 +68,11 @@ def compose(case: Case, recording: Recording, entry: Entry) -> Finding:
         remedies=(remedies.CAPTURE, *_remedies(case), remedies.fix(shape.fix)),
         explanation=shape.explanation,
     )
+
+
+def _named(case: Case, top: Owner) -> str:
+    more = len(top.pids) + top.more - 1
+    return short_name(top.workload, top.pid) + (f" and {more} more" if more and case.shape == "kernel-work" else "")
 
 
 def _confidence(case: Case) -> Confidence:

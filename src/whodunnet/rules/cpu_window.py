@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -22,7 +22,8 @@ class CpuWindow(msgspec.Struct, frozen=True, kw_only=True):
     pressure: share of the time in which any task waited; None where the kernel does not count it. busy, stolen: shares
     of the time of all CPUs. used_ms: of all CPUs, without what the hypervisor took. runnable: tasks that ran or were
     ready, for each CPU, on average of all readings. waited_ms: how long tasks waited, all together, as far as processes
-    say, of which the threads of those that slept at a reading are not known.
+    say, of which the threads of those that slept at a reading are not known. interrupts: share of the time of all CPUs,
+    without what ksoftirqd did, which is a thread's as well (account_system_index_time, kernel/sched/cputime.c).
     measured_share: of what CPUs did while processes were read, the share that these account for; None: not read.
     """
 
@@ -80,6 +81,12 @@ class CpuWindow(msgspec.Struct, frozen=True, kw_only=True):
         return round(max(whole - cpu_ms / 1000, 0.0) / self.measured_seconds, 6)
 
 
+def _in_threads_ms(series: Iterable[CpuPressure]) -> int:
+    """What ksoftirqd did. It is called so in every kernel (kernel/softirq.c)."""
+    every = (consumer for sample in series for consumer in sample.consumers if consumer.kernel_thread)
+    return sum(consumer.cpu_ms for consumer in every if consumer.comm.startswith("ksoftirqd/"))
+
+
 def window_of(series: Series) -> CpuWindow:
     """series: two readings at least."""
     (begin, first), (end, last) = series[0], series[-1]
@@ -93,7 +100,7 @@ def window_of(series: Series) -> CpuWindow:
     measured_seconds = sum(sample.measured_seconds or 0.0 for sample in measured)
     busy = 1 - min(max(last.idle_ms - first.idle_ms, 0) / total, 1.0)
     stolen = min(max(last.steal_ms - first.steal_ms, 0) / total, 1.0)
-    interrupts = min(max(last.softirq_ms - first.softirq_ms, 0) / total, 1.0)
+    interrupts = min(max(last.softirq_ms - first.softirq_ms - _in_threads_ms(measured), 0) / total, 1.0)
     done = (busy - stolen - interrupts) * last.cpus * measured_seconds * 1000
     return CpuWindow(
         begin=begin,

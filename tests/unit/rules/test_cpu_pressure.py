@@ -14,7 +14,7 @@ from whodunnet.model.snapshot import AnySample, Recording, Snapshot
 from whodunnet.model.workload import Process, Workloads
 from whodunnet.rules.catalogue import catalogue
 
-from .nodes import NODE, answers, finding, in_container, moment, named, parties, pids
+from .nodes import NODE, answers, finding, in_container, moment, named, owners, parties, pids
 
 RULE = "cpu-pressure"
 ENTRY = catalogue()[RULE]
@@ -37,7 +37,7 @@ def consumer(pid: int, seconds: float, *, wait: float | None = 0.0, **other: Any
 
 def node(
     *consumers: Consumer, pressure: float | None = 0.8, busy: float = 1.0, stolen: float = 0.0, readings: int = 4,
-    used: float | None = None, waited: float = 1.0, delay: float | None = None, runnable: int = 5,
+    used: float | None = None, waited: float = 1.0, softirq: float = 0.0, delay: float | None = None, runnable: int = 5,
     workloads: Workloads | None = None, log: list[KernelLog] | None = None,
 ) -> Recording:  # fmt: skip
     """A reading a second. busy, stolen: shares of all CPUs. used, waited: seconds in each second."""
@@ -47,7 +47,8 @@ def node(
         sample = CpuPressure(
             cpus=CPUS, some_us=None if pressure is None else round(1e6 * pressure * i),
             some_avg10=None if pressure is None else 100 * pressure, runnable=runnable, load=3.0,
-            total_ms=total, idle_ms=round(total * (1 - busy)), steal_ms=round(total * stolen), softirq_ms=0,
+            total_ms=total, idle_ms=round(total * (1 - busy)), steal_ms=round(total * stolen),
+            softirq_ms=round(1000 * softirq * i),
             delay_ms=None if delay is None else round(1000 * delay * i),
             measured_seconds=1.0 if seen else None, consumers=consumers if seen else (), processes=50 if seen else 0,
             used_ms=(sum(c.cpu_ms for c in consumers) if used is None else round(1000 * used)) if seen else 0,
@@ -333,3 +334,26 @@ def test_a_kernel_thread_works_for_others_and_only_holds(of_kernel: bool, shape:
 def test_a_kernel_thread_that_takes_less_than_half_is_one_of_several() -> None:
     found = finding(node(consumer(14, 0.9, parent=2, comm="kswapd0", kernel_thread=True), consumer(15, 0.8)), RULE)
     assert (found.shape, pids(found, "culprit"), pids(found, "holder")) == ("spread", [], [14, 15])
+
+
+def test_threads_of_the_kernel_that_do_the_same_are_one() -> None:
+    """On eight CPUs each has an eighth at most. CPUS is 2 here: a fifth each."""
+    threads = [consumer(10 + n, 0.4, parent=2, comm=f"ksoftirqd/{n}", kernel_thread=True) for n in range(3)]
+    found = finding(node(*threads), RULE)
+    assert (found.shape, pids(found, "culprit"), len(parties(found, "holder"))) == ("kernel-work", [], 1)
+    assert "and 2 more" in found.title
+
+
+def test_a_container_with_a_small_kernel_thread_is_no_kernel_thread() -> None:
+    """vhost-PID is in the cgroup of its virtual machine before Linux 6.4."""
+    machine = consumer(14, 1.7, comm="qemu"), consumer(15, 0.05, parent=2, comm="vhost-14", kernel_thread=True)
+    found = finding(node(*machine, workloads=owners(in_container("vm", 14, 15))), RULE)
+    assert (found.shape, pids(found, "culprit")) == ("consumer", [14])
+
+
+def test_what_ksoftirqd_did_is_counted_once() -> None:
+    """The kernel has it in its stime and among the softirqs."""
+    threads = [consumer(14, 0.6, parent=2, comm="ksoftirqd/0", kernel_thread=True), consumer(15, 0.6)]
+    found = finding(node(*threads, softirq=0.6), RULE)
+    shares = [e.value for e in found.evidence if e.statement.startswith("Share of what all CPUs did")]
+    assert shares == [0.3, 0.3]
