@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -22,6 +23,9 @@ CPU = "max,erms=off,fsrm=off"
 ARGUMENTS = "console=ttyS0 panic=-1 quiet no_timer_check"
 """The check panics if of ten ticks five do not come (timer_irq_works, arch/x86/kernel/apic/io_apic.c): a host that
 takes our CPUs away is enough."""
+DIED = re.compile(r"^.*(?:BUG: |Oops: |Kernel panic|int3: |general protection fault|invalid opcode)", re.MULTILINE)
+"""How the report of a kernel that died begins (arch/x86/kernel/traps.c, arch/x86/mm/fault.c)."""
+TAIL_CHARACTERS = 2000
 RUNNING: set[subprocess.Popen[str]] = set()
 """The machines of all threads."""
 ENDED = Event()
@@ -191,6 +195,11 @@ def printed(exchange: Path) -> str:
 
 
 def tails(exchange: Path) -> str:
-    """The last lines of console, standard error and standard output."""
+    """The last lines of console, standard error and standard output; of a kernel that died, from its report on."""
     files = [exchange / name for name in ("console", "stderr", "stdout")]
-    return "\n".join(f"--- {f.name}\n{f.read_text(errors='replace')[-2000:]}" for f in files if f.exists())
+    return "\n".join(f"--- {f.name}\n{tail(f.read_text(errors='replace'))}" for f in files if f.exists())
+
+
+def tail(text: str) -> str:
+    died = DIED.search(text)
+    return text[died.start() :][:TAIL_CHARACTERS] if died else text[-TAIL_CHARACTERS:]
