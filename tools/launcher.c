@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,6 +129,7 @@ static void become(int place, const struct command *command)
 	char *first[] = {loader, "--inhibit-cache", "--library-path", libraries, python, "-BPS", "-Xutf8", script};
 	size_t own = sizeof(first) / sizeof(*first);
 	char **words = calloc(own + command->count + 1, sizeof(*words));
+	sigset_t interrupt, before;
 
 	if (!words)
 		stop("there is no memory left to start");
@@ -139,7 +141,12 @@ static void become(int place, const struct command *command)
 	memcpy(words, first, sizeof(first));
 	for (int i = 1; i < command->count; i++)
 		words[own + i - 1] = command->arguments[i];
+	/* Python loses one that comes while it starts (Modules/main.c: pymain_get_importer); cli/start.py lets it through. */
+	sigemptyset(&interrupt);
+	sigaddset(&interrupt, SIGINT);
+	sigprocmask(SIG_BLOCK, &interrupt, &before);
 	execve(loader, words, clean_environment(command->variables, home, command->path));
+	sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
 /* Unpacks to one place, NULL for a tmpfs, and runs there; returns if that place does not do. */

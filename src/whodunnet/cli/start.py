@@ -18,6 +18,7 @@ def run() -> None:
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the launcher holds it back until here
     try:
         main = import_module("whodunnet.cli.main")
         signal.signal(signal.SIGINT, handler)
