@@ -37,6 +37,17 @@ def test_killed_at_any_moment_it_leaves_nothing(bare: Foreign, rights: Sequence[
         bare.assert_nothing_left()
 
 
+@RIGHTS
+def test_interrupted_at_any_moment_it_ends_without_a_traceback(bare: Foreign, rights: Sequence[str]) -> None:
+    for moment in MOMENTS_MS:
+        with bare.start(*LONG, rights=rights) as process:
+            time.sleep(moment / 1000)  # also while Python starts, which answers an interrupt with a traceback
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=20)
+        assert "Traceback" not in said
+        bare.assert_nothing_left()
+
+
 def test_the_cleaner_is_there_only_for_a_directory_and_outlives_signals_to_the_group(bare: Foreign) -> None:
     with bare.start(*LONG) as process:
         place_of(process)
