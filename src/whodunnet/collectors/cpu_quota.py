@@ -70,12 +70,14 @@ class CpuQuotaCollector:
     ) -> LimitedCgroup | None:
         """None for a cgroup that has no quota and never ran under one, or is gone."""
         found = unless_unreadable(partial(read_cpu_stat, directory))
+        if found is None:
+            self._known[path] = _Known(now, counts=False, quota=None)
+            return None
         known = self._known.get(path)
         if known is None or not known.counts or now - known.at >= LOOK_AGAIN_SECONDS:
-            limit = unless_unreadable(partial(read_quota, directory, version)) if found is not None else None
-            counts = limit is not None or (found is not None and found.periods > 0)
-            known = self._known[path] = _Known(now, counts, limit)
-        if found is None or not known.counts:
+            limit = unless_unreadable(partial(read_quota, directory, version))
+            known = self._known[path] = _Known(now, limit is not None or found.periods > 0, limit)
+        if not known.counts:
             return None
         quota, period = known.quota or (None, None)
         return LimitedCgroup(
