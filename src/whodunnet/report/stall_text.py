@@ -24,11 +24,12 @@ _HEAD = _COLUMNS.format("time (UTC)", "CPU", "waited", "what", "who held the CPU
 _INDENT = " " * 18
 _NOBODY: dict[str, str] = {
     "steal": "nobody here: the hypervisor took this CPU",
-    "paused": "nobody was seen: the CPU stood still, or its interrupts were off",
+    "paused": "nobody was seen: this CPU stood still",
     "overload": "nobody alone: packets, or tasks in their turn",
     "many-holders": "nobody alone",
     "irqs-disabled": "not known: interrupts were off, or the machine was paused",
 }
+_UNTOLD = "nobody was seen: the CPU stood still, or its interrupts were off"
 
 
 def render_head() -> str:
@@ -41,9 +42,13 @@ def render_line(line: StallLine | NotShown) -> str:
     if isinstance(line, NotShown):
         return f"{_time(line.at)}  … {count(line.lost + line.suppressed + line.left_out, 'more stall')}, counted only"
     what = line.shape if line.shape != "paused" else "pause"
-    who = workload_name(line.culprit) if line.culprit is not None else _NOBODY.get(line.shape, _softirq(line))
+    who = workload_name(line.culprit) if line.culprit is not None else _nobody(line, _softirq(line))
     first = _COLUMNS.format(_time(line.at), line.cpu, time_text(line.wait_seconds), what, who)
     return "\n".join([first, *(f"{_INDENT}{clean(text, 400)}" for text in _held_texts(line))])
+
+
+def _nobody(of: StallLine | CauseSummary, otherwise: str) -> str:
+    return _UNTOLD if of.untold else _NOBODY.get(of.shape, otherwise)
 
 
 def _softirq(line: StallLine) -> str:
@@ -120,7 +125,7 @@ def _cause(row: CauseSummary) -> str:
         return f"{row.shape}: {workload_name(row.who)}{more}{f', in {calls}' if calls else ''}"
     if row.shape == "softirq-hog":
         return f"{row.shape}: the softirq {row.softirq}"
-    return f"{'pause' if row.shape == 'paused' else row.shape}: {_NOBODY.get(row.shape, 'nobody alone')}"
+    return f"{'pause' if row.shape == 'paused' else row.shape}: {_nobody(row, 'nobody alone')}"
 
 
 def _cells(*cells: str) -> str:

@@ -48,7 +48,8 @@ class StallLine(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag
 
     expected_samples: how many there would be had the CPU run throughout. devices: whose packets waited among all that
     came to this CPU, as far as it is known; of which connection they were is not seen. samples_cut: it was longer than
-    the recorder remembers, so who held the CPU did so for at least as long as it was seen.
+    the recorder remembers, so who held the CPU did so for at least as long as it was seen. untold: of a pause that may
+    have been a task with its interrupts off.
     """
 
     schema: str = SCHEMA
@@ -63,6 +64,7 @@ class StallLine(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag
     expected_samples: Count
     devices: tuple[str, ...] = ()
     samples_cut: bool = False
+    untold: bool = False
 
 
 class NotShown(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="not-shown"):
@@ -94,7 +96,7 @@ class CpuSummary(msgspec.Struct, frozen=True, kw_only=True):
 class CauseSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Stalls of one shape by one program or softirq. calls: how often in which.
 
-    who: None where nobody is named; processes: how many of that name, of which it is the first.
+    who: None where nobody is named; processes: how many of that name, of which it is the first. untold: as of a stall.
     """
 
     who: Workload | None
@@ -105,6 +107,7 @@ class CauseSummary(msgspec.Struct, frozen=True, kw_only=True):
     wait_seconds: Seconds
     longest_seconds: Seconds
     calls: dict[str, Count]
+    untold: bool = False
 
 
 class StallSummary(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="summary"):
@@ -149,6 +152,7 @@ def line_of(judged: Judged, machine_virtual: bool, devices: Devices = NO_DEVICES
         expected_samples=stall.expected_samples,
         devices=devices_of(stall, devices),
         samples_cut=stall.samples_cut,
+        untold=judged.untold,
     )
 
 
@@ -179,7 +183,7 @@ class Causes:
     def add(self, judged: Judged) -> None:
         gap = judged.stall.kind == "silent"
         self.gaps, self.stalls = self.gaps + gap, self.stalls + (not gap)
-        key = key_of(judged, self._virtual, by_function=False)
+        key = (*key_of(judged, self._virtual, by_function=False), judged.untold)
         before = self._found.get(key)
         if before is None and len(self._found) >= CAUSES_KEPT:
             self.other_stalls += 1
@@ -197,6 +201,7 @@ class Causes:
             wait_seconds=(before.wait_seconds if before else 0.0) + wait,
             longest_seconds=max(before.longest_seconds if before else 0.0, wait),
             calls=dict(calls.most_common(8)),
+            untold=judged.untold,
         )
 
     def _is_new(self, key: tuple[object, ...], judged: Judged) -> bool:

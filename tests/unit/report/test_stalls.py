@@ -137,6 +137,16 @@ def test_whoever_was_only_interrupted_or_may_have_been_paused_is_no_culprit() ->
     assert culprits[0] == WHO.by_pid[412]
 
 
+def test_a_pause_that_may_have_been_a_task_with_its_interrupts_off_says_so_and_is_apart() -> None:
+    pause = judged(wait=0.0112)
+    either, causes = replace(pause, untold=True), Causes(machine_virtual=True)
+    for one in (pause, either):
+        causes.add(one)
+    assert [row.untold for row in causes.rows()] == [False, True]
+    told = [render_line(line_of(one, True)) for one in (pause, either)]
+    assert ["its interrupts were off" in text for text in told] == [False, True]
+
+
 def test_a_stall_has_the_time_when_it_was_over() -> None:
     assert {(AT - line.at).total_seconds() for line in LINES if not isinstance(line, NotShown)} == {0.5}
 
