@@ -130,8 +130,11 @@ def give_up(process: subprocess.Popen[str]) -> None:
 
 
 def on_kernel(kernel: Kernel, wanted: Sequence[str], command: list[str], keep: Keep) -> None:
-    """Some cases for each boot. Of the one at which a machine ends it is told, and the others go on in the next."""
-    left = list(wanted)
+    """Some cases for each boot. Of the one at which a machine ends it is told, and the others go on in the next.
+
+    One at which the emulator itself failed is tried once more, last of all.
+    """
+    left, again = list(wanted), list[str]()
     while left and not ENDING.is_set():
         some = left[:AT_ONCE]
         stdout, why = boot(kernel, some, command)
@@ -142,12 +145,18 @@ def on_kernel(kernel: Kernel, wanted: Sequence[str], command: list[str], keep: K
         left = left[len(done) :]
         if len(done) < len(some) and not ENDING.is_set():
             here = Machine(name=kernel.release, kernel=kernel.version, cpus=machine.CPUS, preempt=kernel.arguments)
-            keep(ended(find(left.pop(0))(), lines, why, here))
+            case = left.pop(0)
+            keep(ended(find(case)(), lines, why, here))
+            if machine.emulator_failed(why) and case not in again:
+                again.append(case)
+                left.append(case)
 
 
 def ended(case: Case, lines: Sequence[str], why: str, here: Machine) -> Outcome:
     """Of the case at which a series or its machine ended: while whodunnet looked, or before it was asked."""
     place = {"machine": here, "commit": commit(TRIED), "at": now()}
+    if machine.emulator_failed(why):
+        return not_scored(case, f"the emulator failed: {why}", **place)
     for line in lines:
         if line.startswith(f"{ASKING}{case.name} "):
             return no_answer(case, why, int(line.rpartition(" ")[2]), **place)

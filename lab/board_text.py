@@ -38,9 +38,9 @@ one. *Precision*: right culprits of all who were called so, without those who ma
 those of warning or above on healthy and look-alike nodes. *Seconds from fault to name* run from
 the fault being there, as seen by other means, to the answer, of diagnoses that are right; in it are the age that the
 case wants and the window, which are chosen beforehand. *Of asking* is what of it whodunnet took, its window included.
-*Not scored*: the case could not be made real there. *Not run*: not tried there yet. Where not *all rules* were *asked*,
-whom other rules would have blamed is not known. Look-alikes of stalls allow a stall of which nobody is named
-where pings were late all the same: a virtual CPU was then not run.
+*Not scored*: the case could not be made real there, or the emulator itself failed. *Not run*: not tried there yet.
+Where not *all rules* were *asked*, whom other rules would have blamed is not known. Look-alikes of stalls allow a stall
+of which nobody is named where pings were late all the same: a virtual CPU was then not run.
 """
 
 

@@ -25,6 +25,10 @@ ARGUMENTS = "console=ttyS0 panic=-1 quiet no_timer_check"
 takes our CPUs away is enough."""
 DIED = re.compile(r"^.*(?:BUG: |Oops: |Kernel panic|int3: |general protection fault|invalid opcode)", re.MULTILINE)
 """How the report of a kernel that died begins (arch/x86/kernel/traps.c, arch/x86/mm/fault.c)."""
+STALE = re.compile(r"int3: 0000 .*?\bCode: (?:[0-9a-f]{2} )*?(?!cc)[0-9a-f]{2} <", re.DOTALL)
+"""The kernel patches itself by way of breakpoints (text_poke_bp_batch, arch/x86/kernel/alternative.c). One was run that
+memory no longer held: the byte before <that of RIP> is not cc. A real CPU cannot, as all are made to fetch anew
+(text_poke_sync); qemu before 8.1 can (bugzilla.redhat.com 2216496, mended in its commit deba78709ae8)."""
 TAIL_CHARACTERS = 2000
 RUNNING: set[subprocess.Popen[str]] = set()
 """The machines of all threads."""
@@ -203,3 +207,8 @@ def tails(exchange: Path) -> str:
 def tail(text: str) -> str:
     died = DIED.search(text)
     return text[died.start() :][:TAIL_CHARACTERS] if died else text[-TAIL_CHARACTERS:]
+
+
+def emulator_failed(report: str) -> bool:
+    """Whether a kernel died of what its emulator did, and of nothing that any program may have done to it."""
+    return STALE.search(report) is not None

@@ -266,6 +266,27 @@ def test_at_which_case_a_machine_ended_is_told_and_the_others_go_on(
     )
 
 
+STALE = "Oops: int3: 0000 [#1] PREEMPT SMP NOPTI\nCode: 57 12 eb <0b> 40"
+
+
+def test_a_case_at_which_the_emulator_failed_is_tried_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = names()[:2]
+    boots = []
+
+    def boot(_kernel: Kernel, wanted: list[str], _command: list[str]) -> tuple[str, str]:
+        boots.append(list(wanted))
+        line = msgspec.json.encode(msgspec.structs.replace(outcome(Fault(), RIGHT), case=second)).decode()
+        return f"{line}\n" * (wanted[0] == second) + f"asking {first} 1\n", STALE
+
+    monkeypatch.setattr(boards, "boot", boot)
+    monkeypatch.setattr(Kernel, "version", "6.12.9-amd64")
+    kept: list[Outcome] = []
+    boards.on_kernel(Kernel("6.12", Path("/nowhere")), [first, second], [], kept.append)
+    assert boots == [[first, second], [second, first]]
+    assert [(o.case, o.result) for o in kept] == [(first, "not-scored"), (second, "right"), (first, "not-scored")]
+    assert kept[0].why.startswith("the emulator failed: ")
+
+
 SERIES = """
 import sys, time
 lines, end = sys.argv[1].split("|"), sys.argv[2]
