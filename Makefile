@@ -95,6 +95,7 @@ SOURCES := $(wildcard bpf/*.c bpf/*.h bpf/include/*.h bpf/Makefile tools/* docs/
 $(VENV)/built: $(SOURCES)
 	$(call install_packages,$(BUILD_PACKAGES))
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@$(MAKE) --silent -C bpf # an editable installation only warns if what it builds fails
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
