@@ -290,6 +290,7 @@ static __always_inline void begin(struct connection *to, const struct tcp_sock *
 	to->retransmitted = tp->total_retrans;
 	to->role = role;
 	to->reset = 0;
+	to->under_way = 0;
 }
 
 /* The record of a socket that begins, whatever was left of another at its address. NULL, and counted: there is no room. */
@@ -350,19 +351,35 @@ static __always_inline __u64 began_before(const struct tcp_sock *tp)
 	return now - (__u64)ago * unit;
 }
 
+static __always_inline void set_out(struct connection *known)
+{
+	known->slot = known->began_ns >> UNDER_WAY_BITS & (UNDER_WAY_SLOTS - 1);
+	known->under_way = 1;
+	__sync_fetch_and_add(&watch.under_way[known->slot & (UNDER_WAY_SLOTS - 1)], 1);
+}
+
+static __always_inline void arrive(struct connection *known)
+{
+	if (!known->under_way)
+		return;
+	known->under_way = 0;
+	__sync_fetch_and_add(&watch.under_way[known->slot & (UNDER_WAY_SLOTS - 1)], -1);
+}
+
 /*
  * The number is the socket's own: tcp_retransmit_skb fires only for what was sent without an error, and since "tcp: trace
  * retransmit failures in tcp_retransmit_skb" (6.17) also for what was not even tried. What it did not tell of is counted
- * when the connect ends; of a first repeat it is known when that was due.
+ * at the next reading, or when the connect ends; of a first repeat it is known when that was due. A reading holds no lock:
+ * whoever of two changes the number counts them.
  */
 static __noinline int count_syns(const struct sock *sk, struct tcp_sock *tp, struct connection *known)
 {
 	struct end_key key = {.ending = ENDING_SYN_RETRANSMITTED, .state = TCP_SYN_SENT}, first;
-	__u32 told = known->retransmitted, more = tp->total_retrans - told, ms;
+	__u64 told = known->retransmitted;
+	__u32 more = tp->total_retrans - (__u32)told, ms;
 
-	if (!more)
+	if (!more || __sync_val_compare_and_swap(&known->retransmitted, told, told + more) != told)
 		return 0;
-	known->retransmitted += more;
 	ms = waited_ms(known);
 	name_end(sk, tp, &key, known);
 	if (!told && ms >= TOLD_LATE_MS && ms < TOLD_TOO_LATE_MS) {
@@ -400,6 +417,7 @@ static __always_inline void begin_connect(const struct sock *sk, const struct tc
 	if (!known)
 		return;
 	known->began_ns = bpf_ktime_get_ns();
+	set_out(known);
 	learn_owner(sk, known);
 }
 
@@ -573,6 +591,7 @@ static __always_inline void change(const struct sock *sk, struct tcp_sock *tp, _
 
 	if (new == TCP_CLOSE_WAIT && known->role == END_ACCEPTED)
 		return;
+	arrive(known);
 	if (new != TCP_ESTABLISHED)
 		learn_owner(sk, known);
 	if (new == TCP_LAST_ACK && known->role == END_INITIATED)
@@ -717,6 +736,15 @@ int BPF_PROG(retransmit, const struct sock *sk)
 	return 0;
 }
 
+/* A raw socket may have the protocol number of TCP as well, by which bpf_skc_to_tcp_sock() goes. */
+static __always_inline struct sock *stream_of(struct file *file)
+{
+	struct socket *socket = bpf_sock_from_file(file);
+	struct sock *sk = socket ? socket->sk : NULL;
+
+	return sk && BPF_CORE_READ(sk, sk_type) == SOCK_STREAM ? sk : NULL;
+}
+
 /* The owners of connections that were open before we came: read once, after the others are attached. */
 SEC("iter/task_file")
 int open_files(struct bpf_iter__task_file *ctx)
@@ -724,17 +752,14 @@ int open_files(struct bpf_iter__task_file *ctx)
 	struct connection *known;
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
-	struct socket *socket;
 	struct tcp_sock *tp;
 	struct sock *sk;
 	__u8 state;
 
 	if (!task || !file)
 		return 0;
-	socket = bpf_sock_from_file(file);
-	sk = socket ? socket->sk : NULL;
-	/* A raw socket may have the protocol number of TCP as well, by which that helper goes. */
-	tp = sk && BPF_CORE_READ(sk, sk_type) == SOCK_STREAM ? bpf_skc_to_tcp_sock(sk) : NULL;
+	sk = stream_of(file);
+	tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
 	if (!tp)
 		return 0;
 	state = sk->__sk_common.skc_state;
@@ -745,13 +770,37 @@ int open_files(struct bpf_iter__task_file *ctx)
 		known = keep(sk, tp, END_INITIATED);
 	if (!known || known->process_started_ns)
 		return 0;
-	if (state == TCP_SYN_SENT && !known->began_ns)
+	if (state == TCP_SYN_SENT && !known->began_ns) {
 		known->began_ns = began_before(tp);
+		set_out(known);
+	}
 	if (state == TCP_CLOSE_WAIT && !known->last_data) {
 		known->last_data = later(tp->lsndtime, tp->inet_conn.icsk_ack.lrcvtime);
 		known->written = tp->write_seq;
 	}
 	keep_process(known, task);
+	return 0;
+}
+
+/* Run at a reading while connects wait for so long that their SYNs may have been sent again. */
+SEC("iter/task_file")
+int count_waiting(struct bpf_iter__task_file *ctx)
+{
+	struct connection *known;
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct tcp_sock *tp;
+	struct sock *sk;
+
+	if (!task || !file)
+		return 0;
+	sk = stream_of(file);
+	tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
+	if (!tp || sk->__sk_common.skc_state != TCP_SYN_SENT)
+		return 0;
+	known = find(address_of(sk));
+	if (known)
+		count_syns(sk, tp, known);
 	return 0;
 }
 

@@ -9,6 +9,8 @@
 #define IDLE_STEPS 6
 #define IDLE_CLASSES 512 /* the last one without end */
 #define CONNECT_CLASSES 56 /* class 2n begins at 2^n us, class 2n + 1 at 1.5 times that */
+#define UNDER_WAY_SLOTS 64
+#define UNDER_WAY_BITS 28 /* a slot is 2^28 ns */
 
 enum end_role { END_INITIATED, END_ACCEPTED };
 
@@ -68,14 +70,15 @@ struct connection {
 	unsigned long long socket; /* its address, 0: the place is free */
 	unsigned long long began_ns; /* first SYN sent, monotonic clock; 0: not seen */
 	unsigned long long process_started_ns; /* 0: the process is not known */
+	unsigned long long retransmitted; /* the socket's own number (total_retrans) when SYNs were counted last */
 	char comm[16];
 	unsigned int pid;
 	unsigned int last_data; /* jiffies at the last data in either direction before a close, 0: there was none */
-	unsigned int retransmitted; /* the socket's own number (total_retrans) when SYNs were counted last */
 	unsigned int written; /* write_seq when last_data was kept */
 	unsigned char role;
 	unsigned char reset; /* a reset was received */
-	unsigned char padding[6];
+	unsigned char under_way; /* it is counted in watch.under_way[slot] */
+	unsigned char slot;
 };
 
 /* A server's port on which somebody has closed an accepted connection. */
@@ -101,6 +104,7 @@ struct watch {
 	unsigned int pid_namespace; /* its inode */
 	unsigned long long untracked; /* connections that found no room */
 	unsigned long long other[ENDINGS]; /* fitted in no group */
+	int under_way[UNDER_WAY_SLOTS]; /* connects without an answer so far, by when they began, modulo */
 	unsigned long long late_unassigned; /* late data to a port of which nobody knows whether it is a server's */
 };
 

@@ -14,17 +14,22 @@ from lab import machine
 from lab.kernel_packages import Kernel
 from whodunnet.model.connections import ConnectionGroup, Connections
 
-from .inside.connections import GIVEN_UP_SECONDS
+from .inside.connections import DROPPED, GIVEN_UP_SECONDS
 
 pytestmark = pytest.mark.vm
 
 HERE = Path(__file__).parent
-N = {"reused": 11, "raced": 2, "linger": 7, "refused": 13, "client_first": 5, "open_before": 3, "dropped": 4}
+N = {
+    "reused": 11, "raced": 2, "linger": 7, "refused": 13, "client_first": 5, "open_before": 3, "dropped": 4,
+    "waiting": 6,
+}  # fmt: skip
 """How many of each kind; see inside/connections.py."""
 IDLE_SECONDS = 1.25
 MODULES = (*machine.COMMON_MODULES, "crc32c_generic", "nf_tables")  # libcrc32c asks for crc32c when it is loaded
 REPEATS = {"6.1": 2, "6.12": 4}
 """Of a SYN until it is given up: from 6.5 on the first four are a second apart (tcp_syn_linear_timeouts)."""
+READ = {"6.1": [1, 2, 2, 2], "6.12": [1, 3, 4, 4]}
+"""Repeats of each SYN at the readings while it waits, and after it was given up."""
 TELLS_OF_MINISOCKETS = {"6.1": False, "6.12": True}
 """Whether tcp_send_reset fires where a minisocket answers ("tcp: rstreason: let it work finally", 6.11)."""
 
@@ -34,6 +39,7 @@ class Answer(msgspec.Struct):
 
     pid: int
     ports: dict[str, int]
+    waited: list[int]
     sample: Connections
 
     def of(self, port: str) -> list[ConnectionGroup]:
@@ -84,11 +90,15 @@ def test_refused_connects_are_told_from_all_others(answer: Answer) -> None:
 def test_the_first_repeat_of_a_syn_has_its_time_also_where_it_is_told_of_at_the_end(
     answer: Answer, kernel: Kernel
 ) -> None:
-    (repeated,) = [g for g in answer.sample.groups if g.ending == "syn-retransmitted"]
+    (repeated,) = [g for g in answer.sample.groups if g.ending == "syn-retransmitted" and g.server.address == DROPPED]
     first, last = repeated.spans
     assert (first.connections, last.connections) == (N["dropped"], (REPEATS[kernel.release] - 1) * N["dropped"])
     assert first.mean == pytest.approx(1.0, abs=0.01)
     assert last.mean >= GIVEN_UP_SECONDS
+
+
+def test_repeats_that_this_node_dropped_are_counted_while_the_connect_goes_on(answer: Answer, kernel: Kernel) -> None:
+    assert answer.waited == [N["waiting"] * repeats for repeats in READ[kernel.release]]
 
 
 def test_what_was_open_before_has_its_owner(answer: Answer) -> None:

@@ -23,11 +23,13 @@ from whodunnet.kernel.support import read_support
 from .facts import CLOSE, CLOSE_WAIT, FIN_WAIT2, state, wait_until
 
 Pair = tuple[socket.socket, socket.socket]
-KINDS = ("reused", "raced", "linger", "refused", "client_first", "open_before", "dropped")
-DROPPED = "127.0.0.9"
-DROP = f"table ip t {{ chain c {{ type filter hook output priority 0; ip daddr {DROPPED} drop; }}; }}"
+KINDS = ("reused", "raced", "linger", "refused", "client_first", "open_before", "dropped", "waiting")
+DROPPED, SWALLOWED = "127.0.0.9", "127.0.0.10"
+DROPS = f"type filter hook output priority 0; ip daddr {{ {DROPPED}, {SWALLOWED} }} drop;"
 GIVEN_UP_SECONDS = 5.0
 """SYNs are repeated after 1 s and 3 s, or after each of four seconds."""
+WAITED_SECONDS = (1.5, 2.0, 1.0)
+"""Until each reading while they go on, each half a second away from any repeat."""
 IDLE_SECONDS = 1.25
 ACKNOWLEDGED_SECONDS = 0.5  # the FIN, which may take 0.2 s; then the closed end is a minisocket
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER
@@ -83,14 +85,36 @@ def be_refused(count: int) -> None:
 
 def be_dropped(count: int) -> None:
     """By this node itself, which is an error where the kernel sends, and then it does not tell of it."""
-    subprocess.run(["nft", DROP], check=True)
-    asking = [socket.socket() for _ in range(count)]
-    for one in asking:
-        one.setblocking(False)
-        one.connect_ex((DROPPED, 9))
+    subprocess.run(["nft", f"table ip t {{ chain c {{ {DROPS} }}; }}"], check=True)
+    asking = ask(DROPPED, count)
     time.sleep(GIVEN_UP_SECONDS)
     for one in asking:
         one.close()
+
+
+def ask(address: str, count: int) -> list[socket.socket]:
+    """Connects that are under way."""
+    asking = [socket.socket() for _ in range(count)]
+    for one in asking:
+        one.setblocking(False)
+        one.connect_ex((address, 9))
+    return asking
+
+
+def read_while_waiting(collector: ConnectionsCollector, count: int) -> list[int]:
+    """SYNs that were sent again, by each reading while the connects go on; the last after they are given up."""
+    asking, found = ask(SWALLOWED, count), []
+    for seconds in WAITED_SECONDS:
+        time.sleep(seconds)
+        found.append(swallowed(collector))
+    for one in asking:
+        one.close()
+    return [*found, swallowed(collector)]
+
+
+def swallowed(collector: ConnectionsCollector) -> int:
+    groups = [g for g in collector.collect().groups if str(g.server.address) == SWALLOWED]
+    return sum(g.connections for g in groups if g.ending == "syn-retransmitted")
 
 
 def main(counts: dict[str, int]) -> None:
@@ -106,10 +130,11 @@ def main(counts: dict[str, int]) -> None:
         close_client_first(pairs(listener, counts["client_first"]))
         be_refused(counts["refused"])
         be_dropped(counts["dropped"])
+        waited = read_while_waiting(collector, counts["waiting"])
         ports = {"old": old.getsockname()[1], "new": listener.getsockname()[1]}
     sample = msgspec.to_builtins(collector.collect())
     collector.close()
-    print(json.dumps({"pid": os.getpid(), "ports": ports, "sample": sample}))
+    print(json.dumps({"pid": os.getpid(), "ports": ports, "waited": waited, "sample": sample}))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ The layouts are those of bpf/connections.h, from which the binding is compiled.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from whodunnet.errors import MalformedError
@@ -24,6 +25,10 @@ ENDINGS: tuple[Ending, ...] = (
 )  # fmt: skip
 PROGRAMS = ("change_state", "receive_reset", "send_reset", "retransmit")
 TABLES = ("ends_a", "ends_b")
+UNDER_WAY_BITS = 28
+"""As in connections.h."""
+WAITING_SLOTS = 4
+"""So many slots later a connect has waited for 0.8 to 1.1 s: its SYN is sent again after one (TCP_TIMEOUT_INIT)."""
 
 
 class End(NamedTuple):
@@ -79,7 +84,12 @@ class ConnectionEnds:
         self._bpf.close()
 
     def read(self) -> Ends:
-        """The programs write to the other table from now on, and this one is emptied."""
+        """The programs write to the other table from now on, and this one is emptied.
+
+        Raises UnreadableError where connects wait, and are not to be read.
+        """
+        if some_wait(self._watch.under_way, time.monotonic_ns()):
+            self._bpf.iterate("count_waiting")
         full = TABLES[self._table]
         self._table = 1 - self._table
         self._bpf.point("ends_now", TABLES[self._table])
@@ -106,6 +116,17 @@ class ConnectionEnds:
     def _totals(self, table: str, remove: bool) -> list[EndTotal]:
         count, keys, values = self._bpf.entries(table, "struct end_key", "struct end", remove=remove)
         return [decode_total(self._bpf.ffi, keys[i], values[i]) for i in range(count)]
+
+
+def some_wait(under_way: Sequence[int], now_ns: int) -> bool:
+    """Whether any connect may have had to send its SYN again.
+
+    under_way: connects by the slot of UNDER_WAY_BITS that they began in, modulo; now_ns: on the monotonic clock. Who
+    has waited for a whole round of slots is missed for as long as it takes to begin anew, and seen after that.
+    """
+    now, slots = now_ns >> UNDER_WAY_BITS, len(under_way)
+    young = {(now - ago) % slots for ago in range(WAITING_SLOTS)}
+    return any(count > 0 for slot, count in enumerate(under_way) if slot not in young)
 
 
 def decode_total(ffi: Any, key: Any, value: Any) -> EndTotal:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whodunnet.errors import MalformedError
-from whodunnet.kernel.bpf.connection_ends import END_ROLES, ENDINGS, decode_total
+from whodunnet.kernel.bpf.connection_ends import END_ROLES, ENDINGS, UNDER_WAY_BITS, decode_total, some_wait
 from whodunnet.model.connections import CONNECT_CLASSES, IDLE_CLASSES, IDLE_STEPS
 from whodunnet.model.sockets import Endpoint
 
@@ -25,6 +25,7 @@ def test_words_stand_in_the_order_of_the_header(name: str, prefix: str, words: t
 
 def test_bounds_are_those_of_the_header() -> None:
     bounds = {"IDLE_STEPS": len(IDLE_STEPS), "IDLE_CLASSES": IDLE_CLASSES, "CONNECT_CLASSES": CONNECT_CLASSES}
+    bounds["UNDER_WAY_BITS"] = UNDER_WAY_BITS
     for name, value in bounds.items():
         found = re.search(rf"#define {name} (\d+)", HEADER)
         assert found is not None
@@ -77,3 +78,19 @@ def test_any_name_of_a_process_becomes_fit_to_be_printed(name: bytes) -> None:
     key, value = entry(comm=name)
     comm = decode_total(libbpf.ffi, key, value).end.comm
     assert all(c.isprintable() for c in comm)
+
+
+@given(st.integers(0, 2**62), st.floats(0, 200), st.integers(1, 9))
+def test_whoever_waits_for_longer_than_until_a_repeat_is_seen(began_ns: int, waited: float, connects: int) -> None:
+    slots = [0] * 64
+    slots[(began_ns >> UNDER_WAY_BITS) % 64] = connects
+    now_ns, round_seconds = began_ns + int(waited * 1e9), (64 << UNDER_WAY_BITS) / 1e9
+    if waited < 0.8:
+        assert not some_wait(slots, now_ns)
+    elif 1.1 < waited % round_seconds < round_seconds - 0.3:
+        assert some_wait(slots, now_ns)
+
+
+def test_where_all_were_answered_nobody_waits() -> None:
+    assert not some_wait([0] * 64, 5_000_000_000)
+    assert not some_wait([-1] * 64, 5_000_000_000)
