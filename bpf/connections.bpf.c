@@ -12,6 +12,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "compat.bpf.h"
 #include "connections.h"
 #include "open_connections.bpf.h"
 #include "pid_numbers.bpf.h"
@@ -37,7 +38,7 @@
 #define QUIET_MS 500 /* ... if it was quiet for this long before */
 #define FIRST_REPEAT_MS 1000 /* of a SYN: RFC 6298, TCP_TIMEOUT_INIT (include/net/tcp.h) */
 #define TOLD_LATE_MS 1500 /* UNTIL_REPEATED_AGAIN of the rules: a first repeat is taken for a later one from then on */
-#define TOLD_TOO_LATE_MS 10000 /* half of it ago the last repeat was dropped: what did that may be over by now */
+#define TOLD_TOO_LATE_MS 10000 /* at an end: half of it ago the last repeat was dropped, what did that may be over */
 #define FAREWELL_BYTES 80 /* GOAWAY of HTTP/2 and then TLS's own take 77, QUIT of MySQL 65 */
 
 char LICENSE[] SEC("license") = "GPL";
@@ -279,6 +280,27 @@ static __always_inline void learn_owner(const struct sock *sk, struct connection
 		keep_current(known);
 }
 
+/*
+ * Connects whose repeated SYNs nobody may tell of, until they end; one of a socket that has listened before has no record
+ * (meet()). What is missed of a socket is made up for when its place is left, or taken again.
+ */
+static __always_inline void set_out(const struct sock *sk, struct connection *known)
+{
+	if (tells_of_failed_repeats() || sk->sk_max_ack_backlog)
+		return;
+	known->slot = known->began_ns >> UNDER_WAY_BITS & (UNDER_WAY_SLOTS - 1);
+	known->under_way = 1;
+	__sync_fetch_and_add(&watch.under_way[known->slot & (UNDER_WAY_SLOTS - 1)], 1);
+}
+
+static __always_inline void arrive(struct connection *known)
+{
+	if (!known->under_way)
+		return;
+	known->under_way = 0;
+	__sync_fetch_and_add(&watch.under_way[known->slot & (UNDER_WAY_SLOTS - 1)], -1);
+}
+
 static __always_inline void begin(struct connection *to, const struct tcp_sock *tp, __u8 role)
 {
 	to->began_ns = 0;
@@ -298,10 +320,12 @@ static __always_inline struct connection *keep(const struct sock *sk, const stru
 {
 	struct connection *known = claim(address_of(sk));
 
-	if (known)
-		begin(known, tp, role);
-	else
+	if (!known) {
 		__sync_fetch_and_add(&watch.untracked, 1);
+		return NULL;
+	}
+	arrive(known);
+	begin(known, tp, role);
 	return known;
 }
 
@@ -321,7 +345,9 @@ static __always_inline struct connection *meet(const struct sock *sk, const stru
 			return known;
 		known = claim(address);
 	}
-	if (!known)
+	if (known)
+		arrive(known);
+	else
 		known = fresh;
 	begin(known, tp, role_of(sk));
 	return known;
@@ -351,38 +377,24 @@ static __always_inline __u64 began_before(const struct tcp_sock *tp)
 	return now - (__u64)ago * unit;
 }
 
-static __always_inline void set_out(struct connection *known)
-{
-	known->slot = known->began_ns >> UNDER_WAY_BITS & (UNDER_WAY_SLOTS - 1);
-	known->under_way = 1;
-	__sync_fetch_and_add(&watch.under_way[known->slot & (UNDER_WAY_SLOTS - 1)], 1);
-}
-
-static __always_inline void arrive(struct connection *known)
-{
-	if (!known->under_way)
-		return;
-	known->under_way = 0;
-	__sync_fetch_and_add(&watch.under_way[known->slot & (UNDER_WAY_SLOTS - 1)], -1);
-}
-
 /*
- * The number is the socket's own: tcp_retransmit_skb fires only for what was sent without an error, and since "tcp: trace
- * retransmit failures in tcp_retransmit_skb" (6.17) also for what was not even tried. What it did not tell of is counted
- * at the next reading, or when the connect ends; of a first repeat it is known when that was due. A reading holds no lock:
- * whoever of two changes the number counts them.
+ * The number is the socket's own: tcp_retransmit_skb fires only for what was sent without an error, and from 6.17 on for all
+ * (compat.bpf.h). What it did not tell of is counted at the next reading, or when the connect ends; of a first repeat it is
+ * known when that was due. A reading holds no lock: whoever of two changes the number counts them, and one that falls is of
+ * another connect.
  */
-static __noinline int count_syns(const struct sock *sk, struct tcp_sock *tp, struct connection *known)
+static __noinline int count_syns(const struct sock *sk, struct tcp_sock *tp, struct connection *known, bool at_end)
 {
 	struct end_key key = {.ending = ENDING_SYN_RETRANSMITTED, .state = TCP_SYN_SENT}, first;
 	__u64 told = known->retransmitted;
-	__u32 more = tp->total_retrans - (__u32)told, ms;
+	__s32 more = tp->total_retrans - (__u32)told;
+	__u32 ms;
 
-	if (!more || __sync_val_compare_and_swap(&known->retransmitted, told, told + more) != told)
+	if (more <= 0 || __sync_val_compare_and_swap(&known->retransmitted, told, told + more) != told)
 		return 0;
 	ms = waited_ms(known);
 	name_end(sk, tp, &key, known);
-	if (!told && ms >= TOLD_LATE_MS && ms < TOLD_TOO_LATE_MS) {
+	if (!told && ms >= TOLD_LATE_MS && (!at_end || ms < TOLD_TOO_LATE_MS)) {
 		first = key;
 		first.span_class = idle_class(FIRST_REPEAT_MS);
 		count(&first, known, 1, FIRST_REPEAT_MS);
@@ -410,6 +422,18 @@ static __always_inline __u32 last_data(struct tcp_sock *tp, bool here, __u32 clo
 	return later(closer, other);
 }
 
+static __noinline int leave(const struct sock *sk)
+{
+	__u64 address = address_of(sk);
+	struct connection *known = find(address);
+
+	if (known) {
+		arrive(known);
+		release(known, address);
+	}
+	return 0;
+}
+
 static __always_inline void begin_connect(const struct sock *sk, const struct tcp_sock *tp)
 {
 	struct connection *known = keep(sk, tp, END_INITIATED);
@@ -417,7 +441,7 @@ static __always_inline void begin_connect(const struct sock *sk, const struct tc
 	if (!known)
 		return;
 	known->began_ns = bpf_ktime_get_ns();
-	set_out(known);
+	set_out(sk, known);
 	learn_owner(sk, known);
 }
 
@@ -461,7 +485,7 @@ static __always_inline __u64 opened(const struct sock *sk, struct tcp_sock *tp, 
 {
 	__u64 began = known->began_ns / 1000, now = tp->tcp_mstamp;
 
-	count_syns(sk, tp, known);
+	count_syns(sk, tp, known, true);
 	if (!began || now < began)
 		return 0;
 	key->span_class = connect_class(now - began);
@@ -558,7 +582,7 @@ static __always_inline bool broke(const struct sock *sk, struct tcp_sock *tp, st
 	if (state == TCP_SYN_SENT) {
 		if (!known->began_ns)
 			known->began_ns = began_before(tp);
-		count_syns(sk, tp, known);
+		count_syns(sk, tp, known, true);
 	}
 	key->ending = state == TCP_SYN_SENT ? why_connect_failed(sk, tp, known) : why_broken(sk, state);
 	if (key->ending == ENDINGS)
@@ -659,7 +683,7 @@ int BPF_PROG(change_state, const struct sock *sk, int old, int new)
 			begin_connect(sk, tp);
 	}
 	if (new == TCP_CLOSE && !sk->sk_max_ack_backlog)
-		release(address_of(sk));
+		leave(sk);
 	return 0;
 }
 
@@ -732,7 +756,7 @@ int BPF_PROG(retransmit, const struct sock *sk)
 	known = find(address_of(sk));
 	tp = bpf_skc_to_tcp_sock((void *)sk);
 	if (known && tp)
-		count_syns(sk, tp, known);
+		count_syns(sk, tp, known, false);
 	return 0;
 }
 
@@ -772,7 +796,7 @@ int open_files(struct bpf_iter__task_file *ctx)
 		return 0;
 	if (state == TCP_SYN_SENT && !known->began_ns) {
 		known->began_ns = began_before(tp);
-		set_out(known);
+		set_out(sk, known);
 	}
 	if (state == TCP_CLOSE_WAIT && !known->last_data) {
 		known->last_data = later(tp->lsndtime, tp->inet_conn.icsk_ack.lrcvtime);
@@ -800,7 +824,7 @@ int count_waiting(struct bpf_iter__task_file *ctx)
 		return 0;
 	known = find(address_of(sk));
 	if (known)
-		count_syns(sk, tp, known);
+		count_syns(sk, tp, known, false);
 	return 0;
 }
 

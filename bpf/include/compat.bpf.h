@@ -51,15 +51,20 @@ static __always_inline struct inet_hashinfo *net_hashinfo(struct net *net)
 	return BPF_CORE_READ((struct net___pointer *)net, ipv4.tcp_death_row, hashinfo);
 }
 
-/*
- * Since "tcp: trace retransmit failures in tcp_retransmit_skb" (6.17) the tracepoint fires also for what was not even tried,
- * which shows in the segment: it has never been repeated. Kernels before mark it only afterwards.
+/* Since "tcp: trace retransmit failures in tcp_retransmit_skb" (6.17) the tracepoint fires also for what could not be sent. */
+static __always_inline bool tells_of_failed_repeats(void)
+{
+	return bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err);
+}
+
+/* Since then also for what was not even tried, which shows in the segment: it has never been repeated. Kernels before mark
+ * it only afterwards.
  */
 static __always_inline bool was_retransmitted(const struct sk_buff *skb)
 {
 	const struct tcp_skb_cb *control = (const struct tcp_skb_cb *)skb->cb;
 
-	if (!bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err))
+	if (!tells_of_failed_repeats())
 		return true;
 	return BPF_CORE_READ(control, sacked) & 0x80; /* TCPCB_EVER_RETRANS, include/net/tcp.h */
 }

@@ -9,7 +9,7 @@
  * first, so the loops end at once.
  *
  * The programs hold the socket's lock, so nobody else looks for the same one meanwhile; a free place may be taken by
- * many at once. Only open_files() holds no lock.
+ * many at once. Only the iterators hold no lock.
  */
 #ifndef WHODUNNET_OPEN_CONNECTIONS_BPF_H
 #define WHODUNNET_OPEN_CONNECTIONS_BPF_H
@@ -73,13 +73,9 @@ static __noinline struct connection *claim(__u64 address)
 }
 
 /* By an atomic operation, which no write to the record is later than. */
-static __noinline int release(__u64 address)
+static __always_inline void release(struct connection *known, __u64 address)
 {
-	struct connection *known = find(address);
-
-	if (known)
-		__sync_val_compare_and_swap(&known->socket, address, 0);
-	return 0;
+	__sync_val_compare_and_swap(&known->socket, address, 0);
 }
 
 #endif

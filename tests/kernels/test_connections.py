@@ -40,6 +40,7 @@ class Answer(msgspec.Struct):
     pid: int
     ports: dict[str, int]
     waited: list[int]
+    under_way: int
     sample: Connections
 
     def of(self, port: str) -> list[ConnectionGroup]:
@@ -99,6 +100,10 @@ def test_the_first_repeat_of_a_syn_has_its_time_also_where_it_is_told_of_at_the_
 
 def test_repeats_that_this_node_dropped_are_counted_while_the_connect_goes_on(answer: Answer, kernel: Kernel) -> None:
     assert answer.waited == [N["waiting"] * repeats for repeats in READ[kernel.release]]
+
+
+def test_of_connects_that_ended_none_is_taken_to_be_under_way(answer: Answer) -> None:
+    assert answer.under_way == 0
 
 
 def test_what_was_open_before_has_its_owner(answer: Answer) -> None:

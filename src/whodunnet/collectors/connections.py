@@ -79,7 +79,7 @@ class ConnectionsCollector:
                 self._refused = error
 
     def collect(self) -> Connections:
-        """Everything since the start. Raises UnreadableError only if the counters cannot be read either."""
+        """Everything since the start. Raises UnreadableError if the counters cannot be read either, or BPF fails."""
         self.start()
         return self._counted() if self._ends is None else self._seen(self._ends)
 

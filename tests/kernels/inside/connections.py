@@ -133,8 +133,10 @@ def main(counts: dict[str, int]) -> None:
         waited = read_while_waiting(collector, counts["waiting"])
         ports = {"old": old.getsockname()[1], "new": listener.getsockname()[1]}
     sample = msgspec.to_builtins(collector.collect())
+    assert collector._ends is not None
+    under_way = sum(map(abs, collector._ends._watch.under_way))
     collector.close()
-    print(json.dumps({"pid": os.getpid(), "ports": ports, "waited": waited, "sample": sample}))
+    print(json.dumps({"pid": os.getpid(), "ports": ports, "waited": waited, "under_way": under_way, "sample": sample}))
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ class ConnectionEnds:
     def read(self) -> Ends:
         """The programs write to the other table from now on, and this one is emptied.
 
-        Raises UnreadableError where connects wait, and are not to be read.
+        Before Linux 6.17 waiting connects are gone through first. Raises UnreadableError if that fails: none is lost.
         """
         if some_wait(self._watch.under_way, time.monotonic_ns()):
             self._bpf.iterate("count_waiting")
