@@ -106,6 +106,8 @@ def response_never_read(c: Candidate, entry: Entry, window: Window, caused_bytes
     signs = [Sign("Connections that hold data which the application has not taken", n)]
     lasting = 2 * old >= n
     growing = grows(c, entry)
+    if not lasting and not growing and _has_moved(c):
+        return None
     if lasting:
         signs.append(Sign(f"On these nothing has moved for {entry.limit('unread_age'):.0f} s or more", old))
     if growing:
@@ -155,6 +157,12 @@ def _kept(c: Candidate) -> tuple[float, int, int] | None:
             before = next(tally.sockets for at, tally in c.series if end - at.boot_seconds == ago)
             return ago, before, min(c.last.older_than(bound), before)
     return None
+
+
+def _has_moved(c: Candidate) -> bool:
+    """Most of those of before were read or closed since: whoever takes its time between two reads looks still."""
+    followed = _kept(c)
+    return followed is not None and 2 * followed[2] < followed[1]
 
 
 def without_peer(c: Candidate, entry: Entry, _: Window, __: int) -> Signs | None:

@@ -101,3 +101,15 @@ def test_unread_connections_that_could_hardly_be_compared_are_neither_cleared_no
 def test_unread_connections_that_moved_are_read_however_few_were_compared() -> None:
     groups = [group("response-never-read", MIN, age=60, unmarked=MIN - 9, unchanged=same) for same in (None, 4)]
     assert is_cleared(recording([[g] for g in groups]))
+
+
+@pytest.mark.parametrize(("old", "seen"), [(MIN // 2 - 1, False), (MIN // 2, True)])
+def test_who_takes_its_time_between_two_reads_is_left_alone_if_the_window_shows_it(old: int, seen: bool) -> None:
+    """From each snapshot to the next all stand still, and within ten seconds most of them were read."""
+    moments = [[group("response-never-read", MIN, age=15, old=old, unchanged=MIN)] for _ in range(5)]
+    assert is_cleared(recording(moments)) is not seen
+
+
+def test_in_a_window_that_is_too_short_to_tell_it_is_told() -> None:
+    moments = [[group("response-never-read", MIN, age=0.5, unchanged=MIN)] for _ in range(3)]
+    assert finding(recording(moments, seconds=0.9)).confidence == "possible"
