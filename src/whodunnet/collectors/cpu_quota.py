@@ -10,27 +10,36 @@ from typing import ClassVar, Final, NamedTuple
 
 from whodunnet.collectors.namespace_counters import unless_unreadable
 from whodunnet.errors import UnreadableError
-from whodunnet.kernel.cgroupfs import Hierarchies, Hierarchy, read_hierarchies
+from whodunnet.kernel.cgroupfs import Hierarchies, Hierarchy, processes_in, read_hierarchies
 from whodunnet.kernel.cpu_quota import above, has_cpu, read_cpu_stat, read_quota, version_of
-from whodunnet.kernel.procfs.process import CgroupLine
+from whodunnet.kernel.procfs.process import TICKS_PER_SECOND, CgroupLine
+from whodunnet.kernel.procfs.process_times import read_times
 from whodunnet.kernel.roots import Roots
-from whodunnet.model.cpu_quota import CpuQuotas, LimitedCgroup, Version
+from whodunnet.model.cpu_quota import CpuQuotas, LimitedCgroup, QuotaUser, Version
 from whodunnet.model.text import clean
 
 CGROUPS_LIMIT: Final = 1024
 """Whose cpu.stat is read for one sample."""
 LOOK_AGAIN_SECONDS: Final = 10.0
 """So long what a quota is, and that there is none, is taken to last."""
+USERS_LIMIT: Final = 64
+"""With more processes in one cgroup, none of it is looked at."""
+CGROUPS_WITH_USERS: Final = 16
+"""So many of one sample; the first are the innermost of the first processes."""
 PATH_MAX: Final = 4096
 Lines = tuple[CgroupLine, ...]
 
 
 class _Known(NamedTuple):
-    """What was last found of a cgroup, and when. counts: it is under a quota, or ever ran under one."""
+    """What was last found of a cgroup, and when. counts: it is under a quota, or ever ran under one.
+
+    throttled: how often the quota had been used up when it was read last.
+    """
 
     at: float
     counts: bool
     quota: tuple[int, int] | None
+    throttled: int = 0
 
 
 class CpuQuotaCollector:
@@ -41,6 +50,7 @@ class CpuQuotaCollector:
     def __init__(self, roots: Roots) -> None:
         self._roots = roots
         self._known: dict[str, _Known] = {}
+        self._with_users = 0
 
     def collect(self, cgroups: Mapping[int, Lines]) -> CpuQuotas:
         """One reading. cgroups: by pid. Raises UnreadableError if the CPU controller is not in sight."""
@@ -48,7 +58,7 @@ class CpuQuotaCollector:
         version = version_of(cpu)
         below, unplaced = _by_cgroup(cgroups, cpu, version)
         wanted = list(below)[:CGROUPS_LIMIT]
-        now = time.monotonic()
+        self._with_users, now = 0, time.monotonic()
         self._known = {path: self._known[path] for path in wanted if path in self._known}
         places = {path: cpu.directory(path) for path in wanted if self._is_due(path, now)}
         read = (self._look(d, version, path, below[path], now) for path, d in places.items() if d is not None)
@@ -73,12 +83,14 @@ class CpuQuotaCollector:
         if found is None:
             self._known[path] = _Known(now, counts=False, quota=None)
             return None
-        known = self._known.get(path)
+        known = before = self._known.get(path)
         if known is None or not known.counts or now - known.at >= LOOK_AGAIN_SECONDS:
             limit = unless_unreadable(partial(read_quota, directory, version))
             known = self._known[path] = _Known(now, limit is not None or found.periods > 0, limit)
         if not known.counts:
             return None
+        again = found.throttled > before.throttled if before is not None else found.throttled > 0
+        self._known[path] = known._replace(throttled=found.throttled)
         quota, period = known.quota or (None, None)
         return LimitedCgroup(
             path=clean(path, PATH_MAX),
@@ -88,6 +100,21 @@ class CpuQuotaCollector:
             throttled=found.throttled,
             throttled_us=found.throttled_us,
             pids=tuple(pids),
+            users=self._users(directory, frozenset(pids)) if again else (),
+        )
+
+    def _users(self, directory: Path, owners: frozenset[int]) -> tuple[QuotaUser, ...]:
+        """Who uses the quota up; none where no owner of sockets is among them: numbers of another pid namespace."""
+        if self._with_users == CGROUPS_WITH_USERS:
+            return ()
+        pids = processes_in(directory, USERS_LIMIT)
+        if owners.isdisjoint(pids):
+            return ()
+        self._with_users += 1
+        every = (times for pid in pids if (times := read_times(self._roots, pid)) is not None)
+        return tuple(
+            QuotaUser(pid=x.pid, comm=x.comm, started_seconds=x.started_ticks / TICKS_PER_SECOND, cpu_ms=x.cpu_ms)
+            for x in every
         )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from whodunnet.errors import UnreadableError
-from whodunnet.kernel.procfs.files import read_bytes
+from whodunnet.kernel.procfs.files import read_bytes, read_head
 from whodunnet.kernel.procfs.process import CgroupLine
 from whodunnet.kernel.roots import Roots
 
@@ -94,8 +94,23 @@ def find_paths(unified: Hierarchy, identifiers: Iterable[int], limit: int = MAX_
 
 def first_process(unified: Hierarchy, path: str) -> int | None:
     """The pid of a process in a cgroup v2, None if it is empty, gone, or its processes are hidden from us (pid 0)."""
-    raw = _read(unified, path, "cgroup.procs") or b""
-    return next((int(word) for word in raw.split() if word.isdigit() and len(word) < 11 and int(word)), None)
+    return next(iter(_pids(_read(unified, path, "cgroup.procs") or b"")), None)
+
+
+def processes_in(directory: Path, at_most: int) -> list[int]:
+    """Pids of all processes in a cgroup and not below it; none if there are more than at_most, or it is gone.
+
+    They are numbers of our own pid namespace, whichever /proc we read.
+    """
+    try:
+        pids = [*_pids(read_head(directory / "cgroup.procs", 12 * (at_most + 1)))]
+    except UnreadableError:
+        return []
+    return pids if len(pids) <= at_most else []
+
+
+def _pids(raw: bytes) -> Iterator[int]:
+    return (int(word) for word in raw.split() if word.isdigit() and len(word) < 11 and int(word))
 
 
 def _note(missing: set[int], found: dict[int, str], inode: int, unified: Hierarchy, path: Path) -> None:

@@ -6,9 +6,18 @@ from typing import Literal
 
 import msgspec
 
-from whodunnet.model.bounds import Count
+from whodunnet.model.bounds import Count, Seconds
 
 Version = Literal["v1", "v2"]
+
+
+class QuotaUser(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One process in such a cgroup. started_seconds: boot clock. cpu_ms: of all its threads, since it was started."""
+
+    pid: Count
+    comm: str
+    started_seconds: Seconds = 0.0
+    cpu_ms: Count
 
 
 class LimitedCgroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -19,6 +28,7 @@ class LimitedCgroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     periods: in which it ran; throttled: of these, in which it had used up its quota. throttled_us: for how long it was
         then kept from its CPUs, each CPU counted for itself.
     pids: of the processes whose sockets or connections are seen, those in it or below it.
+    users: all that are in it and not below; only where its quota was used up since it was last read.
     """
 
     path: str
@@ -28,6 +38,7 @@ class LimitedCgroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     throttled: Count
     throttled_us: Count
     pids: tuple[Count, ...] = ()
+    users: tuple[QuotaUser, ...] = ()
 
 
 class CpuQuotas(msgspec.Struct, frozen=True, tag="cpu_quota", kw_only=True, omit_defaults=True):

@@ -21,7 +21,7 @@ from whodunnet.model.connections import ConnectionGroup, Connections
 from whodunnet.model.conntrack import Conntrack, FlowGroup
 from whodunnet.model.counters import Counters
 from whodunnet.model.cpu_pressure import Consumer
-from whodunnet.model.cpu_quota import LimitedCgroup
+from whodunnet.model.cpu_quota import LimitedCgroup, QuotaUser
 from whodunnet.model.descriptors import DescriptorUse, RefusedFiles
 from whodunnet.model.devices import Device, Devices
 from whodunnet.model.kernel_log import KernelLog, LogLine, RepeatedLine
@@ -67,6 +67,7 @@ REPLACED: Final[dict[type[Struct], dict[str, How]]] = {
     NamespacePorts: {"unread": "text"},
     DyingBelow: {"path": "cgroup"},
     LimitedCgroup: {"path": "cgroup"},
+    QuotaUser: {"comm": "process"},
     Sockets: {"not_seen": "text", "fallback_reason": "text"},
     KernelLog: {"source": "text"},
     LogLine: {"text": "text"},

@@ -10,8 +10,9 @@ from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.text import clean
 from whodunnet.rules.catalogue import Entry
-from whodunnet.rules.cpu_throttled_findings import RULE, Case, compose, reading, repeat_of
+from whodunnet.rules.cpu_throttled_findings import RULE, Case, compose, reading
 from whodunnet.rules.cpu_throttled_waits import Reading, Step, readings, steps_of
+from whodunnet.rules.quota_use import repeat_of
 
 JITTER_SECONDS: Final = 1.0
 """Readings that are to be max_seconds_apart come so much later at times, in seconds."""
@@ -37,13 +38,14 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
 
 
 def _case(steps: Sequence[Step], entry: Entry) -> Case | None:
-    """The steps in which it was used up often, and things waited before and after."""
+    """The steps in which it was used up often, and things waited before and after, or were dropped meanwhile."""
     bad = [step for step in steps if _is_bad(step, entry) and _is_short(step, entry)]
     return Case(path=steps[0].cgroup.path, steps=tuple(bad)) if _are_enough(bad, entry) else None
 
 
 def _is_bad(step: Step, entry: Entry) -> bool:
-    return step.share >= entry.limit("min_throttled_share") and bool(step.before and step.after)
+    lost = sum(step.dropped.values()) >= entry.limit("min_dropped")
+    return step.share >= entry.limit("min_throttled_share") and (step.waits or lost)
 
 
 def _is_short(step: Step, entry: Entry) -> bool:
@@ -111,7 +113,8 @@ def _cleared(read: Sequence[Reading], steps: Mapping[str, Sequence[Step]], entry
     return Cleared(
         rule=RULE,
         sensitivity=f"a quota of CPU time that is used up in {share:.0f} % of its periods while data or connections "
-        f"wait for its processes at both ends of a step between {len(read)} readings{unjudged}",
+        f"wait for its processes at both ends of a step between {len(read)} readings, or datagrams find no room in it"
+        f"{unjudged}",
         evidence=tuple(evidence),
     )
 

@@ -9,21 +9,27 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from whodunnet.model.cpu_quota import LimitedCgroup, Version
-from whodunnet.model.finding import Confidence, Evidence, Finding, Remedy
+from whodunnet.model.cpu_quota import LimitedCgroup, QuotaUser, Version
+from whodunnet.model.finding import Confidence, Evidence, Finding, Party, Remedy
 from whodunnet.model.sample import Moment
-from whodunnet.model.text import clean, shell_quote, shorten_bytes
-from whodunnet.model.workload import Workload
+from whodunnet.model.text import clean, shorten_bytes
+from whodunnet.model.workload import Process, Workload
 from whodunnet.rules import remedies
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.cpu_throttled_waits import Step
 from whodunnet.rules.identity import endpoint_text, party, short_name
+from whodunnet.rules.quota_use import file_of, repeat_of
 
 RULE: Final = "cpu-throttled"
+MOST_OF_IT: Final = 0.5
+"""From this share on a process beside the one that waits is told of."""
 SOURCES: Final[dict[Version, str]] = {"v1": "cpu.stat (v1)", "v2": "cpu.stat"}
-MOUNTS: Final[dict[Version, str]] = {"v1": "/sys/fs/cgroup/cpu", "v2": "/sys/fs/cgroup"}
 QUOTA_FILES: Final[dict[Version, str]] = {"v1": "cpu.cfs_quota_us", "v2": "cpu.max"}
-REASONS: Final = {"data-waits": "CpuQuotaDelaysReading", "accept-queue-full": "CpuQuotaFillsAcceptQueue"}
+REASONS: Final = {
+    "data-waits": "CpuQuotaDelaysReading",
+    "accept-queue-full": "CpuQuotaFillsAcceptQueue",
+    "datagrams-dropped": "CpuQuotaDropsDatagrams",
+}
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,8 +52,15 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shape(self) -> str:
-        """An accept queue that is full turns clients away; else they wait."""
-        return "accept-queue-full" if all(s.before.full and s.after.full for s in self.steps) else "data-waits"
+        """An accept queue that is full turns clients away; else they wait. Datagrams do not."""
+        if all(s.before.full and s.after.full for s in self.steps):
+            return "accept-queue-full"
+        return "data-waits" if any(s.waits for s in self.steps) else "datagrams-dropped"
+
+    @property
+    def dropped(self) -> int:
+        """Datagrams."""
+        return sum(n for step in self.steps for n in step.dropped.values())
 
     @property
     def cgroup(self) -> LimitedCgroup:
@@ -55,12 +68,27 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def owner(self) -> int | None:
-        """The process for which most waited."""
+        """The process for which most waited, or whose sockets dropped most."""
         sums: Counter[int] = Counter()
         for step in self.steps:
+            if self.shape == "datagrams-dropped":
+                sums.update(step.dropped)
+                continue
             sums.update(step.after.unread)
             sums.update({q.owner_pid: q.waiting for q in step.after.full if q.owner_pid is not None})
         return max(sums, key=lambda pid: (sums[pid], -pid), default=None)
+
+    @property
+    def user(self) -> tuple[QuotaUser, float] | None:
+        """Another program in the same cgroup that used most of the CPU time, and its share; None: there is none."""
+        sums: Counter[int] = Counter()
+        for step in self.steps:
+            sums.update(step.used_ms)
+        most = max(self.cgroup.users, key=lambda user: sums[user.pid], default=None)
+        if most is None or not sums[most.pid] or sums[most.pid] < MOST_OF_IT * sums.total():
+            return None
+        own = {user.comm for user in self.cgroup.users if user.pid == self.owner}
+        return None if not own or most.comm in own else (most, sums[most.pid] / sums.total())
 
     @property
     def workload(self) -> Workload | None:
@@ -89,12 +117,23 @@ def compose(case: Case, version: Version, entry: Entry, more: int) -> Finding:
         title=clean(title, 400),
         since=case.steps[0].begin.wall,
         last_seen=case.steps[-1].end.wall,
-        parties=(party("victim", case.workload, effect=_effect(case)),),
+        parties=(party("victim", case.workload, effect=_effect(case)), *_user(case)),
         evidence=tuple(_evidence(case, version)),
         would_explain=entry.would_explain,
         remedies=(remedies.CAPTURE, _more_time(case, version), remedies.fix(shape.fix)),
         explanation=(*shape.explanation, *left_out),
     )
+
+
+def _user(case: Case) -> list[Party]:
+    """Whoever uses up what both may have, in the same container as who waits."""
+    if case.user is None:
+        return []
+    user, share = case.user
+    process = Process(pid=user.pid, comm=user.comm)
+    beside = case.workload or Workload()
+    workload = Workload(process=process, container=beside.container, pod=beside.pod, unit=beside.unit)
+    return [party("holder", workload, effect=f"used {100 * share:.0f} % of the CPU time that they share")]
 
 
 def _confidence(case: Case, entry: Entry) -> Confidence:
@@ -112,6 +151,8 @@ def quota_text(cgroup: LimitedCgroup) -> str:
 
 
 def _effect(case: Case) -> str:
+    if case.shape == "datagrams-dropped":
+        return f"{case.dropped:,} datagrams found no room in its sockets"
     least = min(min(s.before.unread_bytes, s.after.unread_bytes) for s in case.steps)
     if case.shape == "accept-queue-full":
         return "its accept queue is full: clients are turned away"
@@ -135,6 +176,10 @@ def _evidence(case: Case, version: Version) -> list[Evidence]:
         replace(used, limit=case.periods, comparison="of"),
         reading(at, "It was kept from CPUs for, each counted", round(kept, 3), "seconds", repeat, source),
     ]
+    if case.user is not None:
+        user, share = case.user
+        text = f"Share of {clean(user.comm)} (pid {user.pid}) in the CPU time that its processes used meanwhile"
+        found.append(reading(at, text, round(share, 3), "share", f"ps -o pid,time,comm -p {user.pid}  # twice", "stat"))
     if cgroup.quota_us is not None and cgroup.period_us:
         text = f"CPU time that it may have in each {cgroup.period_us / 1000:g} ms"
         found.append(reading(at, text, cgroup.quota_us / 1000, "ms", repeat, QUOTA_FILES[version]))
@@ -153,6 +198,9 @@ def _waited(case: Case) -> list[Evidence]:
         text = f"Connections that wait in its accept queue at {endpoint_text(q.local)}"
         one = reading(last.end, text, q.waiting, "connections", "ss -ltnp  # Recv-Q above Send-Q", "sockets collector")
         found.append(replace(one, limit=q.limit, comparison=">"))
+    if case.dropped:
+        text = "Datagrams for which its UDP sockets had no room, in these steps"
+        found.append(reading(last.end, text, case.dropped, "datagrams", "ss -uanm  # skmem d", "sockets collector"))
     return found
 
 
@@ -164,15 +212,6 @@ def reading(at: Moment, statement: str, value: float, unit: str, repeat: str, so
     )  # fmt: skip
 
 
-def repeat_of(path: str, version: Version) -> str:
-    """How to see it again."""
-    return f"cat {_file(path, version, 'cpu.stat')}  # twice"
-
-
-def _file(path: str, version: Version, name: str) -> str:
-    return shell_quote(f"{MOUNTS[version]}{path.rstrip('/')}/{name}")
-
-
 def _more_time(case: Case, version: Version) -> Remedy:
     """The file shows what it is; whoever made the cgroup sets it."""
     pod = case.workload is not None and case.workload.pod is not None
@@ -180,7 +219,7 @@ def _more_time(case: Case, version: Version) -> Remedy:
     return Remedy(
         action="resize",
         do=f"Raise its CPU limit, or take it away, {where}",
-        command=f"cat {_file(case.path, version, QUOTA_FILES[version])}  # as it is",
+        command=f"cat {file_of(case.path, version, QUOTA_FILES[version])}  # as it is",
         effect="it reads when something comes, not at the next period",
         risk="it may take time from others on this node; a pod is restarted by the change",
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final
 
 import msgspec
 
-from whodunnet.model.cpu_quota import CpuQuotas, LimitedCgroup
+from whodunnet.model.cpu_quota import CpuQuotas, LimitedCgroup, QuotaUser
+from whodunnet.model.drop_window import WRAP, is_full
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.sockets import AcceptQueue, SocketGroup, Sockets
@@ -46,7 +48,11 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """What one quota did between two readings, and what waited at the first and at the second."""
+    """What one quota did between two readings, and what waited at the first and at the second.
+
+    dropped: datagrams by pid, meanwhile, of UDP sockets that had hardly any room at one of the two.
+    used_ms: CPU time by pid, meanwhile, of the processes in this cgroup; empty where they were not read at both.
+    """
 
     begin: Moment
     end: Moment
@@ -57,6 +63,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     throttled_us: int
     before: Waiting
     after: Waiting
+    dropped: dict[int, int] = {}
+    used_ms: dict[int, int] = {}
+
+    @property
+    def waits(self) -> bool:
+        """At both."""
+        return bool(self.before and self.after)
 
     @property
     def seconds(self) -> float:
@@ -105,7 +118,17 @@ def _step(before: Reading, after: Reading, first: LimitedCgroup, then: LimitedCg
         throttled_us=max(then.throttled_us - first.throttled_us, 0),
         before=waiting(before.sockets, frozenset(first.pids), entry),
         after=waiting(after.sockets, frozenset(then.pids), entry),
+        dropped=dropped(before.sockets, after.sockets, frozenset(then.pids)),
+        used_ms=used(first.users, then.users),
     )
+
+
+def used(before: Iterable[QuotaUser], after: Iterable[QuotaUser]) -> dict[int, int]:
+    """CPU time by pid; who was started since used all of its own."""
+    known = {(user.pid, user.started_seconds): user.cpu_ms for user in before}
+    if not known:
+        return {}
+    return {x.pid: max(x.cpu_ms - known.get((x.pid, x.started_seconds), 0), 0) for x in after}
 
 
 def waiting(sockets: Sockets, pids: frozenset[int], entry: Entry) -> Waiting:
@@ -126,3 +149,17 @@ def _is_new(g: SocketGroup, entry: Entry) -> bool:
     if g.symptom == "unread":
         return g.unchanged is None or g.unchanged < g.sockets
     return g.role != "initiated" and (not g.ages or g.older_than(int(entry.limit("new_age"))) < g.sockets)
+
+
+def dropped(before: Sockets, after: Sockets, pids: frozenset[int]) -> dict[int, int]:
+    """What UDP sockets of these processes alone had no room for, by pid; empty where not all of them are known."""
+    if before.dropping_cut or after.dropping_cut:
+        return {}
+    known = {(s.netns, s.inode): s for s in before.dropping}
+    found: Counter[int] = Counter()
+    for s in after.dropping:
+        first = known.get((s.netns, s.inode))
+        if s.owner_pid is None or s.owner_pid not in pids or s.shared or not (is_full(s) or (first and is_full(first))):
+            continue
+        found[s.owner_pid] += (s.dropped - (first.dropped if first else 0)) % WRAP
+    return {pid: n for pid, n in found.items() if n}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from whodunnet.model.counter_window import CounterWindow, counter_window
@@ -13,6 +13,7 @@ from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.identity import HALTED
 from whodunnet.rules.namespace_counts import once_of, unknown
 from whodunnet.rules.queue_evidence import counted, nowhere
+from whodunnet.rules.quota_use import QuotaUse, quota_uses
 from whodunnet.rules.udp_findings import RULE, Case, Place, compose_place, compose_socket
 
 KINDS = ("Udp", "Udp6", "UdpLite", "UdpLite6")
@@ -40,8 +41,8 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     if window is None:
         return [once_of(recording, RULE, "datagrams for which a socket had no room", *LOST)]
     every = _errors(window)
-    sockets = drops(recording)
-    cases = [case for netns, errors in every.items() for case in _cases(netns, errors, sockets or (), entry)]
+    sockets, quotas = drops(recording), quota_uses(recording)
+    cases = [case for netns, errors in every.items() for case in _cases(netns, errors, sockets or (), quotas, entry)]
     named = {case.netns for case in cases}
     places = [place for netns, errors in every.items() for place in _places(netns, errors, netns in named, entry)]
     if not cases and not places:
@@ -66,7 +67,9 @@ def _errors(window: CounterWindow) -> dict[int, Errors]:
     return found
 
 
-def _cases(netns: int, errors: Errors, sockets: Sequence[Dropped], entry: Entry) -> list[Case]:
+def _cases(
+    netns: int, errors: Errors, sockets: Sequence[Dropped], quotas: Mapping[int, QuotaUse], entry: Entry
+) -> list[Case]:
     """Sockets that dropped enough where the kernel counts as much for lack of room, by owner and port."""
     if errors.room < entry.limit("min_dropped") or errors.share(errors.room) < entry.limit("min_share"):
         return []
@@ -79,7 +82,9 @@ def _cases(netns: int, errors: Errors, sockets: Sequence[Dropped], entry: Entry)
         lost = min(sum(d.rise for d in those), errors.room)
         if lost >= entry.limit("min_dropped"):
             alone = len(by_owner) == 1 and 2 * lost >= errors.room
-            found.append(Case(netns, tuple(those), lost, errors.room, _shape(those), _confidence(those, alone)))
+            quota = _used_up(those, quotas, entry)
+            shape, confidence = _shape(those, quota), _confidence(those, alone)
+            found.append(Case(netns, tuple(those), lost, errors.room, shape, confidence, quota))
     return found
 
 
@@ -88,11 +93,21 @@ def _for_want_of_room(d: Dropped, errors: Errors) -> bool:
     return d.full > 0 or d.rise <= 2 * errors.room
 
 
-def _shape(those: Sequence[Dropped]) -> str:
+def _used_up(those: Sequence[Dropped], quotas: Mapping[int, QuotaUse], entry: Entry) -> QuotaUse | None:
+    """The quota of CPU time that keeps the owner from reading, if any does."""
+    quota = quotas.get(those[0].pid) if those[0].pid is not None and not those[0].socket.shared else None
+    if quota is None or quota.throttled < entry.limit("min_throttled"):
+        return None
+    return quota if quota.share >= entry.limit("min_throttled_share") else None
+
+
+def _shape(those: Sequence[Dropped], quota: QuotaUse | None) -> str:
     """Of a socket that several processes have open, one that is halted does not tell."""
     owner = None if those[0].socket.shared else those[0].owner
     state = owner.process.state if owner is not None and owner.process is not None else None
-    return "receiver-stopped" if state in HALTED else "receiver-slow"
+    if state in HALTED:
+        return "receiver-stopped"
+    return "receiver-slow" if quota is None else "receiver-throttled"
 
 
 def _confidence(those: Sequence[Dropped], alone: bool) -> Confidence:

@@ -8,27 +8,33 @@ from whodunnet.model.counter_window import CounterWindow
 from whodunnet.model.drop_window import Dropped
 from whodunnet.model.finding import Confidence, Evidence, Finding, Party, PartyRole, Remedy
 from whodunnet.model.snapshot import Recording
-from whodunnet.model.text import shorten_bytes
+from whodunnet.model.text import clean, shorten_bytes
 from whodunnet.rules import remedies
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.identity import endpoint_text, party, short_name
 from whodunnet.rules.openers import endpoint_party
 from whodunnet.rules.queue_evidence import at_text, counted, digest, tenant
+from whodunnet.rules.quota_use import QuotaUse, repeat_of
 
 RULE = "udp-buffers"
 DNS_PORT: Final = 53
 REASONS = {
     "receiver-slow": "UdpReceiverSlow",
     "receiver-stopped": "UdpReceiverStopped",
+    "receiver-throttled": "UdpReceiverThrottled",
     "no-memory": "UdpMemoryExhausted",
     "unseen": "UdpReceiveDrops",
     "not-sent": "UdpSendDrops",
 }
+ROLES: Final[dict[str, PartyRole]] = {"receiver-stopped": "reader", "receiver-throttled": "victim"}
 COUNTERS = {"no-memory": "MemErrors", "unseen": "RcvbufErrors", "not-sent": "SndbufErrors"}
 
 
 class Case(NamedTuple):
-    """Sockets of one owner and port that dropped `lost` datagrams; of: all for which there was no room, there."""
+    """Sockets of one owner and port that dropped `lost` datagrams; of: all for which there was no room, there.
+
+    quota: of CPU time, used up often enough to keep the owner from reading.
+    """
 
     netns: int
     sockets: tuple[Dropped, ...]
@@ -36,6 +42,7 @@ class Case(NamedTuple):
     of: int
     shape: str
     confidence: Confidence
+    quota: QuotaUse | None = None
 
     @property
     def first(self) -> Dropped:
@@ -72,10 +79,10 @@ def compose_socket(case: Case, window: CounterWindow, entry: Entry) -> Finding:
         "dropped": f"{case.lost:,}",
         "seconds": f"{window.seconds:.1f}",
         "limit": f"{s.limit_bytes:,}",
+        "share": f"{100 * case.quota.share:.0f}" if case.quota else "",
     }
     title = shape.title.format(**words)
     effect = f"{case.lost:,} {kind} found no room in its socket within {window.seconds:.1f} s"
-    role: PartyRole = "reader" if case.shape == "receiver-stopped" else "culprit"
     return Finding(
         id=f"{RULE}:{digest(case.netns, first.pid, s.local.address, s.local.port)}",
         rule=RULE,
@@ -87,7 +94,7 @@ def compose_socket(case: Case, window: CounterWindow, entry: Entry) -> Finding:
         summary=shorten_bytes(title, 80),
         title=title,
         last_seen=window.end.wall,
-        parties=(endpoint_party(role, s.local, first.owner, effect),),
+        parties=(endpoint_party(ROLES.get(case.shape, "culprit"), s.local, first.owner, effect),),
         evidence=tuple(_evidence(case, window, entry)),
         would_explain=entry.would_explain,
         remedies=tuple(_remedies(case, shape.fix)),
@@ -115,6 +122,8 @@ def _evidence(case: Case, window: CounterWindow, entry: Entry) -> list[Evidence]
         socket("Waiting in it now, with the kernel's own share", s.unread_bytes, "bytes", s.limit_bytes, "of"),
         socket("Readings in which at least half of its room was taken", first.full, "readings", first.readings, "of"),
     ]  # fmt: skip
+    if case.shape == "receiver-throttled" and case.quota is not None:
+        found.append(_of_quota(case.quota))
     for section in ("Udp", "Udp6"):
         if window.rise(f"{section}.RcvbufErrors").get(case.netns):
             family = "IPv4" if section == "Udp" else "IPv6"
@@ -123,11 +132,21 @@ def _evidence(case: Case, window: CounterWindow, entry: Entry) -> list[Evidence]
     return found
 
 
+def _of_quota(quota: QuotaUse) -> Evidence:
+    return Evidence(
+        statement=f"Periods of {clean(quota.path)} in which its quota of CPU time was used up", value=quota.throttled,
+        unit="periods", limit=quota.periods, comparison="of", source="cpu.stat", at=quota.at.wall,
+        boot_seconds=quota.at.boot_seconds, repeat=repeat_of(quota.path, quota.version),
+    )  # fmt: skip
+
+
 def _remedies(case: Case, fix: str) -> list[Remedy]:
     s, steps = case.first.socket, [remedies.CAPTURE]
     if case.shape == "receiver-stopped":
         restart = remedies.restart(case.first.owner, "its socket is read again", "it stops again")
         return [*steps, *([restart] if restart else []), remedies.fix(fix)]
+    if case.shape == "receiver-throttled":
+        return [*steps, remedies.fix(fix)]
     steps.append(
         Remedy(
             action="tune",

@@ -138,3 +138,26 @@ def test_without_the_controller_it_is_unreadable(tmp_path: Path) -> None:
     machine = Machine(tmp_path, "v2", controllers="memory pids")
     with pytest.raises(UnreadableError, match="no file system of cgroups with the CPU controller"):
         CpuQuotaCollector(machine.roots).collect({})
+
+
+def stat(roots: Roots, pid: int, comm: str, ticks: int) -> None:
+    place = roots.proc / str(pid)
+    place.mkdir(parents=True, exist_ok=True)
+    fields = ["R", "1", *["0"] * 9, str(ticks), "0", "0", "0", "20", "0", "1", "0", "500", *["0"] * 30]
+    (place / "stat").write_text(f"{pid} ({comm}) {' '.join(fields)}\n")
+
+
+@VERSIONS
+def test_who_used_a_quota_up_is_read_where_it_was_used_up_since(tmp_path: Path, version: str) -> None:
+    machine = Machine(tmp_path, version)
+    collector = CpuQuotaCollector(machine.roots)
+    for pid, comm, ticks in ((7, "shop", 100), (8, "log-shipper", 300)):
+        stat(machine.roots, pid, comm, ticks)
+    seen = []
+    for throttled, pids in ((0, "7\n8\n"), (4, "7\n8\n9\n"), (4, "7\n8\n"), (9, "8\n"), (12, "7\n" * 65)):
+        machine.cgroup("pod", 10 * throttled, throttled)
+        (machine.point / "pod/cgroup.procs").write_text(pids)
+        (pod,) = collector.collect({7: machine.lines("/pod")}).cgroups
+        seen.append([(user.pid, user.comm, user.cpu_ms, user.started_seconds) for user in pod.users])
+    both = [(7, "shop", 1_000, 5.0), (8, "log-shipper", 3_000, 5.0)]
+    assert seen == [[], both, [], [], []]

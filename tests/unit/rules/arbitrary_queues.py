@@ -10,6 +10,7 @@ from whodunnet.model.kernel_log import KernelLog, LogLine
 from whodunnet.model.snapshot import AnySample, Recording
 from whodunnet.model.sockets import AcceptQueue, DroppingSocket, Endpoint, Sockets
 
+from . import arbitrary_quotas
 from .arbitrary import ADDRESSES, NAMESPACES, PIDS, Dice, changing, sockets, workloads
 from .nodes import FROM_BOOT, group
 
@@ -28,7 +29,10 @@ def queue_recordings() -> st.SearchStrategy[Recording]:
 
 
 def recording_of(d: Dice) -> Recording:
-    kinds = {"counters": counters, "sockets": queues, "workloads": workloads, "kernel_log": log}
+    kinds = {
+        "counters": counters, "sockets": queues, "workloads": workloads, "kernel_log": log,
+        "cpu_quota": arbitrary_quotas.quotas,
+    }  # fmt: skip
     return changing(d, kinds, _later, (0.0, 1.0, 5.0), None)
 
 
@@ -94,4 +98,4 @@ def _later(d: Dice, sample: AnySample, i: int) -> AnySample:
     if isinstance(sample, Sockets):
         moved = tuple(replace(s, dropped=(s.dropped + i * d.one(RISES)) % 2**32) for s in sample.dropping)
         return replace(sample, dropping=moved, follows=d.one((True, True, False)))
-    return sample
+    return arbitrary_quotas.later(d, sample, i)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from whodunnet.model.cpu_quota import CpuQuotas, LimitedCgroup
+from whodunnet.model.cpu_quota import CpuQuotas, LimitedCgroup, QuotaUser
 from whodunnet.model.snapshot import AnySample, Recording
-from whodunnet.model.sockets import AcceptQueue, Sockets
+from whodunnet.model.sockets import AcceptQueue, DroppingSocket, Sockets
 
 from . import arbitrary
 from .arbitrary import COUNTS, PIDS, TEXTS, Dice, Kinds, changing
 from .nodes import listener
+from .queued import udp
 from .quotas import requests
 
 
@@ -44,6 +45,7 @@ def limited(d: Dice) -> LimitedCgroup:
         throttled=d.one((0, 0, *COUNTS)),
         throttled_us=d.one(COUNTS),
         pids=tuple(pid for pid in PIDS if d.random() < 0.4),
+        users=d.several(3, lambda: QuotaUser(pid=d.one(PIDS), comm=d.one(TEXTS), cpu_ms=d.one(COUNTS))),
     )
 
 
@@ -51,13 +53,20 @@ def sockets(d: Dice) -> Sockets:
     def waits() -> AcceptQueue:
         return replace(listener(d.one(PIDS)), waiting=d.one((0, 5, 129, 4_000)))
 
+    def dropping() -> DroppingSocket:
+        return udp(d.one((1, 500, 2**32 - 1)), d.one((0, 4_000)), d.one(PIDS), inode=d.randint(1, 3))
+
     wild = arbitrary.sockets(d)
     served = d.several(3, lambda: requests(d.one(COUNTS), pid=d.one(PIDS)))
-    return replace(wild, groups=(*wild.groups, *served), accept_queues=d.several(2, waits))
+    queues, losing = d.several(2, waits), d.several(2, dropping)
+    return replace(wild, groups=(*wild.groups, *served), accept_queues=queues, dropping=losing)
 
 
 def later(d: Dice, sample: AnySample, moment: int) -> AnySample:
     """The same, or with counters that have risen."""
+    if isinstance(sample, Sockets):
+        moved = (replace(s, dropped=(s.dropped + moment * d.one((0, 10, 500))) % 2**32) for s in sample.dropping)
+        return replace(sample, dropping=tuple(moved))
     if not isinstance(sample, CpuQuotas):
         return sample
     return replace(
@@ -68,6 +77,7 @@ def later(d: Dice, sample: AnySample, moment: int) -> AnySample:
                 periods=cgroup.periods + 10 * moment,
                 throttled=cgroup.throttled + moment * d.one((0, 1, 9)),
                 throttled_us=cgroup.throttled_us + moment * d.one((0, 500_000)),
+                users=tuple(replace(x, cpu_ms=x.cpu_ms + moment * d.one((0, 10, 900))) for x in cgroup.users),
             )
             for cgroup in sample.cgroups
         ),

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from whodunnet.model.cpu_quota import CpuQuotas, LimitedCgroup
 from whodunnet.model.snapshot import AnySample, Recording, Snapshot
-from whodunnet.model.sockets import AcceptQueue, SocketGroup, Sockets
+from whodunnet.model.sockets import AcceptQueue, DroppingSocket, SocketGroup, Sockets
 from whodunnet.model.workload import Workloads
 from whodunnet.rules.catalogue import catalogue
 
@@ -48,11 +48,13 @@ def watched(
     groups: Sequence[Sequence[SocketGroup]] = (),
     *,
     queues: Sequence[AcceptQueue] = (),
+    dropping: Sequence[Sequence[DroppingSocket]] = (),
+    cut: bool = False,
     apart: float = 1.0,
     workloads: Workloads | None = None,
     **quotas: Any,
 ) -> Recording:
-    """series: the cgroups, each at each moment. groups: of sockets, at each moment; without any, none."""
+    """series: the cgroups, each at each moment. groups, dropping: of sockets, at each moment; without any, none."""
     moments = max(map(len, series))
     snapshots = []
     for n in range(moments):
@@ -60,7 +62,8 @@ def watched(
         samples: dict[str, AnySample] = {
             "cpu_quota": CpuQuotas(**{"version": "v2", "cgroups": here, "read": 4, **quotas}),
             "sockets": Sockets(
-                method="bpf", groups=tuple(groups[n]) if groups else (), accept_queues=tuple(queues)
+                method="bpf", groups=tuple(groups[n]) if groups else (), accept_queues=tuple(queues),
+                dropping=tuple(dropping[n]) if dropping else (), dropping_cut=cut,
             ),
             "workloads": workloads if workloads is not None else named(7),
         }  # fmt: skip
@@ -71,3 +74,13 @@ def watched(
 def throttled(*steps: tuple[int, int], unread: Sequence[SocketGroup] = (requests(),), **how: Any) -> Recording:
     """One cgroup, and the same sockets at every moment."""
     return watched([used(*steps)], [unread] * (len(steps) + 1), **how)
+
+
+def under_quota(recording: Recording, *steps: tuple[int, int]) -> Recording:
+    """The same with a quota above pid 7, and its counters at each moment."""
+    cgroups = used(*steps)
+    snapshots = (
+        replace(s, samples={**s.samples, "cpu_quota": CpuQuotas(version="v2", cgroups=(cgroups[n],), read=4)})
+        for n, s in enumerate(recording.snapshots)
+    )
+    return replace(recording, snapshots=tuple(snapshots))

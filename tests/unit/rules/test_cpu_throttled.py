@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from whodunnet.model.cpu_quota import QuotaUser
 from whodunnet.model.finding import Cleared, NotChecked
 from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Recording
@@ -15,6 +16,7 @@ from whodunnet.model.workload import Workloads
 from whodunnet.rules.rule import judge
 
 from .nodes import answers, finding, findings, group, in_container
+from .queued import udp
 from .quotas import ENTRY, FULL, RULE, SHOP, requests, throttled, used, watched
 
 SHARE, FEW = ENTRY.limit("min_throttled_share"), int(ENTRY.limit("min_throttled"))
@@ -41,6 +43,63 @@ def test_requests_that_wait_while_a_quota_is_used_up_again_and_again() -> None:
     assert [(p.role, p.pod.name if p.pod else None) for p in found.parties] == [("victim", "shop")]
     assert found.evidence[0].repeat == "cat /sys/fs/cgroup/pods/shop/cpu.stat  # twice"
     assert (found.since, found.last_seen) == (node.snapshots[0].at.wall, node.snapshots[2].at.wall)
+
+
+ENOUGH = int(ENTRY.limit("min_dropped"))
+
+
+def losing(*dropped: int, cut: bool = False, **other: Any) -> Recording:
+    """Datagrams that a socket has dropped so far, at each moment; nothing of TCP waits."""
+    return watched([used(*AGAIN)], dropping=[[udp(n, **other)] for n in dropped], cut=cut)
+
+
+def test_datagrams_that_are_dropped_while_a_quota_is_used_up() -> None:
+    found = finding(losing(1_000, 1_000 + ENOUGH, 1_000 + 3 * ENOUGH), RULE)
+    assert (found.shape, found.confidence) == ("datagrams-dropped", "proven")
+    assert [p.role for p in found.parties] == ["victim"]
+    assert (found.evidence[-1].value, found.evidence[-1].unit) == (3 * ENOUGH, "datagrams")
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        losing(1_000, 1_000 + ENOUGH - 1, 1_000 + 2 * (ENOUGH - 1)),
+        losing(1_000, 1_500, 2_000, unread=1_999),  # never half full: a filter, or a wrong checksum
+        losing(1_000, 1_500, 2_000, shared=True),
+        losing(1_000, 1_500, 2_000, pid=8),
+        losing(1_000, 1_500, 2_000, cut=True),
+    ],
+)
+def test_what_was_dropped_for_another_reason_or_by_others_says_nothing(node: Recording) -> None:
+    assert findings(node, RULE) == []
+
+
+def shared(shipper: int, *, comm: str = "log-shipper", app: int = 100) -> Recording:
+    """A program beside app7 under the same quota, and the ms that the two use between the readings."""
+    cgroups = [
+        replace(c, users=(QuotaUser(pid=7, comm="app7", cpu_ms=900 + n * app), QuotaUser(
+            pid=8, comm=comm, started_seconds=5.0, cpu_ms=n * shipper
+        )))
+        for n, c in enumerate(used(*AGAIN))
+    ]  # fmt: skip
+    return watched([cgroups], [[requests()]] * 3, workloads=Workloads(by_pid=in_container("shop", 7)))
+
+
+@pytest.mark.parametrize(("shipper", "told"), [(101, True), (99, False)])
+def test_who_uses_most_of_a_shared_quota_is_told_of_and_is_no_culprit(shipper: int, told: bool) -> None:
+    found = finding(shared(shipper), RULE)
+    assert [(p.role, p.process.comm if p.process else None, p.pod.name if p.pod else None) for p in found.parties] == [
+        ("victim", "app7", "shop"), *([("holder", "log-shipper", "shop")] if told else [])
+    ]  # fmt: skip
+    assert ("Share of log-shipper (pid 8)" in str([e.statement for e in found.evidence])) is told
+
+
+def test_another_worker_of_the_same_program_is_nobody_else() -> None:
+    assert [p.role for p in finding(shared(900, comm="app7"), RULE).parties] == ["victim"]
+
+
+def test_what_was_used_before_the_readings_says_nothing() -> None:
+    assert [p.role for p in finding(shared(0, app=1), RULE).parties] == ["victim"]
 
 
 def test_nobody_is_called_the_culprit_of_a_limit() -> None:

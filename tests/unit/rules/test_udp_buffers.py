@@ -15,6 +15,7 @@ from whodunnet.rules.rule import judge
 
 from .nodes import NETNS, at_each, finding, findings, named, pids
 from .queued import counters, node, sockets, udp
+from .quotas import under_quota
 
 RULE = "udp-buffers"
 ENTRY = catalogue()[RULE]
@@ -184,3 +185,33 @@ def test_one_reading_is_not_checked_if_there_ever_was_one_and_else_cleared() -> 
 def test_without_counters_it_is_not_checked() -> None:
     (answer,) = judge(RULE, at_each(lost(), "counters", Failure(code="missing-file", reason="no")))
     assert isinstance(answer, NotChecked)
+
+
+OFTEN = int(ENTRY.limit("min_throttled"))
+
+
+@pytest.mark.parametrize(
+    ("periods", "used_up", "shape"),
+    [
+        (4 * OFTEN, OFTEN, "receiver-throttled"),
+        (4 * OFTEN + 1, OFTEN, "receiver-slow"),
+        (OFTEN - 1, OFTEN - 1, "receiver-slow"),
+    ],
+)
+def test_a_receiver_whose_quota_is_used_up_is_a_victim(periods: int, used_up: int, shape: str) -> None:
+    found = finding(under_quota(lost(udp(1_000 + FLOOR), **room(FLOOR)), (periods, used_up)), RULE)
+    assert found.shape == shape
+    assert [p.role for p in found.parties] == ["victim" if shape == "receiver-throttled" else "culprit"]
+
+
+def test_of_a_quota_the_reading_is_told() -> None:
+    found = finding(under_quota(lost(udp(1_000 + FLOOR), **room(FLOOR)), (50, 40)), RULE)
+    (used_up,) = [e for e in found.evidence if e.unit == "periods"]
+    assert (used_up.value, used_up.limit) == (40, 50)
+    assert used_up.repeat == "cat /sys/fs/cgroup/pods/shop/cpu.stat  # twice"
+    assert "used up in 80 % of the periods" in " ".join(found.explanation)
+
+
+def test_of_a_socket_that_several_have_open_the_quota_of_one_does_not_tell() -> None:
+    node = lost(udp(1_000 + FLOOR, shared=True), before=(udp(1_000, shared=True),), **room(FLOOR))
+    assert finding(under_quota(node, (50, 40)), RULE).shape == "receiver-slow"

@@ -96,6 +96,15 @@ def read_every_process(
     return found, max(len(pids) - PROCESSES_MAX, 0)
 
 
+def read_times(roots: Roots, pid: int) -> ProcessTimes | None:
+    """Without any wait; None of one that is gone, or hidden from us."""
+    place = f"{roots.proc}/{pid}"
+    try:
+        return parse_times(_read(f"{place}/stat"), place)
+    except (OSError, UnreadableError):
+        return None
+
+
 def read_own_wait_ns(roots: Roots) -> int:
     """How long our own threads were ready and others ran; 0 where we are not in that procfs."""
     return sum(_of_threads(f"{roots.proc}/self/task", THREADS_MAX) or ())
