@@ -60,7 +60,7 @@ def ask_at_intervals(address: str) -> None:
 
 class StallOfThrottledServer(StallCase):
     kind = "fault"
-    rules = (*STALL_RULES, "cpu-throttled")
+    rules = ("cpu-throttled", *STALL_RULES)
     rules_unread = True
 
     def start(self) -> None:
