@@ -82,6 +82,17 @@ def server(cgroup: Path, burn: float, backlog: int = 128) -> Iterator[tuple[int,
 
 
 @contextmanager
+def burner(cgroup: Path) -> Iterator[int]:
+    """The pid of another program, which does nothing but use CPU time, and nine tenths of what there is."""
+    command = ("nice", "-n", "-10", "sh", "-c", 'echo $$ > "$0/cgroup.procs"; while :; do :; done', cgroup)
+    with subprocess.Popen(command) as process:
+        try:
+            yield process.pid
+        finally:
+            process.kill()
+
+
+@contextmanager
 def asking(port: int, clients: int = CLIENTS) -> Iterator[None]:
     """Clients in a process of their own, each of which asks again as soon as it is answered."""
     script = f"""
@@ -121,3 +132,9 @@ def kernel_counts(cgroup: Path) -> dict[str, int]:
     """cpu.stat as it is, by another way of reading it than ours."""
     text = subprocess.run(["cat", cgroup / "cpu.stat"], check=True, capture_output=True, text=True).stdout
     return {name: int(number) for name, number in (line.split() for line in text.splitlines())}
+
+
+def used_ms(pid: int) -> int:
+    """CPU time of a process of one thread, by the scheduler's own count and not by ticks."""
+    text = subprocess.run(["cat", f"/proc/{pid}/schedstat"], check=True, capture_output=True, text=True).stdout
+    return int(text.split()[0]) // 1_000_000

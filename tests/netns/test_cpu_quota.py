@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from netns.cpu_quota_actors import CLIENTS, REQUEST, asking, connecting, kernel_counts, place, quota, server
+from netns.cpu_quota_actors import (
+    CLIENTS,
+    REQUEST,
+    asking,
+    burner,
+    connecting,
+    kernel_counts,
+    place,
+    quota,
+    server,
+    used_ms,
+)
 from whodunnet.collectors.snapshots import SnapshotTaker
 from whodunnet.kernel.roots import Roots
 from whodunnet.kernel.support import node, read_support
@@ -21,6 +32,7 @@ from whodunnet.rules.rule import judge
 RULE = "cpu-throttled"
 READINGS, APART_SECONDS = 4, 0.7
 TIGHT = 0.2
+TICK_MS = 1000 // os.sysconf("SC_CLK_TCK")
 
 pytestmark = [
     pytest.mark.root,
@@ -73,6 +85,19 @@ def test_the_numbers_are_those_of_the_kernel() -> None:
         assert before[name] <= values[0] < values[-1] <= after[name]
     us = [after["throttled_usec"]] if "throttled_usec" in after else [after["throttled_time"] // 1000]
     assert 0 < read[-1].throttled_us <= us[0]
+
+
+def test_another_program_that_uses_the_quota_up_is_told_of_with_what_it_used() -> None:
+    with quota(TIGHT) as cgroup, server(cgroup, burn=0.002) as (pid, port), burner(cgroup) as beside, asking(port):
+        before = used_ms(beside)
+        recording = watch()
+        after = used_ms(beside)
+    (found,) = judge(RULE, recording)
+    assert isinstance(found, Finding)
+    assert [(p.role, p.process.pid) for p in found.parties if p.process] == [("victim", pid), ("holder", beside)]
+    used = [user.cpu_ms for c in limited(recording, cgroup) for user in c.users if user.pid == beside]
+    assert len(used) >= READINGS - 1
+    assert before - TICK_MS <= used[0] < used[-1] <= after + TICK_MS
 
 
 def test_a_server_whose_accept_queue_is_full_meanwhile_is_found() -> None:
