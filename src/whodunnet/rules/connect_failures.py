@@ -90,7 +90,7 @@ def find_cases(pairs: Pairs, tries: Sequence[Tries], failed: Failed, anew: Faile
         enough = case.failed >= entry.limit("min_failed") and case.per_second >= entry.limit("min_rate")
         if not enough or case.share < entry.limit("min_share"):
             continue
-        lasting = course.lasting_or_in_bursts(partial(_by_part, those, anew))
+        lasting = course.lasting(partial(_by_part, those, anew))
         if lasting is not None:
             found.append(_among(replace(case, parts=lasting.parts, lasting=lasting.sure), others))
     return sorted(found, key=lambda c: (-c.failed, c.endpoint is None, c.tries[0].pair.server.port or 0))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from itertools import pairwise
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -66,13 +65,6 @@ class Course:
             return Lasting(tuple(failed), sure=True)
         return None
 
-    def lasting_or_in_bursts(self, by_part: ByPart) -> Lasting | None:
-        """The same, and what comes in bursts that are further apart than parts are long, if nothing ever goes well."""
-        found = self.lasting(by_part)
-        if found is None and len(self._window.parts) >= PARTS and in_bursts(*by_part(self._steps)):
-            return Lasting(tuple(by_part(self._parts)[0]), sure=True)
-        return found
-
 
 def lasts(failed: Sequence[int], made: Sequence[int], entry: Entry) -> bool:
     """Whether every part of the window has failures, and in the last one about the share of all: it still goes on."""
@@ -95,14 +87,6 @@ def comes_again(failed: Sequence[int], made: Sequence[int], entry: Entry) -> boo
         elif n < entry.limit("lasting_ratio") * share * of:
             worse = False
     return sum(n >= TIME_LEAST * max(times) for n in times[1:]) > 1
-
-
-def in_bursts(failed: Sequence[int], made: Sequence[int]) -> bool:
-    """Whether all that was made failed, at two times or more, and the quiet since is no longer than that between."""
-    times = [at for at, n in enumerate(failed) if n and n >= TIME_LEAST * max(failed)]
-    if len(times) < 2 or sum(made) > sum(failed):
-        return False
-    return max(then - at - 1 for at, then in pairwise(times)) >= max(len(failed) - 1 - times[-1], 1)
 
 
 def added(rows: Sequence[Sequence[int]]) -> tuple[int, ...]:

@@ -110,26 +110,6 @@ def test_a_burst_that_is_told_late_does_not_last() -> None:
     assert said(timeline(*burst(-0.2), *burst(3.0), *burst(6.5)), RULE)[0][0] == "rejected"
 
 
-def bursts(*begins: float, well: float | None = None) -> Recording:
-    """20 connects at once that are refused, some times within 5 s; well: when one is answered."""
-    answered = [(well, opened(1))] if well is not None else []
-    return timeline(*((begin, refused(20)) for begin in begins), *answered, seconds=5.0)
-
-
-@pytest.mark.parametrize(
-    ("node", "told"),
-    [
-        (bursts(0.9, 3.1), True),  # one third of the window has none
-        (bursts(0.9, 3.1, well=1.5), False),
-        (bursts(0.5, 2.5), False),  # the quiet since is longer than that between
-        (bursts(1.5, 2.5), False),  # one burst, of which two readings saw a part
-        (bursts(3.1), False),
-    ],
-)
-def test_bursts_that_all_fail_go_on_until_the_quiet_is_longer_than_between_them(node: Recording, told: bool) -> None:
-    assert [shape for shape, _, _ in said(node, RULE)] == (["refuses-all"] if told else [])
-
-
 def test_what_has_only_begun_is_not_said_to_last() -> None:
     assert findings(node(refused(60), begin=0.5), RULE) == []
 
