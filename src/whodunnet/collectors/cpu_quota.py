@@ -13,7 +13,7 @@ from whodunnet.errors import UnreadableError
 from whodunnet.kernel.cgroupfs import Hierarchies, Hierarchy, processes_in, read_hierarchies
 from whodunnet.kernel.cpu_quota import above, has_cpu, read_cpu_stat, read_quota, version_of
 from whodunnet.kernel.procfs.process import TICKS_PER_SECOND, CgroupLine
-from whodunnet.kernel.procfs.process_times import read_times
+from whodunnet.kernel.procfs.process_times import ProcessTimes, read_times
 from whodunnet.kernel.roots import Roots
 from whodunnet.model.cpu_quota import CpuQuotas, LimitedCgroup, QuotaUser, Version
 from whodunnet.model.text import clean
@@ -104,18 +104,27 @@ class CpuQuotaCollector:
         )
 
     def _users(self, directory: Path, owners: frozenset[int]) -> tuple[QuotaUser, ...]:
-        """Who uses the quota up; none where no owner of sockets is among them: numbers of another pid namespace."""
+        """Who uses the quota up; none where one cannot be read, or no owner is among them: of another pid namespace."""
         if self._with_users == CGROUPS_WITH_USERS:
             return ()
         pids = processes_in(directory, USERS_LIMIT)
         if owners.isdisjoint(pids):
             return ()
         self._with_users += 1
-        every = (times for pid in pids if (times := read_times(self._roots, pid)) is not None)
-        return tuple(
-            QuotaUser(pid=x.pid, comm=x.comm, started_seconds=x.started_ticks / TICKS_PER_SECOND, cpu_ms=x.cpu_ms)
-            for x in every
-        )
+        every = [times for pid in pids if (times := read_times(self._roots, pid)) is not None]
+        if len(every) < len(pids):
+            return ()
+        return tuple(_user(times) for times in every)
+
+
+def _user(times: ProcessTimes) -> QuotaUser:
+    return QuotaUser(
+        pid=times.pid,
+        parent=times.parent,
+        comm=times.comm,
+        started_seconds=times.started_ticks / TICKS_PER_SECOND,
+        cpu_ms=times.cpu_ms,
+    )
 
 
 def with_cpu(hierarchies: Hierarchies) -> Hierarchy:

@@ -114,7 +114,7 @@ LINKS: Final = (
     Link(cause="dns", consequence="service-hang", tie="same-address", cause_shapes=("silent", "nobody-listens"),
          shapes=("dead-endpoint", "no-endpoints", "black-hole")),
     Link(cause="udp-buffers", consequence="dns", tie="same-listener",
-         cause_shapes=("receiver-slow", "receiver-stopped"), shapes=NOT_ANSWERED),
+         cause_shapes=("receiver-slow", "receiver-stopped", "receiver-throttled"), shapes=NOT_ANSWERED),
     Link(cause="provider-limits", consequence="dns", tie="provider-dropped", cause_shapes=("link-local",),
          shapes=NOT_ANSWERED),
     # What found no room left no entry: questions that have one wait for another reason.
@@ -125,6 +125,7 @@ LINKS: Final = (
     # Who takes nothing at all does not wait for a period to end.
     Link(cause="cpu-throttled", consequence="accept-queue", tie="quota-used-up", cause_shapes=("accept-queue-full",),
          shapes=("slow", "small")),
+    Link(cause="cpu-throttled", consequence="udp-buffers", tie="quota-used-up", shapes=("receiver-throttled",)),
     Link(cause="rp-filter", consequence="connect-timeout", tie="dropped-there", shapes=NO_WAY),
     Link(cause="forwarding-off", consequence="connect-timeout", tie="dropped-on-the-way", shapes=NO_WAY),
     Link(cause="zombie-cgroups", consequence="rx-stall", tie="walked"),

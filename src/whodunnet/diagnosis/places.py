@@ -66,6 +66,10 @@ def same_owner(one: Party, other: Party) -> bool:
     for mine, theirs in ((one.pod, other.pod), (one.container, other.container)):
         if known(mine) is not None:
             return mine == theirs
+    return same_process(one, other)
+
+
+def same_process(one: Party, other: Party) -> bool:
     process, other_process = known(one.process), known(other.process)
     return process is not None and other_process is not None and _identity(process) == _identity(other_process)
 

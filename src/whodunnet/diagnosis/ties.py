@@ -19,6 +19,7 @@ from whodunnet.diagnosis.places import (
     of_one_owner,
     of_role,
     same_owner,
+    same_process,
     through_one_device,
 )
 from whodunnet.model.finding import Evidence, Finding, known
@@ -207,8 +208,10 @@ def _no_cpu(cause: Finding, _consequence: Finding) -> Evidence | None:
 
 
 def _used_up(cause: Finding, consequence: Finding) -> Evidence | None:
-    """Of the victim of a quota, which is behind a queue."""
-    if not any(same_owner(mine, theirs) for mine in of_role(cause, "victim") for theirs in behind(consequence)):
+    """Of the victim of a quota, which is behind a queue, or is the victim of its socket too: then the same process."""
+    mine, theirs = of_role(cause, "victim"), of_role(consequence, "victim")
+    behind_it = any(same_owner(one, other) for one in mine for other in behind(consequence))
+    if not behind_it and not any(same_process(one, other) for one in mine for other in theirs):
         return None
     return structs.replace(cause.evidence[0], statement="Periods in which its quota of CPU time was used up,")
 

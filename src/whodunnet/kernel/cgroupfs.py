@@ -98,15 +98,16 @@ def first_process(unified: Hierarchy, path: str) -> int | None:
 
 
 def processes_in(directory: Path, at_most: int) -> list[int]:
-    """Pids of all processes in a cgroup and not below it; none if there are more than at_most, or it is gone.
+    """Pids of all processes in a cgroup and not below it; none if they are more than at_most, hidden, or it is gone.
 
     They are numbers of our own pid namespace, whichever /proc we read.
     """
     try:
-        pids = [*_pids(read_head(directory / "cgroup.procs", 12 * (at_most + 1)))]
+        raw = read_head(directory / "cgroup.procs", 12 * (at_most + 1))
     except UnreadableError:
         return []
-    return pids if len(pids) <= at_most else []
+    pids = [*_pids(raw)]
+    return pids if len(raw.split()) == len(pids) <= at_most else []
 
 
 def _pids(raw: bytes) -> Iterator[int]:

@@ -12,9 +12,10 @@ Version = Literal["v1", "v2"]
 
 
 class QuotaUser(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One process in such a cgroup. started_seconds: boot clock. cpu_ms: of all its threads, since it was started."""
+    """One process in such a cgroup. parent: its pid. started_seconds: boot clock. cpu_ms: of all its threads."""
 
     pid: Count
+    parent: Count = 0
     comm: str
     started_seconds: Seconds = 0.0
     cpu_ms: Count

@@ -38,14 +38,18 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
 
 
 def _case(steps: Sequence[Step], entry: Entry) -> Case | None:
-    """The steps in which it was used up often, and things waited before and after, or were dropped meanwhile."""
+    """The steps in which it was used up often, and things waited before and after; else those that lost datagrams."""
     bad = [step for step in steps if _is_bad(step, entry) and _is_short(step, entry)]
-    return Case(path=steps[0].cgroup.path, steps=tuple(bad)) if _are_enough(bad, entry) else None
+    for lost in (False, True):
+        those = tuple(step for step in bad if (step.lost >= entry.limit("min_dropped") if lost else step.waits))
+        if _are_enough(those, entry):
+            return Case(path=steps[0].cgroup.path, steps=those, lost=lost)
+    return None
 
 
 def _is_bad(step: Step, entry: Entry) -> bool:
-    lost = sum(step.dropped.values()) >= entry.limit("min_dropped")
-    return step.share >= entry.limit("min_throttled_share") and (step.waits or lost)
+    hurts = step.waits or step.lost >= entry.limit("min_dropped")
+    return step.share >= entry.limit("min_throttled_share") and hurts
 
 
 def _is_short(step: Step, entry: Entry) -> bool:

@@ -21,6 +21,8 @@ from whodunnet.rules.identity import endpoint_text, party, short_name
 from whodunnet.rules.quota_use import file_of, repeat_of
 
 RULE: Final = "cpu-throttled"
+KNOWN_OF_IT: Final = 0.8
+"""So much of what was used has to be of processes that are known, before one of them is told of."""
 MOST_OF_IT: Final = 0.5
 """From this share on a process beside the one that waits is told of."""
 SOURCES: Final[dict[Version, str]] = {"v1": "cpu.stat (v1)", "v2": "cpu.stat"}
@@ -33,10 +35,12 @@ REASONS: Final = {
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """One cgroup, and the steps in which its quota was used up while something waited; at least one."""
+    """One cgroup, and the steps in which its quota was used up while something waited, or datagrams were lost; at least
+    one."""
 
     path: str
     steps: tuple[Step, ...]
+    lost: bool = False
 
     @property
     def throttled(self) -> int:
@@ -53,14 +57,14 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def shape(self) -> str:
         """An accept queue that is full turns clients away; else they wait. Datagrams do not."""
-        if all(s.before.full and s.after.full for s in self.steps):
-            return "accept-queue-full"
-        return "data-waits" if any(s.waits for s in self.steps) else "datagrams-dropped"
+        if self.lost:
+            return "datagrams-dropped"
+        return "accept-queue-full" if all(s.before.full and s.after.full for s in self.steps) else "data-waits"
 
     @property
     def dropped(self) -> int:
         """Datagrams."""
-        return sum(n for step in self.steps for n in step.dropped.values())
+        return sum(step.lost for step in self.steps)
 
     @property
     def cgroup(self) -> LimitedCgroup:
@@ -71,7 +75,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         """The process for which most waited, or whose sockets dropped most."""
         sums: Counter[int] = Counter()
         for step in self.steps:
-            if self.shape == "datagrams-dropped":
+            if self.lost:
                 sums.update(step.dropped)
                 continue
             sums.update(step.after.unread)
@@ -80,15 +84,25 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def user(self) -> tuple[QuotaUser, float] | None:
-        """Another program in the same cgroup that used most of the CPU time, and its share; None: there is none."""
+        """Another program in the same cgroup that used most of the CPU time, and its share; None: there is none.
+
+        Nor is there where those that are known used less than what was used: what is below the cgroup, or has ended.
+        """
         sums: Counter[int] = Counter()
         for step in self.steps:
             sums.update(step.used_ms)
+        owner = next((user for user in self.cgroup.users if user.pid == self.owner), None)
         most = max(self.cgroup.users, key=lambda user: sums[user.pid], default=None)
-        if most is None or not sums[most.pid] or sums[most.pid] < MOST_OF_IT * sums.total():
+        if owner is None or most is None or sums.total() < max(KNOWN_OF_IT * self._used_up_ms, 1):
             return None
-        own = {user.comm for user in self.cgroup.users if user.pid == self.owner}
-        return None if not own or most.comm in own else (most, sums[most.pid] / sums.total())
+        same = most.comm == owner.comm or most.pid == owner.parent or owner.pid == most.parent
+        share = sums[most.pid] / sums.total()
+        return None if same or share < MOST_OF_IT else (most, share)
+
+    @property
+    def _used_up_ms(self) -> float:
+        """What was used at least, in the periods in which all of it was."""
+        return self.throttled * (self.cgroup.quota_us or 0) / 1000
 
     @property
     def workload(self) -> Workload | None:
@@ -151,7 +165,7 @@ def quota_text(cgroup: LimitedCgroup) -> str:
 
 
 def _effect(case: Case) -> str:
-    if case.shape == "datagrams-dropped":
+    if case.lost:
         return f"{case.dropped:,} datagrams found no room in its sockets"
     least = min(min(s.before.unread_bytes, s.after.unread_bytes) for s in case.steps)
     if case.shape == "accept-queue-full":

@@ -72,6 +72,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.before and self.after)
 
     @property
+    def lost(self) -> int:
+        """Datagrams."""
+        return sum(self.dropped.values())
+
+    @property
     def seconds(self) -> float:
         return self.end.boot_seconds - self.begin.boot_seconds
 
@@ -161,5 +166,8 @@ def dropped(before: Sockets, after: Sockets, pids: frozenset[int]) -> dict[int, 
         first = known.get((s.netns, s.inode))
         if s.owner_pid is None or s.owner_pid not in pids or s.shared or not (is_full(s) or (first and is_full(first))):
             continue
-        found[s.owner_pid] += (s.dropped - (first.dropped if first else 0)) % WRAP
+        if first is None and before.netns_unread:
+            continue
+        rise = (s.dropped - (first.dropped if first else 0)) % WRAP
+        found[s.owner_pid] += rise if rise < WRAP // 2 else 0  # a number that fell is another socket's
     return {pid: n for pid, n in found.items() if n}

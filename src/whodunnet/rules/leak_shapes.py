@@ -106,7 +106,7 @@ def response_never_read(c: Candidate, entry: Entry, window: Window, caused_bytes
     signs = [Sign("Connections that hold data which the application has not taken", n)]
     lasting = 2 * old >= n
     growing = grows(c, entry)
-    if not lasting and not growing and _has_moved(c):
+    if not lasting and not growing and _was_read(c, entry):
         return None
     if lasting:
         signs.append(Sign(f"On these nothing has moved for {entry.limit('unread_age'):.0f} s or more", old))
@@ -159,10 +159,22 @@ def _kept(c: Candidate) -> tuple[float, int, int] | None:
     return None
 
 
-def _has_moved(c: Candidate) -> bool:
-    """Most of those of before were read or closed since: whoever takes its time between two reads looks still."""
+def _was_read(c: Candidate, entry: Entry) -> bool:
+    """Whether as many as half of those of before were seen to move since, in steps in which few of them do.
+
+    That most are young says nothing: what comes makes a socket young again, and nobody has read it.
+    """
     followed = _kept(c)
-    return followed is not None and 2 * followed[2] < followed[1]
+    if followed is None or c.last.older_than(entry.limit("unread_age")) >= entry.limit("min_unread"):
+        return False
+    since, moved = c.series[-1][0].boot_seconds - followed[0], 0
+    for (at, before), (_, after) in pairwise(c.series):
+        if at.boot_seconds < since:
+            continue
+        if not after.follows or after.unchanged is None or before.unmarked:
+            return False
+        moved += max(before.comparable - after.unchanged, 0)
+    return 2 * moved >= followed[1] > 0
 
 
 def without_peer(c: Candidate, entry: Entry, _: Window, __: int) -> Signs | None:

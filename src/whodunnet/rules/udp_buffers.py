@@ -21,6 +21,10 @@ KINDS = ("Udp", "Udp6", "UdpLite", "UdpLite6")
 LOST = tuple(f"{kind}.{name}" for kind in KINDS for name in ("RcvbufErrors", "MemErrors", "SndbufErrors"))
 
 
+MOSTLY = 0.5
+"""Of its periods: from then on that a quota is used up is why it does not read."""
+
+
 class Errors(NamedTuple):
     """Datagrams of one namespace within the window: without room in a socket, without memory, not sent, other, read."""
 
@@ -41,7 +45,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     if window is None:
         return [once_of(recording, RULE, "datagrams for which a socket had no room", *LOST)]
     every = _errors(window)
-    sockets, quotas = drops(recording), quota_uses(recording)
+    sockets, quotas = drops(recording), _used_up(quota_uses(recording), window.seconds, entry)
     cases = [case for netns, errors in every.items() for case in _cases(netns, errors, sockets or (), quotas, entry)]
     named = {case.netns for case in cases}
     places = [place for netns, errors in every.items() for place in _places(netns, errors, netns in named, entry)]
@@ -82,9 +86,10 @@ def _cases(
         lost = min(sum(d.rise for d in those), errors.room)
         if lost >= entry.limit("min_dropped"):
             alone = len(by_owner) == 1 and 2 * lost >= errors.room
-            quota = _used_up(those, quotas, entry)
-            shape, confidence = _shape(those, quota), _confidence(those, alone)
-            found.append(Case(netns, tuple(those), lost, errors.room, shape, confidence, quota))
+            quota = None if those[0].socket.shared else quotas.get(those[0].pid or 0)
+            shape = _shape(those, quota)
+            sure = _confidence(those, alone and (shape != "receiver-throttled" or quota_is_why(quota)))
+            found.append(Case(netns, tuple(those), lost, errors.room, shape, sure, quota))
     return found
 
 
@@ -93,12 +98,15 @@ def _for_want_of_room(d: Dropped, errors: Errors) -> bool:
     return d.full > 0 or d.rise <= 2 * errors.room
 
 
-def _used_up(those: Sequence[Dropped], quotas: Mapping[int, QuotaUse], entry: Entry) -> QuotaUse | None:
-    """The quota of CPU time that keeps the owner from reading, if any does."""
-    quota = quotas.get(those[0].pid) if those[0].pid is not None and not those[0].socket.shared else None
-    if quota is None or quota.throttled < entry.limit("min_throttled"):
-        return None
-    return quota if quota.share >= entry.limit("min_throttled_share") else None
+def _used_up(uses: Mapping[int, list[QuotaUse]], seconds: float, entry: Entry) -> dict[int, QuotaUse]:
+    """By pid, the quota that keeps it from reading for a good part of the window, if any does."""
+    share, found = entry.limit("min_throttled_share"), dict[int, QuotaUse]()
+    for pid, every in uses.items():
+        often = [use for use in every if use.throttled >= entry.limit("min_throttled") and use.share >= share]
+        long = [use for use in often if use.throttled_seconds >= share * seconds]
+        if long:
+            found[pid] = max(long, key=lambda use: use.share)
+    return found
 
 
 def _shape(those: Sequence[Dropped], quota: QuotaUse | None) -> str:
@@ -108,6 +116,11 @@ def _shape(those: Sequence[Dropped], quota: QuotaUse | None) -> str:
     if state in HALTED:
         return "receiver-stopped"
     return "receiver-slow" if quota is None else "receiver-throttled"
+
+
+def quota_is_why(quota: QuotaUse | None) -> bool:
+    """Whether it stands still at most moments at which something comes."""
+    return quota is not None and quota.share >= MOSTLY
 
 
 def _confidence(those: Sequence[Dropped], alone: bool) -> Confidence:

@@ -154,10 +154,11 @@ def test_who_used_a_quota_up_is_read_where_it_was_used_up_since(tmp_path: Path, 
     for pid, comm, ticks in ((7, "shop", 100), (8, "log-shipper", 300)):
         stat(machine.roots, pid, comm, ticks)
     seen = []
-    for throttled, pids in ((0, "7\n8\n"), (4, "7\n8\n9\n"), (4, "7\n8\n"), (9, "8\n"), (12, "7\n" * 65)):
+    both = "7\n8\n"
+    there = [(0, both), (4, both), (6, f"{both}9\n"), (8, f"{both}0\n"), (8, both), (9, "8\n"), (12, "7\n" * 65)]
+    for throttled, pids in there:
         machine.cgroup("pod", 10 * throttled, throttled)
         (machine.point / "pod/cgroup.procs").write_text(pids)
         (pod,) = collector.collect({7: machine.lines("/pod")}).cgroups
         seen.append([(user.pid, user.comm, user.cpu_ms, user.started_seconds) for user in pod.users])
-    both = [(7, "shop", 1_000, 5.0), (8, "log-shipper", 3_000, 5.0)]
-    assert seen == [[], both, [], [], []]
+    assert seen == [[], [(7, "shop", 1_000, 5.0), (8, "log-shipper", 3_000, 5.0)], *[[]] * 5]

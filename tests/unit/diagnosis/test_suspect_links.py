@@ -74,6 +74,20 @@ def test_a_name_server_that_does_not_read_its_socket_is_the_cause() -> None:
     assert causes(finding("udp-buffers", "receiver-stopped", other), DNS)["dns"] == ()
 
 
+COLLECTOR = Party(role="victim", process=Process(pid=8, comm="collector"), endpoint=Endpoint("10.96.0.10", 53))
+SHIPPER = Party(role="victim", process=Process(pid=9, comm="shipper"))
+
+
+@pytest.mark.parametrize(("who", "cause"), [(COLLECTOR, ("cpu-throttled",)), (SHIPPER, ())])
+def test_a_receiver_without_cpu_time_is_told_with_its_quota(who: Party, cause: tuple[str, ...]) -> None:
+    quota = finding("cpu-throttled", "data-waits", who, evidence=(read(16, "periods"),))
+    assert causes(quota, finding("udp-buffers", "receiver-throttled", COLLECTOR))["udp-buffers"] == cause
+
+
+def test_a_name_server_without_cpu_time_is_the_cause() -> None:
+    assert causes(finding("udp-buffers", "receiver-throttled", COLLECTOR), DNS)["dns"] == ("udp-buffers",)
+
+
 CPU = finding("cpu-pressure", "consumer", Party(role="victim", node="n1"), evidence=(read(1, "share"),))
 
 

@@ -74,11 +74,11 @@ def test_what_was_dropped_for_another_reason_or_by_others_says_nothing(node: Rec
     assert findings(node, RULE) == []
 
 
-def shared(shipper: int, *, comm: str = "log-shipper", app: int = 100) -> Recording:
+def shared(shipper: int, *, comm: str = "log-shipper", app: int = 100, parent: int = 1) -> Recording:
     """A program beside app7 under the same quota, and the ms that the two use between the readings."""
     cgroups = [
         replace(c, users=(QuotaUser(pid=7, comm="app7", cpu_ms=900 + n * app), QuotaUser(
-            pid=8, comm=comm, started_seconds=5.0, cpu_ms=n * shipper
+            pid=8, parent=parent, comm=comm, started_seconds=5.0, cpu_ms=n * shipper
         )))
         for n, c in enumerate(used(*AGAIN))
     ]  # fmt: skip
@@ -96,6 +96,27 @@ def test_who_uses_most_of_a_shared_quota_is_told_of_and_is_no_culprit(shipper: i
 
 def test_another_worker_of_the_same_program_is_nobody_else() -> None:
     assert [p.role for p in finding(shared(900, comm="app7"), RULE).parties] == ["victim"]
+
+
+def test_a_parent_or_child_of_who_waits_is_no_other_program() -> None:
+    assert [p.role for p in finding(shared(900, parent=7), RULE).parties] == ["victim"]
+
+
+def test_where_more_was_used_than_by_those_in_the_cgroup_nobody_is_told_of() -> None:
+    """In 16 periods 20 ms each, of which the two have 4 ms less than four fifths."""
+    assert [p.role for p in finding(shared(90, app=36), RULE).parties] == ["victim"]
+    assert [p.role for p in finding(shared(92, app=36), RULE).parties] == ["victim", "holder"]
+
+
+def test_steps_that_lose_datagrams_say_nothing_of_what_waits() -> None:
+    """One of three; in the others the accept queue is full."""
+    steps = ((10, 8), (10, 8), (10, 8))
+    node = watched([used(*steps)], queues=[FULL], dropping=[[udp(n)] for n in (1_000, 1_000, 1_000, 1_500)])
+    assert finding(node, RULE).shape == "accept-queue-full"
+
+
+def test_a_number_that_fell_is_of_another_socket() -> None:
+    assert findings(losing(5_000, 1_000, 1_000), RULE) == []
 
 
 def test_what_was_used_before_the_readings_says_nothing() -> None:

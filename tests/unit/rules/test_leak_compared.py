@@ -13,6 +13,7 @@ from whodunnet.rules.leak_shapes import COMPARED_ENOUGH
 
 from .nodes import MIN, finding, group, is_cleared, limit, listener, recording, said
 
+UNREAD = limit("min_unread")
 GROWTH = limit("min_growth")
 """Enough to be no chance."""
 
@@ -103,11 +104,27 @@ def test_unread_connections_that_moved_are_read_however_few_were_compared() -> N
     assert is_cleared(recording([[g] for g in groups]))
 
 
-@pytest.mark.parametrize(("old", "seen"), [(MIN // 2 - 1, False), (MIN // 2, True)])
-def test_who_takes_its_time_between_two_reads_is_left_alone_if_the_window_shows_it(old: int, seen: bool) -> None:
-    """From each snapshot to the next all stand still, and within ten seconds most of them were read."""
-    moments = [[group("response-never-read", MIN, age=15, old=old, unchanged=MIN)] for _ in range(5)]
+@pytest.mark.parametrize(
+    ("moved", "old", "seen"),
+    [
+        (0, 0, True),  # young by what comes: nobody reads it
+        (MIN // 10, 0, True),
+        (MIN // 5, 0, False),
+        (MIN // 5, UNREAD - 1, False),
+        (MIN // 5, UNREAD, True),  # some of these are never read
+    ],
+)
+def test_who_takes_its_time_between_two_reads_is_left_alone_if_the_window_shows_it(
+    moved: int, old: int, seen: bool
+) -> None:
+    """From each snapshot to the next most stand still; in ten seconds half of them were read, or not."""
+    moments = [[group("response-never-read", MIN, age=15, old=old, unchanged=MIN - moved)] for _ in range(5)]
     assert is_cleared(recording(moments)) is not seen
+
+
+def test_sockets_that_could_not_be_compared_are_not_taken_for_read() -> None:
+    moments = [[group("response-never-read", MIN, age=1, unchanged=MIN // 2, unmarked=2)] for _ in range(5)]
+    assert finding(recording(moments)).confidence == "possible"
 
 
 def test_in_a_window_that_is_too_short_to_tell_it_is_told() -> None:

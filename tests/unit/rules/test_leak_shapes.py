@@ -87,19 +87,19 @@ def test_a_slow_reader_is_told_although_it_stood_still_at_first() -> None:
     ("age", "confidence"), [(limit("unread_age") - 1, "possible"), (limit("unread_age"), "proven")]
 )
 def test_unread_data_without_age_or_growth_is_only_possible(age: int, confidence: str) -> None:
-    node = leak("response-never-read", [MIN, MIN], age=age, each=100, seconds=0.9)
+    node = leak("response-never-read", [MIN, MIN], age=age, each=100)
     assert said(node) == [("response-never-read", confidence)]
 
 
 @pytest.mark.parametrize(("old", "confidence"), [(MIN // 2 - 1, "possible"), (MIN // 2, "proven")])
 def test_half_of_the_unread_connections_must_be_old(old: int, confidence: str) -> None:
-    node = leak("response-never-read", [MIN, MIN], age=60, old=old, each=100, seconds=0.9)
+    node = leak("response-never-read", [MIN, MIN], age=60, old=old, each=100)
     assert said(node) == [("response-never-read", confidence)]
 
 
 @pytest.mark.parametrize(("growth", "confidence"), [(GROWTH - 1, "possible"), (GROWTH, "proven")])
 def test_growth_by_chance_is_no_sign(growth: int, confidence: str) -> None:
-    node = leak("response-never-read", [MIN, MIN + growth], age=1, each=100, seconds=0.9)
+    node = leak("response-never-read", [MIN, MIN + growth], age=1, each=100)
     assert said(node) == [("response-never-read", confidence)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from whodunnet.model.cpu_quota import CpuQuotas, LimitedCgroup
 from whodunnet.model.finding import Cleared, NotChecked
 from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Recording
@@ -187,15 +188,13 @@ def test_without_counters_it_is_not_checked() -> None:
     assert isinstance(answer, NotChecked)
 
 
-OFTEN = int(ENTRY.limit("min_throttled"))
-
-
 @pytest.mark.parametrize(
     ("periods", "used_up", "shape"),
     [
-        (4 * OFTEN, OFTEN, "receiver-throttled"),
-        (4 * OFTEN + 1, OFTEN, "receiver-slow"),
-        (OFTEN - 1, OFTEN - 1, "receiver-slow"),
+        (40, 10, "receiver-throttled"),
+        (41, 10, "receiver-slow"),
+        (8, 8, "receiver-throttled"),
+        (7, 7, "receiver-slow"),  # of 3 s, 0.7
     ],
 )
 def test_a_receiver_whose_quota_is_used_up_is_a_victim(periods: int, used_up: int, shape: str) -> None:
@@ -215,3 +214,26 @@ def test_of_a_quota_the_reading_is_told() -> None:
 def test_of_a_socket_that_several_have_open_the_quota_of_one_does_not_tell() -> None:
     node = lost(udp(1_000 + FLOOR, shared=True), before=(udp(1_000, shared=True),), **room(FLOOR))
     assert finding(under_quota(node, (50, 40)), RULE).shape == "receiver-slow"
+
+
+@pytest.mark.parametrize(("used_up", "confidence"), [(25, "proven"), (24, "likely")])
+def test_that_a_quota_is_why_is_sure_if_it_is_used_up_in_most_periods(used_up: int, confidence: str) -> None:
+    assert finding(under_quota(lost(udp(1_000 + FLOOR), **room(FLOOR)), (50, used_up)), RULE).confidence == confidence
+
+
+def test_a_container_that_was_started_anew_is_judged_by_what_it_did_since() -> None:
+    """Its counters begin again, and have passed those of before."""
+    moments = [
+        (counters(**dict.fromkeys(room(1), n)), sockets(dropping=(udp(1_000 + n),))) for n in (0, 0, 0, 3 * FLOOR)
+    ]
+    counts = ((100, 90), (110, 99), (5, 5), (125, 100))
+    again = [
+        LimitedCgroup(path="/p", period_us=100_000, periods=p, throttled=t, throttled_us=1, pids=(7,))
+        for p, t in counts
+    ]
+    recording = node(moments, seconds=6.0)
+    shots = tuple(
+        replace(s, samples={**s.samples, "cpu_quota": CpuQuotas(version="v2", cgroups=(c,), read=1)})
+        for s, c in zip(recording.snapshots, again, strict=True)
+    )
+    assert finding(replace(recording, snapshots=shots), RULE).shape == "receiver-throttled"
