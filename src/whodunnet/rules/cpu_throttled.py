@@ -117,8 +117,8 @@ def _cleared(read: Sequence[Reading], steps: Mapping[str, Sequence[Step]], entry
     return Cleared(
         rule=RULE,
         sensitivity=f"a quota of CPU time that is used up in {share:.0f} % of its periods while data or connections "
-        f"wait for its processes at both ends of a step between {len(read)} readings, or datagrams find no room in it"
-        f"{unjudged}",
+        f"wait for its processes at both ends of a step between {len(read)} readings, or datagrams find no room in "
+        f"their sockets{unjudged}",
         evidence=tuple(evidence),
     )
 

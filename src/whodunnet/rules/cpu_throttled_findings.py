@@ -93,16 +93,14 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
             sums.update(step.used_ms)
         owner = next((user for user in self.cgroup.users if user.pid == self.owner), None)
         most = max(self.cgroup.users, key=lambda user: sums[user.pid], default=None)
-        if owner is None or most is None or sums.total() < max(KNOWN_OF_IT * self._used_up_ms, 1):
+        if owner is None or most is None or self.cgroup.quota_us is None:
+            return None
+        used_up_ms = self.throttled * self.cgroup.quota_us / 1000  # at least, in the periods in which all of it was
+        if sums.total() < max(KNOWN_OF_IT * used_up_ms, 1):
             return None
         same = most.comm == owner.comm or most.pid == owner.parent or owner.pid == most.parent
         share = sums[most.pid] / sums.total()
         return None if same or share < MOST_OF_IT else (most, share)
-
-    @property
-    def _used_up_ms(self) -> float:
-        """What was used at least, in the periods in which all of it was."""
-        return self.throttled * (self.cgroup.quota_us or 0) / 1000
 
     @property
     def workload(self) -> Workload | None:

@@ -88,7 +88,7 @@ def _cases(
             alone = len(by_owner) == 1 and 2 * lost >= errors.room
             quota = None if those[0].socket.shared else quotas.get(those[0].pid or 0)
             shape = _shape(those, quota)
-            sure = _confidence(those, alone and (shape != "receiver-throttled" or quota_is_why(quota)))
+            sure = _confidence(those, alone and (shape != "receiver-throttled" or _is_why(quota)))
             found.append(Case(netns, tuple(those), lost, errors.room, shape, sure, quota))
     return found
 
@@ -118,7 +118,7 @@ def _shape(those: Sequence[Dropped], quota: QuotaUse | None) -> str:
     return "receiver-slow" if quota is None else "receiver-throttled"
 
 
-def quota_is_why(quota: QuotaUse | None) -> bool:
+def _is_why(quota: QuotaUse | None) -> bool:
     """Whether it stands still at most moments at which something comes."""
     return quota is not None and quota.share >= MOSTLY
 

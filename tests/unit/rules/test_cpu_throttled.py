@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from whodunnet.model.cpu_quota import QuotaUser
+from whodunnet.model.cpu_quota import CpuQuotas, QuotaUser
 from whodunnet.model.finding import Cleared, NotChecked
 from whodunnet.model.sample import Failure
 from whodunnet.model.snapshot import Recording
@@ -106,6 +106,17 @@ def test_where_more_was_used_than_by_those_in_the_cgroup_nobody_is_told_of() -> 
     """In 16 periods 20 ms each, of which the two have 4 ms less than four fifths."""
     assert [p.role for p in finding(shared(90, app=36), RULE).parties] == ["victim"]
     assert [p.role for p in finding(shared(92, app=36), RULE).parties] == ["victim", "holder"]
+
+
+def test_where_the_quota_is_not_known_nobody_is_told_of() -> None:
+    node = shared(900)
+    shots = []
+    for shot in node.snapshots:
+        quotas = shot.samples["cpu_quota"]
+        assert isinstance(quotas, CpuQuotas)
+        unknown = replace(quotas, cgroups=(replace(quotas.cgroups[0], quota_us=None),))
+        shots.append(replace(shot, samples={**shot.samples, "cpu_quota": unknown}))
+    assert [p.role for p in finding(replace(node, snapshots=tuple(shots)), RULE).parties] == ["victim"]
 
 
 def test_steps_that_lose_datagrams_say_nothing_of_what_waits() -> None:
