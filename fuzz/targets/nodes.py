@@ -99,6 +99,8 @@ def _read_cgroup(top: Path) -> None:
     if (unified := found.unified) is not None:
         for line in lines:
             cgroupfs.first_process(unified, line.path)
+            if (directory := unified.directory(line.path)) is not None:
+                cgroupfs.processes_in(directory, 2)
         cgroupfs.find_paths(unified, (unified.point.stat().st_ino if unified.point.exists() else 1, 2))
         _all(lambda: memory_cgroups.has_memory(unified), lambda: cpu_quota.has_cpu(unified))
 
