@@ -21,8 +21,6 @@ from whodunnet.rules.identity import endpoint_text, party, short_name
 from whodunnet.rules.quota_use import file_of, repeat_of
 
 RULE: Final = "cpu-throttled"
-KNOWN_OF_IT: Final = 0.8
-"""So much of what was used has to be of processes that are known, before one of them is told of."""
 MOST_OF_IT: Final = 0.5
 """From this share on a process beside the one that waits is told of."""
 SOURCES: Final[dict[Version, str]] = {"v1": "cpu.stat (v1)", "v2": "cpu.stat"}
@@ -86,7 +84,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     def user(self) -> tuple[QuotaUser, float] | None:
         """Another program in the same cgroup that used most of the CPU time, and its share; None: there is none.
 
-        Nor is there where those that are known used less than what was used: what is below the cgroup, or has ended.
+        Of what was used at least, if that is more than those in the cgroup did: by who is below it, or has ended.
         """
         sums: Counter[int] = Counter()
         for step in self.steps:
@@ -95,11 +93,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         most = max(self.cgroup.users, key=lambda user: sums[user.pid], default=None)
         if owner is None or most is None or self.cgroup.quota_us is None:
             return None
-        used_up_ms = self.throttled * self.cgroup.quota_us / 1000  # at least, in the periods in which all of it was
-        if sums.total() < max(KNOWN_OF_IT * used_up_ms, 1):
-            return None
+        periods = sum(step.throttled for step in self.steps if step.used_ms)
+        share = sums[most.pid] / max(sums.total(), periods * self.cgroup.quota_us / 1000, 1)
         same = most.comm == owner.comm or most.pid == owner.parent or owner.pid == most.parent
-        share = sums[most.pid] / sums.total()
         return None if same or share < MOST_OF_IT else (most, share)
 
     @property

@@ -102,10 +102,20 @@ def test_a_parent_or_child_of_who_waits_is_no_other_program() -> None:
     assert [p.role for p in finding(shared(900, parent=7), RULE).parties] == ["victim"]
 
 
-def test_where_more_was_used_than_by_those_in_the_cgroup_nobody_is_told_of() -> None:
-    """In 16 periods 20 ms each, of which the two have 4 ms less than four fifths."""
-    assert [p.role for p in finding(shared(90, app=36), RULE).parties] == ["victim"]
-    assert [p.role for p in finding(shared(92, app=36), RULE).parties] == ["victim", "holder"]
+def test_where_more_was_used_than_by_those_in_the_cgroup_it_has_to_be_most_of_that() -> None:
+    """In 16 periods 20 ms each."""
+    assert [p.role for p in finding(shared(79, app=36), RULE).parties] == ["victim"]
+    assert [p.role for p in finding(shared(80, app=36), RULE).parties] == ["victim", "holder"]
+
+
+def test_a_step_at_whose_begin_the_processes_were_not_read_is_not_held_against_them() -> None:
+    node = shared(120, app=60)
+    first, *others = node.snapshots
+    quotas = first.samples["cpu_quota"]
+    assert isinstance(quotas, CpuQuotas)
+    unread = replace(quotas, cgroups=(replace(quotas.cgroups[0], users=()),))
+    shots = (replace(first, samples={**first.samples, "cpu_quota": unread}), *others)
+    assert [p.role for p in finding(replace(node, snapshots=shots), RULE).parties] == ["victim", "holder"]
 
 
 def test_where_the_quota_is_not_known_nobody_is_told_of() -> None:
