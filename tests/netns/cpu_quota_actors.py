@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -82,10 +83,15 @@ def server(cgroup: Path, burn: float, backlog: int = 128) -> Iterator[tuple[int,
 
 
 @contextmanager
-def burner(cgroup: Path) -> Iterator[int]:
-    """The pid of another program, which does nothing but use CPU time, and nine tenths of what there is."""
+def burner(cgroup: Path, beside: int) -> Iterator[int]:
+    """The pid of another program, which does nothing but use CPU time: nine tenths of what it and `beside` get.
+
+    Both stay on one CPU, since a quota is spent on each at once and niceness weighs within one only.
+    """
+    cpu = min(os.sched_getaffinity(0))
+    os.sched_setaffinity(beside, {cpu})
     command = ("nice", "-n", "-10", "sh", "-c", 'echo $$ > "$0/cgroup.procs"; while :; do :; done', cgroup)
-    with subprocess.Popen(command) as process:
+    with subprocess.Popen(command, preexec_fn=lambda: os.sched_setaffinity(0, {cpu})) as process:
         try:
             yield process.pid
         finally:

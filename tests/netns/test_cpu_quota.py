@@ -88,7 +88,7 @@ def test_the_numbers_are_those_of_the_kernel() -> None:
 
 
 def test_another_program_that_uses_the_quota_up_is_told_of_with_what_it_used() -> None:
-    with quota(TIGHT) as cgroup, server(cgroup, burn=0.002) as (pid, port), burner(cgroup) as beside, asking(port):
+    with quota(TIGHT) as cgroup, server(cgroup, burn=0.002) as (pid, port), burner(cgroup, pid) as beside, asking(port):
         before = used_ms(beside)
         recording = watch()
         after = used_ms(beside)
