@@ -57,7 +57,8 @@ static __always_inline bool tells_of_failed_repeats(void)
 	return bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err);
 }
 
-/* Since then also for what was not even tried, which shows in the segment: it has never been repeated. Kernels before mark
+/*
+ * Since then also for what was not even tried, which shows in the segment: it has never been repeated. Kernels before mark
  * it only afterwards.
  */
 static __always_inline bool was_retransmitted(const struct sk_buff *skb)

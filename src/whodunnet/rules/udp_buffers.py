@@ -19,8 +19,6 @@ from whodunnet.rules.udp_findings import RULE, Case, Place, compose_place, compo
 KINDS = ("Udp", "Udp6", "UdpLite", "UdpLite6")
 """Sockets of IPv4 and IPv6 count apart; what is asked is the same."""
 LOST = tuple(f"{kind}.{name}" for kind in KINDS for name in ("RcvbufErrors", "MemErrors", "SndbufErrors"))
-
-
 MOSTLY = 0.5
 """Of its periods: from then on that a quota is used up is why it does not read."""
 
