@@ -85,16 +85,12 @@ static const char *unfit(const char *name)
 
 static int own_directory(struct place *place)
 {
-	char path[PATH_MAX];
-
-	if (snprintf(path, sizeof(path), "%s/whodunnet.XXXXXX", place->name) >= (int)sizeof(path)) {
+	if (snprintf(place->path, sizeof(place->path), "%s/whodunnet.XXXXXX", place->name) >=
+	    (int)sizeof(place->path)) {
 		errno = ENAMETOOLONG;
 		return -1;
 	}
-	if (!mkdtemp(path))
-		return -1;
-	strcpy(place->path, path);
-	return open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return start_cleaner(place) ? open(place->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
 }
 
 /* Without what would change how the loader and the interpreter work. */
@@ -162,7 +158,7 @@ static void try_place(const char *name, const struct command *command)
 	}
 	fd = name ? own_directory(&place) : detached_tmpfs();
 	place.fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD, FIRST_FD); /* the number survives exec, and is none of 0 to 2 */
-	if (place.fd >= 0 && (!name || start_cleaner(&place)) && unpack(place.fd))
+	if (place.fd >= 0 && unpack(place.fd))
 		become(place.fd, command);
 	note(place.name, strerror(errno));
 	if (fd >= 0)

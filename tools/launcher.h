@@ -14,7 +14,7 @@
 
 /* fd: of the directory, open across exec; the place is reached by this number only.
  * alive: write end of the pipe whose closing tells the cleaner that we ended, or -1.
- * path: empty where nothing is on a disk.
+ * path: of the directory, where there is one on a disk.
  */
 struct place {
 	const char *name;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Removes the directory when the tool has ended, whatever ended it.
+ * Makes the directory, and removes it when the tool has ended, whatever ended it.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -53,57 +53,93 @@ static void close_all_but(int first, int second)
 		closedir(list);
 }
 
-static _Noreturn void clean_up_after(int ended, const struct place *place)
+/* What the cleaner says: errno, or the end of the name that it has given. */
+struct answer {
+	int error;
+	char end[6];
+};
+
+static _Noreturn void keep(int ended, int asked, struct place *place)
 {
+	struct answer answer = {0};
 	sigset_t all;
+	int directory;
 	char byte;
 
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, NULL);
 	prctl(PR_SET_NAME, "whodunnet-clean");
-	close_all_but(ended, place->fd);
-	if (chdir("/"))
+	answer.error = mkdtemp(place->path) ? 0 : errno;
+	memcpy(answer.end, place->path + strlen(place->path) - sizeof(answer.end), sizeof(answer.end));
+	directory = answer.error ? -1 : open(place->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (write(asked, &answer, sizeof(answer)) != sizeof(answer)) {
+		/* nobody is left to be told, and what was made goes as it would have gone */
+	}
+	close_all_but(ended, directory);
+	if (directory < 0 || chdir("/"))
 		_exit(1);
 	while (read(ended, &byte, 1) < 0 && errno == EINTR)
 		;
-	empty(place->fd);
+	empty(directory);
 	rmdir(place->path);
 	_exit(0);
 }
 
-/* A process of its own session that outlives us, even if we are killed, and removes the directory. */
-bool start_cleaner(struct place *place)
+/* In a session of its own, as the child of nobody here. */
+static bool start_keeper(int ended, int asked, struct place *place)
 {
-	int ends[2], status = 1;
-	pid_t child;
+	int status = 1;
+	pid_t child = fork();
 
-	if (pipe(ends))
-		return false;
-	place->alive = fcntl(ends[1], F_DUPFD, FIRST_FD);
-	close(ends[1]);
-	child = place->alive < 0 ? -1 : fork();
 	if (child == 0) {
 		pid_t grandchild = setsid() < 0 ? -1 : fork();
 
 		if (grandchild == 0) {
 			close(place->alive);
-			clean_up_after(ends[0], place);
+			keep(ended, asked, place);
 		}
 		_exit(grandchild < 0 ? errno : 0);
 	}
-	close(ends[0]);
-	if (child > 0 && waitpid(child, &status, 0) == child && !status)
-		return true;
-	errno = child > 0 ? EAGAIN : errno;
-	return false;
+	if (child < 0)
+		return false;
+	errno = waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status) : EAGAIN;
+	return !errno;
 }
 
+/*
+ * A process that makes the directory and removes it: it outlives us, even if we are killed, and nobody can come between. The
+ * path has to end in XXXXXX.
+ */
+bool start_cleaner(struct place *place)
+{
+	struct answer answer = {.error = EAGAIN};
+	int ends[2], answers[2];
+	bool started;
+
+	if (pipe(ends))
+		return false;
+	place->alive = fcntl(ends[1], F_DUPFD, FIRST_FD);
+	close(ends[1]);
+	if (place->alive < 0 || pipe(answers)) {
+		close(ends[0]);
+		return false;
+	}
+	started = start_keeper(ends[0], answers[1], place);
+	close(ends[0]);
+	close(answers[1]);
+	if (started) {
+		if (read(answers[0], &answer, sizeof(answer)) != sizeof(answer))
+			answer.error = EAGAIN;
+		memcpy(place->path + strlen(place->path) - sizeof(answer.end), answer.end, sizeof(answer.end));
+		errno = answer.error;
+	}
+	close(answers[0]);
+	return started && !answer.error;
+}
+
+/* What is on a disk is the cleaner's to remove. */
 void leave(struct place *place)
 {
-	if (place->fd >= 0 && *place->path) {
-		empty(place->fd);
-		rmdir(place->path);
-	}
 	if (place->fd >= 0)
 		close(place->fd);
 	if (place->alive >= 0)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,17 @@ def test_killed_at_any_moment_it_leaves_nothing(bare: Foreign, rights: Sequence[
             time.sleep(moment / 1000)  # the moment is what is tested: before, while and after unpacking
             process.kill()
         bare.assert_nothing_left()
+
+
+def test_killed_while_it_makes_its_directory_it_leaves_nothing(bare: Foreign) -> None:
+    for moment in range(100):
+        with bare.start(*LONG, rights=NO_MOUNTS) as process:
+            program = Path(f"/proc/{process.pid}/exe")
+            while program.readlink().name != "whodunnet":
+                pass
+            time.sleep(moment / 20_000)
+            process.kill()
+    bare.assert_nothing_left()
 
 
 @RIGHTS
