@@ -12,6 +12,7 @@ from whodunnet.rules.window import Window
 SS_STATES = {
     "response-never-read": "connected",
     "close-forgotten": "close-wait",
+    "close-handed-on": "close-wait",
     "accept-not-called": "connected",
     "orphans": "connected",
     "held-open": "established",

@@ -18,18 +18,19 @@ from whodunnet.rules.identity import endpoint_text, party, short_name
 from whodunnet.rules.leak_cases import Case, severity_of
 from whodunnet.rules.leak_evidence import evidence_of
 from whodunnet.rules.leak_pace import Pace, duration, pace_of
-from whodunnet.rules.tally import Candidate
+from whodunnet.rules.tally import Candidate, Tally
 from whodunnet.rules.window import Window
 
 RULE = "socket-leak"
 SHARE_WORTH_SAYING = 10  # percent
+BLAMELESS = ("reader-stopped", "orphans", "close-handed-on")
 
 
 def compose(case: Case, entry: Entry, window: Window) -> Finding:
     """The finding of one case."""
     c, signs = case.candidate, case.signs
     shape = entry.shapes[signs.shape]
-    who, peer = short_name(c.workload, _pid(c)), _peer_text(c)
+    who, peer = short_name(c.workload, _pid(c)), _peer_text(case.waits or c.last)
     words = {"who": who, "sockets": signs.affected, "peer": peer, "state": c.state}
     pace = pace_of(c, entry, window, case.caused_bytes)
     severity = severity_of(case, window)
@@ -38,7 +39,7 @@ def compose(case: Case, entry: Entry, window: Window) -> Finding:
         rule=RULE,
         reason="".join(word.capitalize() for word in signs.shape.split("-")),
         severity=severity,
-        claim="holds" if signs.shape in ("reader-stopped", "orphans") or case.is_denied(window) else entry.claim,
+        claim="holds" if signs.shape in BLAMELESS or case.is_denied(window) else entry.claim,
         confidence=case.confidence,
         shape=signs.shape,
         summary=shorten_bytes(shape.title.format(**words), 80),
@@ -80,6 +81,9 @@ def _parties(case: Case, window: Window) -> list[Party]:
         )
     elif signs.shape == "orphans":
         parties.append(party("holder", c.workload, share=share, sockets=signs.affected, memory_bytes=tied))
+    elif case.waits:
+        effect = "it has handed their close on, and waits until the other side closes too"
+        parties.append(party("holder", c.workload, sockets=signs.affected, memory_bytes=tied, effect=effect))
     elif case.is_denied(window):
         parties.append(party("victim", c.workload, sockets=signs.affected, effect=files_spent.EFFECT))
     elif c.workload is not None:
@@ -87,9 +91,8 @@ def _parties(case: Case, window: Window) -> list[Party]:
         parties.append(party("culprit", workload, share=share, sockets=signs.affected, memory_bytes=tied))
     parties += _holders(case.held, window)
     if signs.shape != "accept-not-called":
-        parties += [
-            Party(role="peer", endpoint=endpoint) for endpoint, _ in c.last.endpoints.most_common(3) if endpoint.address
-        ]
+        endpoints = (case.waits or c.last).endpoints.most_common(3)
+        parties += [Party(role="peer", endpoint=endpoint) for endpoint, _ in endpoints if endpoint.address]
     if window.exhausted:
         effect = "transfers larger than one packet stall in every network namespace"
         parties.append(Party(role="victim", node=window.node, effect=effect))
@@ -125,7 +128,7 @@ def _remedies(case: Case, fix: str, window: Window, pace: Pace | None) -> list[R
     freed = f"frees {case.caused_bytes / 2**20:,.0f} MiB of TCP memory" if case.caused_bytes >= 2**20 else ""
     freed = freed or f"frees {case.signs.affected:,} sockets"
     steps = [remedies.CAPTURE]
-    if case.signs.shape not in ("reader-stopped", "orphans") and not case.is_denied(window):
+    if case.signs.shape not in BLAMELESS and not case.is_denied(window):
         restart = remedies.restart(c.workload, freed, "the leak starts again")
         steps += [restart] if restart else []
     if window.strained and window.memory is not None:
@@ -222,12 +225,12 @@ def _share_text(case: Case, window: Window) -> str:
     return f"; it ties up {percent} % of all TCP memory" if percent >= SHARE_WORTH_SAYING else ""
 
 
-def _peer_text(c: Candidate) -> str:
-    if not c.last.endpoints:
+def _peer_text(tally: Tally) -> str:
+    if not tally.endpoints:
         return ""
-    endpoint, n = c.last.endpoints.most_common(1)[0]
+    endpoint, n = tally.endpoints.most_common(1)[0]
     preposition = "on" if endpoint.address is None else "to"
-    more = f" and {len(c.last.endpoints) - 1:,} more" if n < c.last.sockets and len(c.last.endpoints) > 1 else ""
+    more = f" and {len(tally.endpoints) - 1:,} more" if n < tally.sockets and len(tally.endpoints) > 1 else ""
     return f" {preposition} {endpoint_text(endpoint)}{more}"
 
 
