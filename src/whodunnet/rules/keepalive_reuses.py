@@ -101,7 +101,7 @@ class Reuse(msgspec.Struct, frozen=True, kw_only=True):
     def end(self) -> End:
         """Who used them: with its process, if it was one."""
         states = {"established"} if self.shape == ON_THE_WAY else {"close-wait"}
-        return self.client.reset_in(states | {"established"} if self.crossed else states)
+        return self.client.reset_in(states | {"established", "last-ack"} if self.crossed else states)
 
 
 def clients_of(found: Pairs, entry: Entry) -> list[Client]:
@@ -205,7 +205,22 @@ def _crossed(client: Client, limit: Limit, entry: Entry) -> int:
         crossed += max(met - quick - sent, 0)
     near, far = limit.least - entry.limit("clock_tolerance"), limit.most + entry.limit("cluster_width")
     instead = sum_of(s for s in client.here("reset-received") if near <= s.mean <= far)
-    return crossed + min(instead, sent)
+    return crossed + min(instead, sent) + _taken_for_an_answer(client, limit, entry)
+
+
+def _taken_for_an_answer(client: Client, limit: Limit, entry: Entry) -> int:
+    """Writes made before the close could arrive, by a client that read it in place of an answer and closed as well.
+
+    Over a long way the reset meets it only then. What answers a close (a farewell, its own close) is never so early;
+    and the server's end has to have reset as much data, for a bare close may be answered by a reset, too.
+    """
+    if limit.farewell:
+        return 0
+    opened, tolerance = client.here("opened"), entry.limit("clock_tolerance")
+    there_and_back = middle(opened) if opened else 0.0
+    soonest, arrives = limit.least - there_and_back - tolerance, limit.least - tolerance
+    wrote = sum_of(s for s in client.here("reset-received", "last-ack") if soonest <= s.mean < arrives)
+    return min(wrote, sum(g.connections for g in client.there("late-data") if g.state == "close"))
 
 
 def _on_the_way(client: Client, found: Pairs, entry: Entry) -> Reuse | None:

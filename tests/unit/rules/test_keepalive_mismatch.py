@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from whodunnet.model.addresses import Addresses
+from whodunnet.model.connections import ConnectionGroup
 from whodunnet.model.finding import NotChecked
 from whodunnet.model.sample import Failure
 from whodunnet.model.sockets import Endpoint
+from whodunnet.model.workload import Process
 
-from .endings import FAR_CLIENT, FAR_SERVER, Times, accepted, initiated, watched
+from .endings import CLIENT_PID, FAR_CLIENT, FAR_SERVER, Times, accepted, initiated, watched
 from .keepalives import (
     ENTRY,
     FAILURES,
@@ -132,6 +136,37 @@ def test_of_a_server_out_of_sight_crossing_writes_are_not_told() -> None:
 def test_a_request_that_the_server_closed_on_unread_is_reset_in_place_of_a_close() -> None:
     groups = [*closed(), reset({5.01: 3}), accepted("reset-sent", {0.0: 3})]
     assert said(watched(*groups)) == LIKELY
+
+
+def far_apart(times: Times, *, late: int = 9, **state: Any) -> list[ConnectionGroup]:
+    """Connecting takes 0.3 s. The client takes the close for an answer and closes as well; then it is reset."""
+    client = [initiated("opened", {0.3: 20}), initiated("closed-by-peer", {5.0: 10, 0.15: 9})]
+    server = [accepted("closed-here", {5.0: 19}, **state), late_data(late, state="close")]
+    return [*client, *server, failed(times, state="last-ack")]
+
+
+def test_a_request_that_met_the_close_on_a_long_way_is_reset_when_the_client_has_closed() -> None:
+    found = finding(watched(*far_apart({4.77: 4, 4.85: 5})), RULE)
+    assert (found.shape, found.severity, found.confidence) == ("reused-too-late", "warning", "likely")
+    assert "closes them after 5.0 s, and 9 were reset" in found.title
+    (culprit,) = parties(found, "culprit")
+    assert isinstance(culprit.process, Process)
+    assert culprit.process.pid == CLIENT_PID
+
+
+@pytest.mark.parametrize("times", [{4.95: 9}, {5.05: 9}, {5.3: 9}, {4.55: 9}, {2.0: 9}, {0.15: 9}])
+def test_what_is_reset_after_both_have_closed_may_be_the_answer_to_a_close(times: Times) -> None:
+    """Its own close or a farewell; what was written too early for that did not meet a close for being idle."""
+    assert said(watched(*far_apart(times))) == []
+
+
+@pytest.mark.parametrize(("late", "expected"), [(0, []), (1, POSSIBLE), (2, LIKELY)])
+def test_who_was_reset_after_both_had_closed_wrote_no_more_than_the_server_met(late: int, expected: object) -> None:
+    assert said(watched(*far_apart({4.85: 9}, late=late))) == expected
+
+
+def test_of_a_server_that_says_farewell_no_early_writes_are_told_apart() -> None:
+    assert said(watched(*far_apart({4.85: 9}, last_word=True))) == []
 
 
 # --- What lies between -------------------------------------------------------------------------------------------
