@@ -20,6 +20,8 @@ from whodunnet.kernel.roots import Roots
 from whodunnet.model.cpu_pressure import Consumer, CpuPressure
 
 CONSUMERS_MAX: Final = 64
+WAITERS_MAX: Final = 16
+"""Besides these, of those that waited most."""
 LOOK_FROM: Final = 0.05
 """Processes are read where tasks waited for at least this share of the time, or CPUs were idle for no more than it."""
 BUSY_FROM: Final = 0.05
@@ -70,7 +72,9 @@ class CpuPressureCollector:
         found, left_out = read_every_process(
             self._roots,
             sleepers=delay is None,
-            is_busy=lambda times: delay is not None and _is_busy(times, now, booted, earlier),
+            is_busy=lambda times: (
+                _was_ready(times, earlier) or (delay is not None and _is_busy(times, now, booted, earlier))
+            ),
         )
         found.pop(own_pid(self._roots), None)  # we wait and work because we look
         self._processes = _Processes(now, found)
@@ -122,6 +126,12 @@ def _is_short(before: tuple[float, CpuPressure] | None, now: float, sample: CpuP
     return total > 0 and idle <= LOOK_FROM * total
 
 
+def _was_ready(times: ProcessTimes, before: _Processes | None) -> bool:
+    """Whether it ran or waited at the reading before, so that all its threads were read then."""
+    earlier = before.found.get(times.pid) if before is not None else None
+    return earlier is not None and earlier.running and earlier.started_ticks == times.started_ticks
+
+
 def _is_busy(times: ProcessTimes, now: float, booted: float, before: _Processes | None) -> bool:
     """Whether it used much of a CPU since the reading before, else since it began. booted: now, on the boot clock."""
     earlier = before.found.get(times.pid) if before is not None else None
@@ -139,7 +149,8 @@ def _with_consumers(sample: CpuPressure, before: _Processes, then: _Processes) -
         rises.append(_Rise(max(times.cpu_ms - (same.cpu_ms if same else 0), 0), times, same))
     rises.sort(key=lambda rise: (-rise.cpu_ms, rise.times.pid))
     most = [rise for rise in rises[:CONSUMERS_MAX] if rise.cpu_ms]
-    consumers, others = _with_families(most, rises[len(most) :], whole=sample.delay_ms is not None)
+    most, others = _with_waiters(most, rises[len(most) :])
+    consumers, others = _with_families(most, others, whole=sample.delay_ms is not None)
     return msgspec.structs.replace(
         sample,
         measured_seconds=round(then.at - before.at, 3),
@@ -148,6 +159,16 @@ def _with_consumers(sample: CpuPressure, before: _Processes, then: _Processes) -
         used_ms=sum(rise.cpu_ms for rise in rises),
         waited_ms=sum(_wait_ms(rise) or 0 for rise in others),
     )
+
+
+def _with_waiters(most: list[_Rise], others: list[_Rise]) -> tuple[list[_Rise], list[_Rise]]:
+    """Also those that waited most of the others, and who is left: who waits for long takes next to nothing."""
+    families = {(rise.times.parent, rise.times.comm) for rise in most}
+    apart = [rise for rise in others if rise.times.whole and (rise.times.parent, rise.times.comm) not in families]
+    waited = sorted((-wait, rise.times.pid, rise) for rise in apart if (wait := _wait_ms(rise)))
+    added = [rise for _, _, rise in waited[:WAITERS_MAX]]
+    pids = {rise.times.pid for rise in added}
+    return [*most, *added], [rise for rise in others if rise.times.pid not in pids]
 
 
 def _with_families(
@@ -183,6 +204,8 @@ def _consumer(first: _Rise, family: Sequence[_Rise], *, whole: bool) -> Consumer
         nice=times.nice,
         log_daemon=times.comm in LOG_DAEMONS,
         kernel_thread=times.kernel_thread,
+        on_cpu=times.on_cpu,
+        realtime=times.realtime,
         more=len(family),
     )
 

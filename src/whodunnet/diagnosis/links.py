@@ -114,14 +114,16 @@ LINKS: Final = (
     Link(cause="dns", consequence="service-hang", tie="same-address", cause_shapes=("silent", "nobody-listens"),
          shapes=("dead-endpoint", "no-endpoints", "black-hole")),
     Link(cause="udp-buffers", consequence="dns", tie="same-listener",
-         cause_shapes=("receiver-slow", "receiver-stopped", "receiver-throttled"), shapes=NOT_ANSWERED),
+         cause_shapes=("receiver-slow", "receiver-stopped", "receiver-throttled", "receiver-without-cpu"),
+         shapes=NOT_ANSWERED),
     Link(cause="provider-limits", consequence="dns", tie="provider-dropped", cause_shapes=("link-local",),
          shapes=NOT_ANSWERED),
     # What found no room left no entry: questions that have one wait for another reason.
     Link(cause="conntrack-table", consequence="dns", tie="packets-dropped", shapes=NOT_ANSWERED),
     Link(cause="cpu-pressure", consequence="softnet-drops", tie="no-cpu", shapes=("queue-full", "steered")),
     Link(cause="cpu-pressure", consequence="accept-queue", tie="no-cpu", shapes=("slow",)),
-    Link(cause="cpu-pressure", consequence="udp-buffers", tie="no-cpu", shapes=("receiver-slow",)),
+    Link(cause="cpu-pressure", consequence="udp-buffers", tie="no-cpu",
+         shapes=("receiver-slow", "receiver-without-cpu")),
     # Who takes nothing at all does not wait for a period to end.
     Link(cause="cpu-throttled", consequence="accept-queue", tie="quota-used-up", cause_shapes=("accept-queue-full",),
          shapes=("slow", "small")),

@@ -16,6 +16,8 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         the first one alone if it was busy at neither, and only where there is no delay_ms; None: not known.
     nice: 0 as usual, up to 19 for who lets others go first. log_daemon: it has the name of a program that copies logs.
     kernel_thread: it has the flag of a thread of the kernel.
+    on_cpu: where it ran, or waited for its turn, at this reading; None of one that slept or has several threads.
+    realtime: its priority if it runs in real time (SCHED_FIFO, SCHED_RR), else 0.
     more: processes of its name and its parent that took less than any consumer; what they took is in these sums.
     """
 
@@ -29,6 +31,8 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     nice: Signed = 0
     log_daemon: bool = False
     kernel_thread: bool = False
+    on_cpu: Count | None = None
+    realtime: Count = 0
     more: Count = 0
 
 
@@ -42,8 +46,9 @@ class CpuPressure(msgspec.Struct, frozen=True, tag="cpu_pressure", kw_only=True,
     delay_ms: how long tasks were ready and others ran, sum over all tasks but our own, as CPUs count it; read under
         pressure only.
     measured_seconds: for how long consumers were measured, up to this reading; None if they were not, as without
-        pressure they are not. consumers: who took most. processes: how many there were; used_ms: what all of them took;
-        waited_ms: how long those that are not consumers waited, as far as that is known. left_out: not read.
+        pressure they are not. consumers: who took most, then who waited most besides. processes: how many there were;
+        used_ms: what all of them took; waited_ms: how long those that are not consumers waited, as far as that is
+        known. left_out: not read.
     """
 
     cpus: Count

@@ -10,6 +10,7 @@ from whodunnet.model.drop_window import Dropped, drops
 from whodunnet.model.finding import Answer, Cleared, Confidence, NotChecked
 from whodunnet.model.snapshot import Recording
 from whodunnet.rules.catalogue import Entry
+from whodunnet.rules.cpu_waits import CpuWait, starved
 from whodunnet.rules.identity import HALTED
 from whodunnet.rules.namespace_counts import once_of, unknown
 from whodunnet.rules.queue_evidence import counted, nowhere
@@ -43,8 +44,9 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     if window is None:
         return [once_of(recording, RULE, "datagrams for which a socket had no room", *LOST)]
     every = _errors(window)
-    sockets, quotas = drops(recording), _used_up(quota_uses(recording), window.seconds, entry)
-    cases = [case for netns, errors in every.items() for case in _cases(netns, errors, sockets or (), quotas, entry)]
+    sockets = drops(recording) or []
+    delays = _delays(recording, sockets, _used_up(quota_uses(recording), window.seconds, entry))
+    cases = [case for netns, errors in every.items() for case in _cases(netns, errors, sockets, delays, entry)]
     named = {case.netns for case in cases}
     places = [place for netns, errors in every.items() for place in _places(netns, errors, netns in named, entry)]
     if not cases and not places:
@@ -53,7 +55,7 @@ def judge(recording: Recording, entry: Entry) -> Sequence[Answer]:
     cases.sort(key=lambda case: (-case.lost, case.netns, case.first.socket.inode))
     places.sort(key=lambda place: (place.shape == "not-sent", -place.lost, place.netns))
     return [
-        *(compose_socket(case, window, entry) for case in cases[:most]),
+        *(compose_socket(case, recording, window, entry) for case in cases[:most]),
         *(compose_place(place, recording, window, entry) for place in places[:most]),
     ]
 
@@ -70,7 +72,7 @@ def _errors(window: CounterWindow) -> dict[int, Errors]:
 
 
 def _cases(
-    netns: int, errors: Errors, sockets: Sequence[Dropped], quotas: Mapping[int, QuotaUse], entry: Entry
+    netns: int, errors: Errors, sockets: Sequence[Dropped], delays: Mapping[int, QuotaUse | CpuWait], entry: Entry
 ) -> list[Case]:
     """Sockets that dropped enough where the kernel counts as much for lack of room, by owner and port."""
     if errors.room < entry.limit("min_dropped") or errors.share(errors.room) < entry.limit("min_share"):
@@ -84,10 +86,10 @@ def _cases(
         lost = min(sum(d.rise for d in those), errors.room)
         if lost >= entry.limit("min_dropped"):
             alone = len(by_owner) == 1 and 2 * lost >= errors.room
-            quota = None if those[0].socket.shared else quotas.get(those[0].pid or 0)
-            shape = _shape(those, quota)
-            sure = _confidence(those, alone and (shape != "receiver-throttled" or _is_why(quota)))
-            found.append(Case(netns, tuple(those), lost, errors.room, shape, sure, quota))
+            delay = None if those[0].socket.shared else delays.get(those[0].pid or 0)
+            shape = _shape(those, delay)
+            sure = _confidence(those, alone and (shape != "receiver-throttled" or _is_why(delay)))
+            found.append(Case(netns, tuple(those), lost, errors.room, shape, sure, delay))
     return found
 
 
@@ -107,18 +109,28 @@ def _used_up(uses: Mapping[int, list[QuotaUse]], seconds: float, entry: Entry) -
     return found
 
 
-def _shape(those: Sequence[Dropped], quota: QuotaUse | None) -> str:
+def _delays(
+    recording: Recording, sockets: Sequence[Dropped], quotas: Mapping[int, QuotaUse]
+) -> dict[int, QuotaUse | CpuWait]:
+    """By pid, what keeps it from reading: its quota, which counts as a wait for a CPU too; else that it got none."""
+    waits = {d.pid: starved(recording, d.pid) for d in sockets if d.pid is not None and d.pid not in quotas}
+    return {**quotas, **{pid: wait for pid, wait in waits.items() if wait is not None}}
+
+
+def _shape(those: Sequence[Dropped], delay: QuotaUse | CpuWait | None) -> str:
     """Of a socket that several processes have open, one that is halted does not tell."""
     owner = None if those[0].socket.shared else those[0].owner
     state = owner.process.state if owner is not None and owner.process is not None else None
     if state in HALTED:
         return "receiver-stopped"
-    return "receiver-slow" if quota is None else "receiver-throttled"
+    if isinstance(delay, CpuWait):
+        return "receiver-without-cpu"
+    return "receiver-slow" if delay is None else "receiver-throttled"
 
 
-def _is_why(quota: QuotaUse | None) -> bool:
+def _is_why(delay: QuotaUse | CpuWait | None) -> bool:
     """Whether it stands still at most moments at which something comes."""
-    return quota is not None and quota.share >= MOSTLY
+    return isinstance(delay, QuotaUse) and delay.share >= MOSTLY
 
 
 def _confidence(those: Sequence[Dropped], alone: bool) -> Confidence:

@@ -9,8 +9,10 @@ from whodunnet.model.drop_window import Dropped
 from whodunnet.model.finding import Confidence, Evidence, Finding, Party, PartyRole, Remedy
 from whodunnet.model.snapshot import Recording
 from whodunnet.model.text import clean, shorten_bytes
+from whodunnet.model.workload import Process, Workload, Workloads
 from whodunnet.rules import remedies
 from whodunnet.rules.catalogue import Entry
+from whodunnet.rules.cpu_waits import CpuWait
 from whodunnet.rules.identity import endpoint_text, party, short_name
 from whodunnet.rules.openers import endpoint_party
 from whodunnet.rules.queue_evidence import at_text, counted, digest, tenant
@@ -22,18 +24,21 @@ REASONS = {
     "receiver-slow": "UdpReceiverSlow",
     "receiver-stopped": "UdpReceiverStopped",
     "receiver-throttled": "UdpReceiverThrottled",
+    "receiver-without-cpu": "UdpReceiverWithoutCpu",
     "no-memory": "UdpMemoryExhausted",
     "unseen": "UdpReceiveDrops",
     "not-sent": "UdpSendDrops",
 }
-ROLES: Final[dict[str, PartyRole]] = {"receiver-stopped": "reader", "receiver-throttled": "victim"}
+ROLES: Final[dict[str, PartyRole]] = {
+    "receiver-stopped": "reader", "receiver-throttled": "victim", "receiver-without-cpu": "victim",
+}  # fmt: skip
 COUNTERS = {"no-memory": "MemErrors", "unseen": "RcvbufErrors", "not-sent": "SndbufErrors"}
 
 
 class Case(NamedTuple):
     """Sockets of one owner and port that dropped `lost` datagrams; of: all for which there was no room, there.
 
-    quota: of CPU time, used up often enough to keep the owner from reading.
+    delay: a quota of CPU time, used up often enough to keep the owner from reading, or its wait for a CPU.
     """
 
     netns: int
@@ -42,7 +47,15 @@ class Case(NamedTuple):
     of: int
     shape: str
     confidence: Confidence
-    quota: QuotaUse | None = None
+    delay: QuotaUse | CpuWait | None = None
+
+    @property
+    def quota(self) -> QuotaUse | None:
+        return self.delay if isinstance(self.delay, QuotaUse) else None
+
+    @property
+    def wait(self) -> CpuWait | None:
+        return self.delay if isinstance(self.delay, CpuWait) and self.shape == "receiver-without-cpu" else None
 
     @property
     def first(self) -> Dropped:
@@ -68,7 +81,7 @@ def kind_of(d: Dropped) -> str:
     return "datagrams"
 
 
-def compose_socket(case: Case, window: CounterWindow, entry: Entry) -> Finding:
+def compose_socket(case: Case, recording: Recording, window: CounterWindow, entry: Entry) -> Finding:
     """The finding about one owner."""
     first, shape = case.first, entry.shapes[case.shape]
     s, kind = first.socket, kind_of(case.first)
@@ -80,6 +93,8 @@ def compose_socket(case: Case, window: CounterWindow, entry: Entry) -> Finding:
         "seconds": f"{window.seconds:.1f}",
         "limit": f"{s.limit_bytes:,}",
         "share": f"{100 * case.quota.share:.0f}" if case.quota else "",
+        "waited": f"{case.wait.waited_seconds:.1f}" if case.wait else "",
+        "known": f"{case.wait.seconds:.1f}" if case.wait else "",
     }
     title = shape.title.format(**words)
     effect = f"{case.lost:,} {kind} found no room in its socket within {window.seconds:.1f} s"
@@ -94,12 +109,28 @@ def compose_socket(case: Case, window: CounterWindow, entry: Entry) -> Finding:
         summary=shorten_bytes(title, 80),
         title=title,
         last_seen=window.end.wall,
-        parties=(endpoint_party(ROLES.get(case.shape, "culprit"), s.local, first.owner, effect),),
+        parties=(
+            endpoint_party(ROLES.get(case.shape, "culprit"), s.local, first.owner, effect),
+            *_rivals(case, recording),
+        ),
         evidence=tuple(_evidence(case, window, entry)),
         would_explain=entry.would_explain,
         remedies=tuple(_remedies(case, shape.fix)),
         explanation=tuple(line.format(**words) for line in shape.explanation),
     )
+
+
+def _rivals(case: Case, recording: Recording) -> list[Party]:
+    """Who ran where the receiver waited. That it runs there is no fault of its own."""
+    rival = case.wait.rival if case.wait else None
+    if rival is None:
+        return []
+    known = [w for _, w in recording.series(Workloads) if rival.process.pid in w.by_pid]
+    named = Workload(process=Process(pid=rival.process.pid, comm=rival.process.comm))
+    owner = known[-1].by_pid[rival.process.pid] if known else named
+    kind = f" with real-time priority {rival.process.realtime}" if rival.process.realtime else ""
+    effect = f"ran for {rival.ran_seconds:.1f} s{kind}, on CPU {rival.cpu}, where the receiver waited"
+    return [party("holder", owner, effect=effect)]
 
 
 def _evidence(case: Case, window: CounterWindow, entry: Entry) -> list[Evidence]:
@@ -124,6 +155,8 @@ def _evidence(case: Case, window: CounterWindow, entry: Entry) -> list[Evidence]
     ]  # fmt: skip
     if case.shape == "receiver-throttled" and case.quota is not None:
         found.append(_of_quota(case.quota))
+    if case.wait is not None:
+        found += _of_wait(case.wait)
     for section in ("Udp", "Udp6"):
         if window.rise(f"{section}.RcvbufErrors").get(case.netns):
             family = "IPv4" if section == "Udp" else "IPv6"
@@ -140,12 +173,36 @@ def _of_quota(quota: QuotaUse) -> Evidence:
     )  # fmt: skip
 
 
+def _of_wait(wait: CpuWait) -> list[Evidence]:
+    def reading(statement: str, value: float, unit: str, pid: int, limit: float | None = None) -> Evidence:
+        return Evidence(
+            statement=statement, value=value, unit=unit, limit=limit, comparison=None if limit is None else "of",
+            source=f"/proc/{pid}/schedstat" if unit == "seconds" else f"/proc/{pid}/stat", at=wait.at.wall,
+            boot_seconds=wait.at.boot_seconds, repeat=f"cat /proc/{pid}/task/*/schedstat  # ran, waited: in ns, twice"
+            if unit == "seconds" else f"ps -o psr,cls,rtprio,comm -p {wait.pid},{pid}",
+        )  # fmt: skip
+
+    found = [
+        reading(
+            "It was ready and something else ran", round(wait.waited_seconds, 2), "seconds", wait.pid, wait.seconds
+        ),
+        reading("It ran", round(wait.ran_seconds, 2), "seconds", wait.pid, wait.seconds),
+    ]
+    if wait.rival is not None:
+        rival = wait.rival
+        text = (
+            f"Readings in which {clean(rival.process.comm)} was to run on CPU {rival.cpu}, as it was; in none elsewhere"
+        )
+        found.append(reading(text, rival.meetings, "readings", rival.process.pid))
+    return found
+
+
 def _remedies(case: Case, fix: str) -> list[Remedy]:
     s, steps = case.first.socket, [remedies.CAPTURE]
     if case.shape == "receiver-stopped":
         restart = remedies.restart(case.first.owner, "its socket is read again", "it stops again")
         return [*steps, *([restart] if restart else []), remedies.fix(fix)]
-    if case.shape == "receiver-throttled":
+    if case.shape in ("receiver-throttled", "receiver-without-cpu"):
         return [*steps, remedies.fix(fix)]
     steps.append(
         Remedy(

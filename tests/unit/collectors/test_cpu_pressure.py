@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from whodunnet.collectors import cpu_pressure
-from whodunnet.collectors.cpu_pressure import CONSUMERS_MAX, CpuPressureCollector
+from whodunnet.collectors.cpu_pressure import CONSUMERS_MAX, WAITERS_MAX, CpuPressureCollector
 from whodunnet.errors import UnreadableError
 from whodunnet.kernel.procfs.process import TICKS_PER_SECOND
 from whodunnet.kernel.roots import Roots
@@ -37,11 +37,13 @@ class Machine:
         text = f"some avg10={avg10:.2f} avg60=0.00 avg300=0.00 total={total}\n"
         (self.top / "proc/pressure/cpu").write_text(text)
 
-    def process(self, pid: int, seconds: float, wait: float = 0, *, started: int = 5, state: str = "S") -> None:
+    def process(
+        self, pid: int, seconds: float, wait: float = 0, *, started: int = 5, state: str = "S", threads: int = 1
+    ) -> None:
         ticks = round(seconds * TICKS_PER_SECOND)
         place = self.top / f"proc/{pid}"
         (place / f"task/{pid}").mkdir(parents=True, exist_ok=True)
-        fields = f"1 1 1 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 1 0 {started} 0"
+        fields = f"1 1 1 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 {threads} 0 {started} 0"
         (place / "stat").write_text(f"{pid} (app{pid}) {state} {fields}\n")
         for file in (place / "schedstat", place / f"task/{pid}/schedstat"):
             file.write_text(f"0 {round(wait * 1e9)} 0\n")
@@ -126,16 +128,16 @@ def test_a_process_that_began_in_between_counts_from_its_begin(machine: Machine,
     machine.process(7, 0.5, started=900)
     machine.process(8, 0.25)
     found = made.collect()
-    assert [(c.pid, c.cpu_ms, c.wait_ms) for c in found.consumers] == [(7, 500, None), (8, 250, None)]
+    assert [(c.pid, c.cpu_ms, c.wait_ms) for c in found.consumers] == [(7, 500, 0), (8, 250, 0)]
 
 
 def test_the_wait_of_who_takes_nothing_is_summed(machine: Machine, clock: list[float]) -> None:
     for pid in (7, 8, 9):
-        machine.process(pid, 1, 1)
+        machine.process(pid, 1, 1, threads=2)
     made = under_pressure(machine, clock)
-    machine.process(7, 2, 1)
-    machine.process(8, 1, 1.4)
-    machine.process(9, 1, 1.1)
+    machine.process(7, 2, 1, threads=2)
+    machine.process(8, 1, 1.4, threads=2)
+    machine.process(9, 1, 1.1, threads=2)
     assert made.collect().waited_ms == pytest.approx(500, abs=2)
 
 
@@ -149,10 +151,38 @@ def test_our_own_work_is_left_out(machine: Machine, clock: list[float]) -> None:
 
 
 def test_waits_of_all_threads_and_of_one_are_not_compared(machine: Machine, clock: list[float]) -> None:
-    machine.process(7, 1, 1, state="S")
+    machine.process(7, 1, 1, state="S", threads=2)
     made = under_pressure(machine, clock)
-    machine.process(7, 2, 3, state="R")
+    machine.process(7, 2, 3, state="R", threads=2)
     assert made.collect().consumers[0].wait_ms is None
+
+
+SCHEDSTAT = "version 15\ncpu0 0 0 0 0 0 0 0 9000000000 1\n"
+
+
+@pytest.mark.parametrize("schedstat", [False, True])
+def test_who_was_ready_and_took_nothing_is_kept_with_its_wait(
+    machine: Machine, clock: list[float], *, schedstat: bool
+) -> None:
+    if schedstat:
+        (machine.top / "proc/schedstat").write_text(SCHEDSTAT)
+    machine.process(7, 1, 1, state="R", threads=2)
+    machine.process(8, 9, 1)
+    made = under_pressure(machine, clock)
+    machine.process(7, 1, 1.75, threads=2)
+    machine.process(8, 10, 1)
+    assert [(c.pid, c.cpu_ms, c.wait_ms) for c in made.collect().consumers][1:] == [(7, 0, 750)]
+
+
+def test_no_more_who_waited_are_kept_than_the_bound(machine: Machine, clock: list[float]) -> None:
+    for pid in range(200, 220 + WAITERS_MAX):
+        machine.process(pid, 1, 1, state="R")
+    made = under_pressure(machine, clock)
+    for pid in range(200, 220 + WAITERS_MAX):
+        machine.process(pid, 1, 1 + pid / 1000, state="R")
+    found = made.collect()
+    assert [c.pid for c in found.consumers] == list(range(219 + WAITERS_MAX, 219, -1))
+    assert found.waited_ms == sum(range(200, 220))
 
 
 def test_no_more_than_the_bound_are_kept(machine: Machine, clock: list[float]) -> None:

@@ -85,14 +85,21 @@ def test_a_receiver_without_cpu_time_is_told_with_its_quota(who: Party, cause: t
 
 
 def test_a_name_server_without_cpu_time_is_the_cause() -> None:
-    assert causes(finding("udp-buffers", "receiver-throttled", COLLECTOR), DNS)["dns"] == ("udp-buffers",)
+    for shape in ("receiver-throttled", "receiver-without-cpu"):
+        assert causes(finding("udp-buffers", shape, COLLECTOR), DNS)["dns"] == ("udp-buffers",)
 
 
 CPU = finding("cpu-pressure", "consumer", Party(role="victim", node="n1"), evidence=(read(1, "share"),))
 
 
 @pytest.mark.parametrize(
-    ("rule", "shape"), [("softnet-drops", "queue-full"), ("accept-queue", "slow"), ("udp-buffers", "receiver-slow")]
+    ("rule", "shape"),
+    [
+        ("softnet-drops", "queue-full"),
+        ("accept-queue", "slow"),
+        ("udp-buffers", "receiver-slow"),
+        ("udp-buffers", "receiver-without-cpu"),
+    ],
 )
 def test_who_waits_for_a_cpu_reads_late(rule: str, shape: str) -> None:
     assert causes(CPU, finding(rule, shape))[rule] == ("cpu-pressure",)

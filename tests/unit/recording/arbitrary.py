@@ -121,7 +121,7 @@ lookup = st.builds(
 )  # fmt: skip
 consumer = st.builds(
     Consumer, pid=number, parent=number, comm=text, started_seconds=seconds, cpu_ms=number, kernel_ms=number,
-    wait_ms=maybe, nice=signed, log_daemon=st.booleans(), kernel_thread=st.booleans(),
+    wait_ms=maybe, nice=signed, log_daemon=st.booleans(), kernel_thread=st.booleans(), on_cpu=maybe, realtime=number,
 )  # fmt: skip
 cpus = st.lists(number, max_size=2).map(tuple)
 cpu_work = st.builds(

@@ -10,7 +10,7 @@ from whodunnet.model.kernel_log import KernelLog, LogLine
 from whodunnet.model.snapshot import AnySample, Recording
 from whodunnet.model.sockets import AcceptQueue, DroppingSocket, Endpoint, Sockets
 
-from . import arbitrary_quotas
+from . import arbitrary_quotas, arbitrary_suspects
 from .arbitrary import ADDRESSES, NAMESPACES, PIDS, Dice, changing, sockets, workloads
 from .nodes import FROM_BOOT, group
 
@@ -31,7 +31,7 @@ def queue_recordings() -> st.SearchStrategy[Recording]:
 def recording_of(d: Dice) -> Recording:
     kinds = {
         "counters": counters, "sockets": queues, "workloads": workloads, "kernel_log": log,
-        "cpu_quota": arbitrary_quotas.quotas,
+        "cpu_quota": arbitrary_quotas.quotas, "cpu_pressure": arbitrary_suspects.cpus,
     }  # fmt: skip
     return changing(d, kinds, _later, (0.0, 1.0, 5.0), None)
 

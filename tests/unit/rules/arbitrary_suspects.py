@@ -111,7 +111,8 @@ def consumer(d: Dice) -> Consumer:
     return Consumer(
         pid=d.one(PIDS), parent=d.one((0, 1, 50)), comm=d.one(TEXTS), log_daemon=d.one((False, True)),
         kernel_thread=d.one((False, False, True)),
-        cpu_ms=d.one((0, 10, 900)), kernel_ms=d.one((0, 10)), wait_ms=d.one((None, 0, 400)), nice=d.one((-5, 0, 19)),
+        cpu_ms=d.one((0, 10, 900)), kernel_ms=d.one((0, 10)), wait_ms=d.one((None, 0, 400, 900)),
+        on_cpu=d.one((None, 0, 0, 1)), realtime=d.one((0, 0, 50)), nice=d.one((-5, 0, 19)),
     )  # fmt: skip
 
 

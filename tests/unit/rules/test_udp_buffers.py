@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
+from whodunnet.model.cpu_pressure import Consumer, CpuPressure
 from whodunnet.model.cpu_quota import CpuQuotas, LimitedCgroup
 from whodunnet.model.finding import Cleared, NotChecked
 from whodunnet.model.sample import Failure
@@ -237,3 +240,77 @@ def test_a_container_that_was_started_anew_is_judged_by_what_it_did_since() -> N
         for s, c in zip(recording.snapshots, again, strict=True)
     )
     assert finding(replace(recording, snapshots=shots), RULE).shape == "receiver-throttled"
+
+
+SECONDS = 4
+
+
+def beside_loop(
+    waits: tuple[float | None, ...], ran: float = 0.1, loop: float = 0.75, *, apart: bool = False, shared: bool = False,
+    boots: tuple[int, ...] = (1,) * SECONDS,
+) -> Recording:  # fmt: skip
+    """A reading a second: how long pid 7 waited, and ran, beside pid 9, in real time; apart: once on another CPU."""
+    moments = [
+        (counters(**dict.fromkeys(room(1), n)), sockets(dropping=(udp(1_000 + n, shared=shared),)))
+        for n in (0, 0, 0, 0, FLOOR)
+    ]
+    recording = node(moments, seconds=float(SECONDS), workloads=named(7, 9))
+    cpus = [
+        CpuPressure(
+            cpus=2, total_ms=2_000 * i, idle_ms=1_000 * i, steal_ms=0, softirq_ms=0,
+            measured_seconds=1.0 if i else None,
+            consumers=(
+                Consumer(pid=9, comm="loop", cpu_ms=round(1_000 * loop), wait_ms=0, on_cpu=0, realtime=50),
+                Consumer(
+                    pid=7, comm="app7", started_seconds=boots[i - 1], cpu_ms=round(1_000 * ran),
+                    on_cpu=int(apart and i == 2),
+                    wait_ms=None if (wait := waits[i - 1]) is None else round(1_000 * wait),
+                ),
+            ) if i else (),
+        )
+        for i in range(SECONDS + 1)
+    ]  # fmt: skip
+    shots = (
+        replace(s, samples={**s.samples, "cpu_pressure": c}) for s, c in zip(recording.snapshots, cpus, strict=True)
+    )
+    return replace(recording, snapshots=tuple(shots))
+
+
+@pytest.mark.parametrize(
+    ("waits", "ran", "shape"),
+    [
+        ((0.5,) * 4, 0.1, "receiver-without-cpu"),
+        ((0.49,) * 4, 0.1, "receiver-slow"),
+        ((0.6,) * 4, 0.2, "receiver-without-cpu"),
+        ((0.6,) * 4, 0.21, "receiver-slow"),  # it had its share
+        ((0.6, None, 0.6, None), 0.1, "receiver-without-cpu"),
+        ((0.9, None, None, None), 0.1, "receiver-slow"),  # hardly known
+        ((None,) * 4, 0.1, "receiver-slow"),
+    ],
+)
+def test_a_receiver_that_waits_for_a_cpu_is_a_victim(waits: tuple[float | None, ...], ran: float, shape: str) -> None:
+    found = finding(beside_loop(waits, ran), RULE)
+    assert found.shape == shape
+    without = shape == "receiver-without-cpu"
+    assert [p.role for p in found.parties] == (["victim", "holder"] if without else ["culprit"])
+    assert (pids(found, "culprit"), pids(found, "holder")) == (([], [9]) if without else ([7], []))
+
+
+def test_how_long_it_waited_is_told_and_who_ran_there() -> None:
+    found = finding(beside_loop((0.7,) * 4), RULE)
+    assert [(e.value, e.limit, e.unit) for e in found.evidence if e.unit in ("seconds", "readings")][1:] == [
+        (2.8, 4.0, "seconds"), (0.4, 4.0, "seconds"), (4, None, "readings"),
+    ]  # fmt: skip
+    assert found.parties[1].effect == "ran for 3.0 s with real-time priority 50, on CPU 0, where the receiver waited"
+    assert "ready to run for 2.8 s of 4.0 s" in " ".join(found.explanation)
+
+
+@pytest.mark.parametrize("other", [{"apart": True}, {"loop": 0.34}])
+def test_who_was_seen_elsewhere_or_ran_little_is_not_named(other: dict[str, Any]) -> None:
+    found = finding(beside_loop((0.7,) * 4, **other), RULE)
+    assert [(found.shape, p.role) for p in found.parties] == [("receiver-without-cpu", "victim")]
+
+
+@pytest.mark.parametrize("other", [{"shared": True}, {"boots": (1, 1, 2, 2)}])
+def test_a_wait_that_need_not_be_the_reader_s_does_not_tell(other: dict[str, Any]) -> None:
+    assert finding(beside_loop((0.7,) * 4, **other), RULE).shape == "receiver-slow"

@@ -22,12 +22,15 @@ THREADS_MAX: Final = 256
 """Of all running and busy processes together, whose wait is read thread by thread."""
 _FILE_BYTES: Final = 4096
 _FIELDS: Final = 20  # after the name: state ppid ... utime 11 stime 12 ... nice 16 num_threads 17 ... starttime 19
+_PROCESSOR: Final = 36
+_RT_PRIORITY: Final = 37
 
 
 class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Since it was started, of all threads, ended ones too. running: its first thread is running or ready.
 
     wait_ns: how long it was ready and others ran: of all threads where `whole`, else of the first one; None: not known.
+    on_cpu: where its only thread runs or is ready; None of others. realtime: priority of the first thread, 0: none.
     """
 
     pid: int
@@ -38,7 +41,10 @@ class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     kernel_ticks: int
     nice: int
     running: bool
+    threads: int = 1
     kernel_thread: bool = False
+    on_cpu: int | None = None
+    realtime: int = 0
     wait_ns: int | None = None
     whole: bool = False
 
@@ -58,8 +64,9 @@ def parse_times(data: bytes, source: str) -> ProcessTimes:
     fields = after.split()
     if not parenthesis or not closing or len(fields) < _FIELDS:
         raise MalformedError(f"{source}: should be a pid, a name in parentheses and numbers, and is {shown(data)}")
-    numbers = [integer(fields[i], source, f"field {i + 3}") for i in (1, 11, 12, 16, 19)]
-    if min(numbers[0], numbers[1], numbers[2], numbers[4]) < 0:
+    numbers = [integer(fields[i], source, f"field {i + 3}") for i in (1, 11, 12, 16, 19, 17)]
+    later = [integer(field, source, "CPU or priority") for field in fields[_PROCESSOR : _RT_PRIORITY + 1]]
+    if min(*numbers[:3], *numbers[4:], *later) < 0:
         raise MalformedError(f"{source}: has a number below zero: {shown(after)}")
     return ProcessTimes(
         pid=integer(pid, source, "pid"),
@@ -70,7 +77,10 @@ def parse_times(data: bytes, source: str) -> ProcessTimes:
         kernel_ticks=numbers[2],
         nice=numbers[3],
         running=fields[0] == b"R",
+        threads=numbers[5],
         kernel_thread=has_kernel_flag(fields),
+        on_cpu=later[0] if later and fields[0] == b"R" and numbers[5] == 1 else None,
+        realtime=later[1] if len(later) > 1 else 0,
     )
 
 
@@ -133,7 +143,7 @@ def _with_wait(
         found = parse_schedstat(_read(f"{place}/schedstat"), place)
     except (OSError, UnreadableError):
         return times, threads
-    return msgspec.structs.replace(times, wait_ns=found.wait_ns), threads
+    return msgspec.structs.replace(times, wait_ns=found.wait_ns, whole=times.threads == 1), threads
 
 
 def _of_threads(place: str, at_most: int) -> list[int] | None:

@@ -32,6 +32,13 @@ def test_ticks_become_milliseconds() -> None:
     assert (found.cpu_ms, found.kernel_ms) == (300_000 // TICKS_PER_SECOND, 50_000 // TICKS_PER_SECOND)
 
 
+def test_where_the_only_thread_is_ready_and_its_real_time_priority() -> None:
+    stat = b"7 (x) %s 3 7 7 0 -1 4194304 1 2 3 4 250 50 9 9 -51 0 %d 0 12345" + b" 0" * 16 + b" 3 50 1"
+    ready, asleep, several = (parse_times(stat % (s, n), "f") for s, n in ((b"R", 1), (b"S", 1), (b"R", 2)))
+    assert [found.on_cpu for found in (ready, asleep, several)] == [3, None, None]
+    assert (ready.realtime, parse_times(STAT % b"x", "f").on_cpu) == (50, None)
+
+
 @given(damaged(STAT % b"app"))
 def test_damaged_stat_is_malformed_and_nothing_else(data: bytes) -> None:
     with suppress(MalformedError):
@@ -51,6 +58,13 @@ def machine(tmp_path: Path, *pids: int, state: bytes = b"S") -> Roots:
 def test_of_one_that_sleeps_the_first_thread_s_wait_is_read(tmp_path: Path) -> None:
     found, left_out = read_every_process(machine(tmp_path, 7))
     assert (found[7].wait_ns, found[7].whole, left_out) == (7_000_000, False, 0)
+
+
+def test_of_one_that_sleeps_and_has_one_thread_all_is_read(tmp_path: Path) -> None:
+    roots = machine(tmp_path, 7)
+    stat = tmp_path / "proc/7/stat"
+    stat.write_bytes(stat.read_bytes().replace(b" -5 2 0", b" -5 1 0"))
+    assert read_every_process(roots)[0][7].whole
 
 
 def test_of_one_that_sleeps_the_wait_is_left_out_where_it_is_not_needed(tmp_path: Path) -> None:
