@@ -180,7 +180,8 @@ def _with_families(
         families[rise.times.parent, rise.times.comm] = []
     left: list[_Rise] = []
     for rise in others:
-        family = families.get((rise.times.parent, rise.times.comm)) if rise.cpu_ms else None
+        took_part = rise.cpu_ms or _wait_ms(rise)
+        family = families.get((rise.times.parent, rise.times.comm)) if took_part else None
         (left if family is None else family).append(rise)
     found = []
     for rise in most:

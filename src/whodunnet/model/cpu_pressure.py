@@ -18,7 +18,8 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kernel_thread: it has the flag of a thread of the kernel.
     on_cpu: where it ran, or waited for its turn, at this reading; None of one that slept or has several threads.
     realtime: its priority if it runs in real time (SCHED_FIFO, SCHED_RR), else 0.
-    more: processes of its name and its parent that took less than any consumer; what they took is in these sums.
+    more: processes of its name and its parent that took less than any consumer; what they took, and waited, is in
+        these sums.
     """
 
     pid: Count

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import NamedTuple
+
 import msgspec
 
 from whodunnet.model.cpu_pressure import Consumer, CpuPressure
@@ -35,6 +38,14 @@ class Owner(msgspec.Struct, kw_only=True):
     nice: int = 0
 
 
+class Delayed(NamedTuple):
+    """A process that was ready for so long while others ran, and how long it ran."""
+
+    workload: Workload
+    waited_ms: int
+    ran_ms: int
+
+
 class Flood(msgspec.Struct, frozen=True, kw_only=True):
     """Lines of the kernel's log. rate: a second, of all kinds; share: of the kind with most, of those compared."""
 
@@ -48,21 +59,45 @@ class Flood(msgspec.Struct, frozen=True, kw_only=True):
 def consumers_of(recording: Recording, window: CpuWindow) -> list[Owner]:
     """Most first. Processes of one program and one parent are one owner where they are in no container or unit."""
     found: dict[str, Owner] = {}
-    named: dict[int, Workload] = {}
-    for _, workloads in recording.series(Workloads):
-        named |= workloads.by_pid
+    named = _named(recording)
     every = [consumer for _, sample in recording.series(CpuPressure) for consumer in sample.consumers]
     forked = {(consumer.parent, consumer.comm) for consumer in every}
     for consumer in every:
         workload = named.get(consumer.pid) or _by_name(consumer)
         key = _key(consumer, workload, forked)
-        owner = found.setdefault(key, Owner(workload=workload, pid=consumer.pid, comm=consumer.comm, pids=set()))
+        new = Owner(workload=workload, pid=consumer.pid, comm=consumer.comm, pids=set(), nice=consumer.nice)
+        owner = found.setdefault(key, new)
         _add(owner, consumer, workload)
     did = (window.busy - window.stolen - window.interrupts) * window.last.cpus * window.measured_seconds * 1000
     whole = max(did, sum(owner.cpu_ms for owner in found.values()), 1.0)
     for owner in found.values():
         owner.share = round(owner.cpu_ms / whole, 6)
     return sorted(found.values(), key=lambda owner: (-owner.cpu_ms, owner.pid))
+
+
+def most_delayed(recording: Recording, apart_from: Collection[int], entry: Entry) -> Delayed | None:
+    """Who waited most besides these, if that alone is enough to be a shortage."""
+    samples = [sample for _, sample in recording.series(CpuPressure)]
+    by_pid: dict[int, list[Consumer]] = {}
+    for consumer in (consumer for sample in samples for consumer in sample.consumers):
+        if consumer.pid not in apart_from:
+            by_pid.setdefault(consumer.pid, []).append(consumer)
+    sums = {pid: (sum(c.wait_ms or 0 for c in of), sum(c.cpu_ms for c in of)) for pid, of in by_pid.items()}
+    pid = max(sums, key=lambda pid: (sums[pid], -pid), default=None)
+    if pid is None:
+        return None
+    waited, ran = sums[pid]
+    seconds = sum(sample.measured_seconds or 0.0 for sample in samples)
+    if waited < max(entry.limit("min_waiting") * 1000 * seconds, entry.limit("min_slowed") * ran, 1):
+        return None
+    return Delayed(_named(recording).get(pid) or _by_name(by_pid[pid][-1]), waited, ran)
+
+
+def _named(recording: Recording) -> dict[int, Workload]:
+    found: dict[int, Workload] = {}
+    for _, workloads in recording.series(Workloads):
+        found |= workloads.by_pid
+    return found
 
 
 def _by_name(consumer: Consumer) -> Workload:

@@ -10,7 +10,7 @@ from whodunnet.model.snapshot import Recording
 from whodunnet.model.text import clean, shorten_bytes
 from whodunnet.rules import remedies
 from whodunnet.rules.catalogue import Entry
-from whodunnet.rules.cpu_consumers import Flood, Owner
+from whodunnet.rules.cpu_consumers import Delayed, Flood, Owner
 from whodunnet.rules.cpu_window import CpuWindow
 from whodunnet.rules.identity import party, short_name
 
@@ -28,7 +28,8 @@ WAITED: Final = "/proc/schedstat, /proc/<pid>/schedstat"
 class Case(NamedTuple):
     """owners: most first. waiting: tasks that waited at a time, without those of owners that are busy themselves.
 
-    suffered: whether that is enough. alone: nobody takes nearly as much as the first one.
+    suffered: whether that is enough. alone: nobody takes nearly as much as the first one. delayed: who waited most of
+    them.
     """
 
     window: CpuWindow
@@ -38,6 +39,7 @@ class Case(NamedTuple):
     flood: Flood | None
     suffered: bool
     alone: bool
+    delayed: Delayed | None = None
 
 
 def compose(case: Case, recording: Recording, entry: Entry) -> Finding:
@@ -85,15 +87,23 @@ def _confidence(case: Case) -> Confidence:
 def _parties(case: Case, recording: Recording, entry: Entry) -> list[Party]:
     """Only who takes most of it is a culprit; the kernel's line is behind a log daemon, which only copies it, and
     whoever gives a thread of the kernel its work behind that."""
-    most = int(entry.limit("listed_consumers"))
-    node = Party(role="victim", node=recording.node.hostname, effect=_suffering(case))
+    most, least = int(entry.limit("listed_consumers")), entry.limit("min_listed")
+    victims = [*_delayed(case), Party(role="victim", node=recording.node.hostname, effect=_suffering(case))]
     if case.shape == "consumer":
         first, *rest = case.owners
-        others = [_party("holder", owner) for owner in rest[: most - 1] if owner.share >= entry.limit("min_listed")]
-        return [_party("culprit" if case.suffered and case.alone else "holder", first), *others, node]
+        others = [_party("holder", owner) for owner in rest[: most - 1] if owner.share >= least]
+        return [_party("culprit" if case.suffered and case.alone else "holder", first), *others, *victims]
     if case.shape in ("stolen", "unseen"):
-        return [node]
-    return [*(_party("holder", owner) for owner in case.owners[:most]), node]
+        return victims
+    owners = [o for o in case.owners[:most] if case.shape != "short-lived" or o.share >= least]
+    return [*(_party("holder", owner) for owner in owners), *victims]
+
+
+def _delayed(case: Case) -> list[Party]:
+    if case.delayed is None:
+        return []
+    waited, ran = case.delayed.waited_ms / 1000, case.delayed.ran_ms / 1000
+    return [party("victim", case.delayed.workload, effect=f"waited {waited:,.1f} s for a CPU and ran {ran:,.1f} s")]
 
 
 def _party(role: str, owner: Owner) -> Party:

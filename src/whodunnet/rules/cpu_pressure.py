@@ -10,7 +10,7 @@ from whodunnet.model.finding import Answer, Cleared, Evidence, NotChecked
 from whodunnet.model.sample import Moment
 from whodunnet.model.snapshot import Recording
 from whodunnet.rules.catalogue import Entry
-from whodunnet.rules.cpu_consumers import Owner, consumers_of, flood_of
+from whodunnet.rules.cpu_consumers import Owner, consumers_of, flood_of, most_delayed
 from whodunnet.rules.cpu_findings import RULE, Case, compose, cpu_reading
 from whodunnet.rules.cpu_window import CpuWindow, window_of
 
@@ -52,13 +52,15 @@ def _case(window: CpuWindow, recording: Recording, entry: Entry) -> Case:
         shape = "log-flood"
     busy = [owner for owner in owners if _is_busy(owner, owners[0], shape, entry)]
     known, pids = shape in UNTOLD, frozenset(pid for owner in busy for pid in owner.pids)
-    waiting = window.waiting_besides(pids, known=known)
-    ran = window.running_besides(sum(owner.cpu_ms for owner in busy), known=known)
+    young = {pid: cpu_ms for pid, cpu_ms in window.begun.items() if pid not in pids} if known else {}
+    waiting = window.waiting_besides(pids | young.keys(), known=known)
+    ran = window.running_besides(sum(owner.cpu_ms for owner in busy) + sum(young.values()), known=known)
     suffered = waiting is not None and waiting >= max(entry.limit("min_waiting"), entry.limit("min_slowed") * ran)
+    delayed = most_delayed(recording, pids | young.keys(), entry) if suffered else None
     if shape == "log-flood":
-        return Case(window, shape, loggers, waiting, flood, suffered, alone=False)
+        return Case(window, shape, loggers, waiting, flood, suffered, alone=False, delayed=delayed)
     alone = not any(owner.share >= RIVAL * owners[0].share and owner.nice <= owners[0].nice for owner in owners[1:])
-    return Case(window, shape, owners, waiting, None, suffered, alone)
+    return Case(window, shape, owners, waiting, None, suffered, alone, delayed)
 
 
 def _is_busy(owner: Owner, top: Owner, shape: str, entry: Entry) -> bool:

@@ -47,6 +47,16 @@ class CpuWindow(msgspec.Struct, frozen=True, kw_only=True):
     def last(self) -> CpuPressure:
         return self.series[-1]
 
+    @property
+    def begun(self) -> dict[int, int]:
+        """What processes used that began within the window: those that live only for a moment wait for one another."""
+        every = [consumer for sample in self.series for consumer in sample.consumers]
+        found: dict[int, int] = {}
+        for consumer in every:
+            if consumer.started_seconds > self.begin.boot_seconds:
+                found[consumer.pid] = found.get(consumer.pid, 0) + consumer.cpu_ms
+        return found
+
     def waiting_besides(self, pids: Collection[int], *, known: bool = False) -> float | None:
         """How many tasks waited at a time, besides these processes; None: not known.
 

@@ -260,3 +260,18 @@ def test_a_process_that_began_in_between_has_waited_since(machine: Machine, cloc
     made = under_pressure(machine, clock)
     machine.process(7, 0.5, 0.25, state="R")
     assert [c.wait_ms for c in made.collect().consumers] == [250]
+
+
+def test_the_wait_of_a_listed_one_s_family_is_in_its_sum(machine: Machine, clock: list[float]) -> None:
+    def family(waits: float) -> None:
+        for pid in (200, 201):
+            machine.process(pid, 1 + (waits if pid == 200 else 0), waits, state="R")
+            stat = machine.top / f"proc/{pid}/stat"
+            stat.write_text(stat.read_text().replace(f"app{pid}", "yes"))
+
+    family(0)
+    made = under_pressure(machine, clock)
+    family(0.25)
+    found = made.collect()
+    assert [(c.pid, c.wait_ms, c.more) for c in found.consumers] == [(200, 500, 1)]
+    assert found.waited_ms == 0

@@ -14,7 +14,7 @@ from whodunnet.model.snapshot import AnySample, Recording, Snapshot
 from whodunnet.model.workload import Process, Workloads
 from whodunnet.rules.catalogue import catalogue
 
-from .nodes import NODE, answers, finding, in_container, moment, named, owners, parties, pids
+from .nodes import FROM_BOOT, NODE, answers, finding, in_container, moment, named, owners, parties, pids
 
 RULE = "cpu-pressure"
 ENTRY = catalogue()[RULE]
@@ -357,3 +357,48 @@ def test_what_ksoftirqd_did_is_counted_once() -> None:
     found = finding(node(*threads, softirq=0.6), RULE)
     shares = [e.value for e in found.evidence if e.statement.startswith("Share of what all CPUs did")]
     assert shares == [0.3, 0.3]
+
+
+def test_whoever_waits_most_besides_is_a_victim_by_name() -> None:
+    shop, browser = consumer(8, 0.02, wait=0.95), consumer(9, 0.01, wait=0.9)
+    found = finding(node(HOG, browser, shop, waited=0.0), RULE)
+    assert (pids(found, "culprit"), pids(found, "victim")) == ([7], [8, None])
+    effects = [p.effect for p in parties(found, "victim")]
+    assert effects == ["waited 2.9 s for a CPU and ran 0.1 s", "1.9 tasks at a time wait for a CPU besides"]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [consumer(8, 0.02, wait=0.18), consumer(9, 0.02, wait=0.18)],
+        [consumer(8, 0.02, wait=None)],
+        [consumer(8, 0.02, wait=0.9, nice=19)],
+        [],
+    ],
+)
+def test_nobody_who_waits_little_or_by_its_own_wish_is_a_victim_by_name(others: list[Consumer]) -> None:
+    found = finding(node(HOG, *others, waited=1.0), RULE)
+    assert (found.severity, pids(found, "victim")) == ("warning", [None])
+
+
+@pytest.mark.parametrize(("begun", "severity"), [(FROM_BOOT + 0.5, "info"), (FROM_BOOT - 5, "warning")])
+def test_processes_of_a_moment_wait_for_one_another(begun: float, severity: str) -> None:
+    """A build of low weight: what stays waits little."""
+    build = [consumer(pid, 0.02, wait=0.1, started_seconds=begun, parent=pid + 100) for pid in (20, 21, 22, 23)]
+    found = finding(node(consumer(7, 0.12, wait=0.01), *build, waited=0.0), RULE)
+    assert (found.shape, found.severity) == ("short-lived", severity)
+
+
+def test_beside_processes_of_a_moment_whoever_stays_and_waits_suffers() -> None:
+    build = consumer(20, 0.1, wait=0.1, started_seconds=FROM_BOOT + 0.5)
+    found = finding(node(build, consumer(8, 0.02, wait=0.6), waited=0.0), RULE)
+    assert (found.shape, found.severity, pids(found, "victim")) == ("short-lived", "warning", [8, None])
+
+
+def test_whoever_takes_little_is_no_holder_of_what_short_lived_ones_take() -> None:
+    assert pids(finding(node(consumer(7, 0.19), consumer(8, 0.21)), RULE), "holder") == [8]
+
+
+def test_the_wait_of_who_lets_others_go_first_is_its_own_also_where_it_took_nothing() -> None:
+    gentle = [consumer(pid, 0.0, wait=0.05, nice=19, comm="yes", parent=30) for pid in range(40, 48)]
+    assert finding(node(HOG, *gentle, waited=0.0), RULE).severity == "info"
