@@ -162,7 +162,7 @@ def test_what_a_rule_does_to_a_connect_is_told(collector: ConnectionsCollector, 
     # An answer that comes while connect() still has the socket locked is taken with the next SYN (tcp_v4_err).
     rejected, broken = found.counts(21), found.counts(22)
     again = ("initiated", "syn-retransmitted", "syn-sent")
-    assert rejected.pop(again, 0) + broken.pop(again, 0) == retransmitted
+    assert rejected.pop(again, 0) + broken.pop(again, 0) == retransmitted, found.groups
     assert rejected == {("initiated", "rejected", "syn-sent"): 3}
     assert broken == {("initiated", "broken", "syn-sent"): 2}
     assert found.counts(23)["initiated", "syn-retransmitted", "syn-sent"] == 1
