@@ -591,6 +591,8 @@ static __always_inline bool broke(const struct sock *sk, struct tcp_sock *tp, st
 		key->unanswered = is_unanswered(tp, known->role);
 	if (state == TCP_CLOSE_WAIT && key->ending == ENDING_RESET_RECEIVED)
 		key->asked = has_asked(tp, known);
+	if (state == TCP_ESTABLISHED && key->ending == ENDING_RESET_RECEIVED && known->role == END_INITIATED)
+		key->asked = tp->snd_nxt != tp->snd_una; /* nothing of a reset is taken for an acknowledgement */
 	key->state = state;
 	*time = set_idle(key, idle_at_end(tp, known, key->ending, state));
 	return true;

@@ -55,7 +55,8 @@ struct end_key {
 	 */
 	unsigned char last_word;
 	unsigned char unanswered; /* of resets while open: the client had sent data, and the accepting end none */
-	unsigned char asked; /* of resets after the peer's close: what was written since is a request */
+	/* Of resets after the peer's close: what was written since is a request. While open: it was not acknowledged yet. */
+	unsigned char asked;
 };
 
 struct end {

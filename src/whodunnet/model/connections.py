@@ -73,6 +73,7 @@ class ConnectionGroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         0.5 s without data the other way, from which time is counted: a farewell (TLS), or an answer as slow as that.
     unanswered: of resets while open: the client had sent data, and the server none.
     asked: of resets received in "close-wait": the peer's farewell was unread, and what was written since is a request.
+        Of a connecting end's while open: what it had written was not acknowledged yet, so that the reset answers it.
     """
 
     netns: Count

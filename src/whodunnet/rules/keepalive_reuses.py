@@ -56,7 +56,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def asked(self) -> tuple[Span, ...]:
         """Times of what it wrote after the server's close, where that is known to be a request and no farewell."""
-        return timed(g for p in self.pairs for g in p.here if g.ending == "reset-received" and g.asked)
+        reset = ("reset-received", "close-wait")
+        return timed(g for p in self.pairs for g in p.here if (g.ending, g.state) == reset and g.asked)
 
     def there(self, *endings: Ending) -> list[ConnectionGroup]:
         """Groups of the server's end, with all clients behind the same address."""

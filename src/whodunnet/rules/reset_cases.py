@@ -14,7 +14,18 @@ from whodunnet.model.sockets import Endpoint
 from whodunnet.rules.catalogue import Entry
 from whodunnet.rules.connection_parts import Course, Parts, added
 from whodunnet.rules.connection_sight import ungrouped
-from whodunnet.rules.reset_cuts import RESETTING, Counted, Cut, cut_of, in_its_name, open_ends, quicker, together
+from whodunnet.rules.reset_cuts import (
+    RESETTING,
+    Counted,
+    Cut,
+    cut_of,
+    explained,
+    in_its_name,
+    open_ends,
+    outlived,
+    quicker,
+    together,
+)
 
 MOST = 0.5
 """A server is named if its end has at least this share of what its clients count."""
@@ -34,7 +45,7 @@ class ResetCase(msgspec.Struct, frozen=True, kw_only=True):
     reset themselves. by_server: of n, how many at least its own process sent; unsure: whether it may be more, because
     others who reach the same ends by another endpoint may have received them. server_seen: whether these ends are on
     this node. late: resets by the accepting end to what came after its close. lasting: whether readings are enough to
-    say that it goes on.
+    say that it goes on. waited: of n, those after a pause. outlived: ends of the server that were open still.
     """
 
     shape: str
@@ -53,6 +64,8 @@ class ResetCase(msgspec.Struct, frozen=True, kw_only=True):
     unsure: bool = False
     server_seen: bool = False
     late: int = 0
+    waited: int = 0
+    outlived: int = 0
 
     @property
     def share(self) -> float:
@@ -118,7 +131,7 @@ class _Sight:
         ways = [self.cut, self.closed_early]
         if sum(c.early for c in those) > sum(c.received + c.paused for c in those):
             ways.reverse()
-        found = (way(place, those) for way in (*ways, self.in_their_name, self.aborted))
+        found = (way(place, those) for way in (*ways, self.in_their_name, self.forgotten, self.aborted))
         return next((case for case in found if case is not None), None)
 
     def cut(self, place: Place, those: Sequence[Cut]) -> ResetCase | None:
@@ -171,6 +184,26 @@ class _Sight:
         there = self._there(case.clients)
         return msgspec.structs.replace(
             case, shape="reset-between", sent=there.sent, crossed=there.received, server_seen=True
+        )
+
+    def forgotten(self, place: Place, those: Sequence[Cut]) -> ResetCase | None:
+        """Clients whose next request is answered by a reset, also after a pause, while the server's end stays open."""
+        here = [cut for cut in those if cut.pair.here]
+        case = self._case(place, here, lambda cut: cut.received + cut.asked, self._entry.limit("min_share"))
+        if case is None or self._lost:
+            return None
+        groups = {g for pair in case.clients for g in pair.there}
+        others = self._by_another_way(place, groups)
+        left = outlived(groups) - explained(here, others)
+        if any(g.ending in RESETTING for g in open_ends(groups)) or left < MOST * case.n:
+            return None
+        return msgspec.structs.replace(
+            case,
+            shape="reset-between",
+            crossed=self._there(case.clients).received,
+            server_seen=True,
+            waited=sum(cut.asked for cut in here if cut.pair in case.clients),
+            outlived=left,
         )
 
     def aborted(self, place: Place, those: Sequence[Cut]) -> ResetCase | None:

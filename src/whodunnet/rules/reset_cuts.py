@@ -21,7 +21,8 @@ RESETTING: tuple[Ending, ...] = ("reset-sent", "timed-out", "broken")
 class Cut(msgspec.Struct, frozen=True, kw_only=True):
     """One pair. ended: its connections that ended. received: resets while open, that answer what was just sent.
 
-    paused: the same after a pause. early: in CLOSE_WAIT without a pause: the server closed while data still came.
+    paused: resets while open, after a pause; asked: of those, the ones that answer a write of the client.
+    early: in CLOSE_WAIT without a pause: the server closed while data still came.
     aborted: resets by the client itself. Where only the accepting end is on this node, received are those that it sent.
     """
 
@@ -29,6 +30,7 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
     ended: int
     received: int
     paused: int = 0
+    asked: int = 0
     early: int = 0
     aborted: int = 0
 
@@ -51,6 +53,7 @@ def cut_of(pair: Pair, entry: Entry) -> Cut:
         ended=pair.count(*ENDED, state="established"),
         received=sum(n for time, n in by_server if time < pause),
         paused=sum(n for time, n in by_server if time >= pause),
+        asked=sum(s.connections for g in open_ends(pair.here) if g.asked for s in g.spans if s.mean >= pause),
         early=sum(n for time, n in early if time < pause) if pair.here else 0,
         aborted=sum(n for _, n in by_client),
     )
@@ -96,6 +99,26 @@ def in_its_name(pair: Pair) -> Cut:
 def open_ends(groups: Iterable[ConnectionGroup]) -> tuple[ConnectionGroup, ...]:
     """Of connections that were open until then."""
     return tuple(g for g in groups if g.state == "established")
+
+
+def outlived(there: Iterable[ConnectionGroup]) -> int:
+    """Accepting ends that somebody who does not know them resets: when they send something, or close.
+
+    Data that comes after a close is answered by a reset, and counts as one that was received, too.
+    """
+    met = {("reset-received", "established"): 1, ("reset-received", "fin-wait-1"): 1, ("late-data", "close"): -1}
+    return sum(met.get((g.ending, g.state), 0) * g.connections for g in there)
+
+
+def explained(here: Iterable[Cut], others: Iterable[Cut]) -> int:
+    """Of those ends: what clients reset themselves in any state, and what was reset of who came by another endpoint.
+
+    Who closes with the server's last words unread resets a server that may not have had its FIN acknowledged.
+    """
+    others = list(others)
+    groups = [g for cut in (*here, *others) for g in cut.pair.here]
+    own = sum(g.connections for g in groups if g.ending in (*RESETTING, "late-data") and g.state != "syn-sent")
+    return own + sum(cut.received + cut.paused for cut in others)
 
 
 def quicker(groups: Iterable[ConnectionGroup], seconds: float) -> int:

@@ -205,6 +205,11 @@ def _evidence(case: ResetCase, pairs: Pairs, words: dict[str, str], entry: Entry
         found.append(reading(at, "Had asked, and got no byte of an answer", case.unanswered, "connections"))
     if case.shape == "reset-between":
         found.append(reading(at, "Resets that the accepting process itself received", case.crossed, "connections"))
+    if case.outlived:
+        statement = "Ends of the server that stayed open, and were reset when they closed or sent something"
+        found.append(reading(at, statement, case.outlived, "connections"))
+    if case.waited:
+        found.append(reading(at, "Of those reset, the ones that had paused before", case.waited, "connections"))
     if case.shape == "closed-early" and case.server_seen:
         found.append(reading(at, "Resets to data that came after its close was complete", case.late, "resets"))
     if case.paused:

@@ -41,7 +41,8 @@ def _nothing(pairs: Pairs, cuts: Sequence[Cut], entry: Entry) -> Answer:
     reach = (
         f"{100 * entry.limit('min_share'):.0f} % or more of the connections to one endpoint, and "
         f"{entry.limit('min_rate'):g} or more a second throughout the window of {pairs.window.seconds:.1f} s, that are "
-        "reset while they are used; resets after a pause are for keepalive-mismatch, those after the end are harmless"
+        "reset while they are used; resets after a pause are for keepalive-mismatch, unless the server's end on this "
+        "node stays open, those after the end are harmless"
     )
     if lost:
         reach += f"; {lost:,} of {every:,} ends were only counted"

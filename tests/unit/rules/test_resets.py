@@ -151,6 +151,50 @@ def test_a_server_that_resets_a_request_after_long_work_is_named() -> None:
     assert said(node(*groups, *closed(60)), RULE) == [("server-resets", "warning", "proven")]
 
 
+def outlived(n: int, *, ends: int = 30, seconds: float = 1.0, asked: bool = True) -> list[ConnectionGroup]:
+    """Of as many requests each is answered by a reset after a pause; the server's ends learn of it when they close."""
+    closes = {"client": POD, "state": "established"}
+    server = [
+        accepted("closed-here", {8.0: ends}, **closes),
+        accepted("reset-received", {8.0: ends}, state="fin-wait-1"),
+    ]
+    return [opened(n), initiated("reset-received", {seconds: n}, asked=asked), *server]
+
+
+def test_requests_after_a_pause_that_are_reset_while_the_servers_end_stays_open_are_lost_in_between() -> None:
+    """Address translation that has lost track leads the next packet to another endpoint of the Service."""
+    others = {"to": SERVICE, "asked": True}
+    here = [opened(30, to=SERVICE), initiated("reset-received", {1.0: 30}, **others)]
+    samples = {"conntrack": translated(SERVICE, SERVER)}
+    found = finding(node(*here, *outlived(0), samples=samples), RULE)
+    assert (found.shape, found.severity, found.confidence) == ("reset-between", "warning", "likely")
+    assert (parties(found, "culprit"), named(found, "victim"), endpoints(found)) == ([], ["web"], [SERVICE])
+    said_of = {e.statement: e.value for e in found.evidence}
+    assert said_of["Ends of the server that stayed open, and were reset when they closed or sent something"] == 30
+    assert said_of["Of those reset, the ones that had paused before"] == 30
+
+
+@pytest.mark.parametrize(("asked", "seconds", "ends"), [(False, 1.0, 30), (True, 1.0, 14), (True, 1.0, 0)])
+def test_a_timer_that_resets_what_nobody_uses_and_who_is_reset_at_both_ends_are_not_lost(
+    asked: bool, seconds: float, ends: int
+) -> None:
+    assert findings(node(*outlived(30, ends=ends, seconds=seconds, asked=asked)), RULE) == []
+
+
+@pytest.mark.parametrize("explained", [
+    accepted("late-data", 30, state="close"),  # it had closed, and data came
+    accepted("reset-sent", {60.0: 1}),  # its own timer
+    accepted("timed-out", {60.0: 1}),  # nobody answered its probes
+    initiated("reset-sent", {8.0: 30}, state="close-wait"),  # closed with the server's last words unread
+    initiated("reset-sent", {60.0: 30}),  # the client's other connections
+], ids=lambda g: f"{g.role} {g.ending} {g.state}")  # fmt: skip
+def test_ends_of_the_server_that_were_reset_for_another_reason_have_not_outlived_anything(
+    explained: ConnectionGroup,
+) -> None:
+    assert "reset-between" in [f.shape for f in findings(node(*outlived(30)), RULE)]
+    assert "reset-between" not in [f.shape for f in findings(node(*outlived(30), explained), RULE)]
+
+
 def in_its_name(own: int = 0, **other: Any) -> list[ConnectionGroup]:
     """Of a hundred connections the server receives 30 resets, of which the client has sent its own."""
     waiting = [opened(100, **other), initiated("reset-sent", {0.0: own}, **other)] if own else [opened(100, **other)]
