@@ -23,6 +23,7 @@ EPHEMERAL_PORT: Final = 32768
 
 CLOSING: Final = frozenset({"fin-wait", "last-ack", "time-wait", "close"})
 DATAGRAMS: Final = frozenset({"udp", "udplite"})
+PINGS: Final = frozenset({"icmp", "icmpv6"})
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -54,12 +55,21 @@ def _kind(group: FlowGroup) -> Kind:
     if group.protocol == "tcp":
         return _kind_of_tcp(group, port)
     if group.protocol not in DATAGRAMS:
-        return "unreplied" if group.protocol in ("icmp", "icmpv6") and not group.replied else "busy"
+        return _kind_of_ping(group) if group.protocol in PINGS else "busy"
     if not group.replied:
         return "unreplied"
     if port == DNS_PORT:
         return "dns"
     return "busy" if group.assured else "churn"
+
+
+def _kind_of_ping(group: FlowGroup) -> Kind:
+    """The next ping has an entry of its own if its identifier is another (ping(8) run anew). Where most were used of
+    late they may be the same again and again."""
+    if not group.replied:
+        return "unreplied"
+    over = sum(group.ages) - younger_than(group, YOUNG_SECONDS)
+    return "churn" if 2 * over > group.entries else "busy"
 
 
 def _kind_of_tcp(group: FlowGroup, port: int | None) -> Kind:

@@ -134,6 +134,7 @@ def test_buckets_are_only_made_where_there_are_too_few(buckets: int, more: str) 
     (churn(POD.address, SERVICE, 5_300, state="fin-wait"), "tcp_timeout_fin_wait=30"),
     (unanswered(POD.address, FAR, 5_300, protocol="udp", state="none"), "udp_timeout=10"),
     (unanswered(POD.address, FAR, 5_300, protocol="icmp", state="none"), "icmp_timeout=10"),
+    (names(POD.address, FAR, 5_300, protocol="icmp"), "icmp_timeout=10"),
 ])  # fmt: skip
 def test_a_shorter_timeout_is_that_of_protocol_and_state(group: FlowGroup, setting: str) -> None:
     commands = [r.command for r in filled_by(group).remedies if "timeout" in (r.command or "")]

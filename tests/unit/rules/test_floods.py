@@ -44,6 +44,7 @@ from .nodes import ages, process
         (churn(POD.address, SERVICE, 5_300, state="fin-wait"), "churn"),
         (churn(POD.address, SERVICE, 5_300, state="close", ages=over(5_300, 10)), "churn"),
         (names(POD.address, Endpoint("203.0.113.5", 123), 5_300), "churn"),
+        (names(POD.address, Endpoint("203.0.113.5", None), 5_300, protocol="icmp"), "churn"),
         (idle(POD.address, SERVICE, 5_300), "idle-established"),
         (unanswered(POD.address, SERVICE, 5_300), "unreplied"),
         (unanswered(POD.address, FAR, 5_300, protocol="udp", state="none", ages=over(5_300, 30)), "unreplied"),
@@ -83,6 +84,8 @@ def test_a_scan_whose_destinations_were_merged_is_still_one() -> None:
         flow(POD.address, SERVICE, 5_300, state="close-wait", ages=ages(5_300, 30)),
         names(POD.address, FAR, 5_300, assured=True),
         names(POD.address, FAR, 5_300, offloaded=True, ages=()),
+        names(POD.address, Endpoint("203.0.113.5", None), 5_300, protocol="icmp", ages=over(5_300, 10)),
+        names(POD.address, Endpoint("203.0.113.5", None), 5_300, protocol="icmpv6", ages=()),
         unanswered(POD.address, Endpoint("192.0.2.11", 8472), 5_300, protocol="udp", state="none"),
         unanswered(POD.address, Endpoint("192.0.2.11", 4789), 5_300, protocol="udp", state="none"),
         flow(POD.address, Endpoint("192.0.2.11", None), 5_300, protocol="gre", state="none"),
@@ -90,7 +93,8 @@ def test_a_scan_whose_destinations_were_merged_is_still_one() -> None:
         idle(POD.address, SERVICE, 5_300, replied=False, assured=False),
     ],
     ids=["in use", "idle for less", "idle unknown", "offloaded", "half open", "closed by the other side", "stream",
-         "offloaded stream", "overlay", "vxlan", "gre", "direction unknown", "one way"],
+         "offloaded stream", "pings in use", "pings unknown", "overlay", "vxlan", "gre", "direction unknown",
+         "one way"],
 )  # fmt: skip
 def test_whoever_has_most_and_wastes_nothing_is_not_accused(group: FlowGroup) -> None:
     found = filled_by(group)
