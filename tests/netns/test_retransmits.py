@@ -59,11 +59,13 @@ class Look:
     def found(self, rule: str) -> list[Finding]:
         return [a for a in self.answers(rule) if isinstance(a, Finding)]
 
-    def destination(self, lines: Lines, address: str) -> Destination:
-        """What the newest sample has of one server."""
+    def destination(self, lines: Lines, address: str, *, exact: bool = False) -> Destination:
+        """What the newest sample has of one server. exact: the kernel has skipped no program, as it does with one that
+        interrupts itself, and counts it (bpf_prog_inc_misses_counter)."""
         sample = self.snapshots[-1].samples["retransmissions"]
         assert isinstance(sample, Retransmissions)
-        assert (sample.other, sample.untracked, sample.missed) == (0, 0, 0)
+        assert (sample.other, sample.untracked) == (0, 0)
+        assert sample.missed == 0 or not exact
         (one,) = (d for d in sample.destinations if (d.netns, d.remote) == (lines.host.number, address))
         return one
 
@@ -121,7 +123,7 @@ def test_every_segment_is_counted_once(lines: Lines, look: Look) -> None:
         client.close()
     wait_until(lambda: _is_quiet(lines), "nothing to be sent any more", seconds=60)
     look.take()
-    one = look.destination(lines, ONE)
+    one = look.destination(lines, ONE, exact=True)
     repeated = lines.counter("TcpRetransSegs") - lines.counter("TcpExtTCPSynRetrans")
     assert one.repeated + one.closed == repeated > 20
     fins = CLOSED  # without data, which the kernel counts as data here
