@@ -39,11 +39,13 @@ class Owner(msgspec.Struct, kw_only=True):
 
 
 class Delayed(NamedTuple):
-    """A process that was ready for so long while others ran, and how long it ran."""
+    """A process that was ready for so long while others ran, and how long it ran; smaller ones of its name and its
+    parent are in these sums."""
 
     workload: Workload
     waited_ms: int
     ran_ms: int
+    processes: int = 1
 
 
 class Flood(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +92,8 @@ def most_delayed(recording: Recording, apart_from: Collection[int], entry: Entry
     seconds = sum(sample.measured_seconds or 0.0 for sample in samples)
     if waited < max(entry.limit("min_waiting") * 1000 * seconds, entry.limit("min_slowed") * ran, 1):
         return None
-    return Delayed(_named(recording).get(pid) or _by_name(by_pid[pid][-1]), waited, ran)
+    processes = 1 + max(consumer.more for consumer in by_pid[pid])
+    return Delayed(_named(recording).get(pid) or _by_name(by_pid[pid][-1]), waited, ran, processes)
 
 
 def _named(recording: Recording) -> dict[int, Workload]:

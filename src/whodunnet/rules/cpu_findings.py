@@ -103,13 +103,17 @@ def _delayed(case: Case) -> list[Party]:
     if case.delayed is None:
         return []
     waited, ran = case.delayed.waited_ms / 1000, case.delayed.ran_ms / 1000
-    return [party("victim", case.delayed.workload, effect=f"waited {waited:,.1f} s for a CPU and ran {ran:,.1f} s")]
+    effect = f"waited {waited:,.1f} s for a CPU and ran {ran:,.1f} s{_processes(case.delayed.processes)}"
+    return [party("victim", case.delayed.workload, effect=effect)]
+
+
+def _processes(count: int) -> str:
+    return f" in {count:,} processes" if count > 1 else ""
 
 
 def _party(role: str, owner: Owner) -> Party:
     in_kernel = f", {100 * owner.kernel_ms / max(owner.cpu_ms, 1):.0f} % of it in the kernel"
-    n = len(owner.pids) + owner.more
-    many = f" in {n:,} processes" if n > 1 else ""
+    many = _processes(len(owner.pids) + owner.more)
     gentle = f" at nice {owner.nice}" if owner.nice > 0 else ""
     effect = f"used {owner.cpu_ms / 1000:,.1f} s of CPU{many}{gentle}{in_kernel}"
     return party(

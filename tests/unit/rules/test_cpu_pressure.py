@@ -367,6 +367,11 @@ def test_whoever_waits_most_besides_is_a_victim_by_name() -> None:
     assert effects == ["waited 2.9 s for a CPU and ran 0.1 s", "1.9 tasks at a time wait for a CPU besides"]
 
 
+def test_of_a_victim_it_is_told_for_how_many_processes_the_sum_is() -> None:
+    found = finding(node(HOG, consumer(8, 0.02, wait=0.95, more=3), waited=0.0), RULE)
+    assert parties(found, "victim")[0].effect == "waited 2.9 s for a CPU and ran 0.1 s in 4 processes"
+
+
 @pytest.mark.parametrize(
     "others",
     [
