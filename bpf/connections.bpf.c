@@ -589,8 +589,11 @@ static __always_inline bool broke(const struct sock *sk, struct tcp_sock *tp, st
 		return false;
 	if (state == TCP_ESTABLISHED && (key->ending == ENDING_RESET_SENT || key->ending == ENDING_RESET_RECEIVED))
 		key->unanswered = is_unanswered(tp, known->role);
-	if (state == TCP_CLOSE_WAIT && key->ending == ENDING_RESET_RECEIVED)
+	if (state == TCP_CLOSE_WAIT && key->ending == ENDING_RESET_RECEIVED) {
 		key->asked = has_asked(tp, known);
+		/* its FIN is counted as a byte (tcp_rcv_nxt_update) */
+		key->unanswered = known->role == END_INITIATED && tp->bytes_sent && tp->bytes_received <= 1;
+	}
 	if (state == TCP_ESTABLISHED && key->ending == ENDING_RESET_RECEIVED && known->role == END_INITIATED)
 		key->asked = tp->snd_nxt != tp->snd_una; /* nothing of a reset is taken for an acknowledgement */
 	key->state = state;

@@ -54,7 +54,8 @@ struct end_key {
 	 * That is a farewell (TLS), or an answer that took as long.
 	 */
 	unsigned char last_word;
-	unsigned char unanswered; /* of resets while open: the client had sent data, and the accepting end none */
+	/* Of resets while open, and of those received after the peer's close: the client had sent data, the other end none. */
+	unsigned char unanswered;
 	/* Of resets after the peer's close: what was written since is a request. While open: it was not acknowledged yet. */
 	unsigned char asked;
 };

@@ -354,3 +354,30 @@ def test_a_request_after_an_unread_farewell_is_told_from_a_farewell(
     found = look(collector, namespace)
     (reset,) = (g for g in found.groups if g.server.port == port and g.ending == "reset-received")
     assert (reset.state, reset.asked) == ("close-wait", asked)
+
+
+def test_a_close_before_any_word_is_told_from_one_after_a_single_byte(
+    collector: ConnectionsCollector, namespace: Namespace
+) -> None:
+    def act() -> int:
+        with socket.create_server((HERE, 0)) as listener:
+            for words in (b"", b"", b"", b"x", b"x"):
+                client = socket.create_connection(listener.getsockname())
+                server = listener.accept()[0]
+                server.sendall(words)
+                server.close()
+                wait_until(lambda client=client: in_state(client, CLOSE_WAIT), "the close")  # type: ignore[misc]
+                client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                wait_until(lambda client=client: not in_state(client, CLOSE_WAIT), "the reset")  # type: ignore[misc]
+                client.close()
+            return int(listener.getsockname()[1])
+
+    port = namespace(act)
+    ends = [g for g in look(collector, namespace).groups if g.server.port == port and g.state == "close-wait"]
+    assert {g.ending for g in ends} == {"reset-received"}
+    assert {
+        unanswered: sum(g.connections for g in ends if g.unanswered is unanswered) for unanswered in (True, False)
+    } == {
+        True: 3,
+        False: 2,
+    }

@@ -71,7 +71,7 @@ class ConnectionGroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         segment; else since data last moved. Empty if merged without client, and of "late-data".
     last_word: this end (or the peer, of "closed-by-peer") sent something within 0.1 s before it closed, after at least
         0.5 s without data the other way, from which time is counted: a farewell (TLS), or an answer as slow as that.
-    unanswered: of resets while open: the client had sent data, and the server none.
+    unanswered: of resets while open, and of those a client received in "close-wait": it had sent data, the server none.
     asked: of resets received in "close-wait": the peer's farewell was unread, and what was written since is a request.
         Of a connecting end's while open: what it had written was not acknowledged yet, so that the reset answers it.
     """

@@ -44,8 +44,9 @@ class ResetCase(msgspec.Struct, frozen=True, kw_only=True):
     sent, crossed: of the accepting ends' groups, those that were reset by their own process, and those that received a
     reset themselves. by_server: of n, how many at least its own process sent; unsure: whether it may be more, because
     others who reach the same ends by another endpoint may have received them. server_seen: whether these ends are on
-    this node. late: resets by the accepting end to what came after its close. lasting: whether readings are enough to
-    say that it goes on. waited: of n, those after a pause. outlived: ends of the server that were open still.
+    this node. late: resets by the accepting end to what came after its close. unheard: of n, where it had closed without
+    a byte. lasting: whether readings are enough to say that it goes on. waited: of n, those after a pause. outlived: ends
+    of the server that were open still.
     """
 
     shape: str
@@ -64,6 +65,7 @@ class ResetCase(msgspec.Struct, frozen=True, kw_only=True):
     unsure: bool = False
     server_seen: bool = False
     late: int = 0
+    unheard: int = 0
     waited: int = 0
     outlived: int = 0
 
@@ -72,12 +74,17 @@ class ResetCase(msgspec.Struct, frozen=True, kw_only=True):
         return self.n / max(self.ended, 1)
 
     @property
+    def refuses(self) -> bool:
+        """Whether a server closes on who has asked and never got a byte: no farewell meets such a close."""
+        return self.unheard >= MOST * self.n
+
+    @property
     def unanswered(self) -> int:
         """Resets of those who had asked and got no byte of an answer, by the end that is seen; also after a pause."""
         return sum(
             span.connections
             for pair in self.clients
-            for g in pair.seen
+            for g in open_ends(pair.seen)
             if g.unanswered and g.ending == ("reset-received" if pair.here else "reset-sent")
             for span in g.spans
         )
@@ -170,7 +177,8 @@ class _Sight:
         seen = self._ended_there(place, case) >= MOST * case.ended
         if seen and there.closed_soon < MOST * case.n:
             return None
-        return msgspec.structs.replace(case, shape="closed-early", server_seen=seen, late=there.late)
+        unheard = sum(cut.unheard for cut in those if cut.pair in case.clients)
+        return msgspec.structs.replace(case, shape="closed-early", server_seen=seen, late=there.late, unheard=unheard)
 
     def in_their_name(self, place: Place, those: Sequence[Cut]) -> ResetCase | None:
         """Clients whose server receives resets that they have not sent: they only see that no answer comes."""

@@ -22,7 +22,8 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
     """One pair. ended: its connections that ended. received: resets while open, that answer what was just sent.
 
     paused: resets while open, after a pause; asked: of those, the ones that answer a write of the client.
-    early: in CLOSE_WAIT without a pause: the server closed while data still came.
+    early: in CLOSE_WAIT without a pause: the server closed while data still came; unheard: of those, where it had never
+        sent a byte.
     aborted: resets by the client itself. Where only the accepting end is on this node, received are those that it sent.
     """
 
@@ -32,6 +33,7 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
     paused: int = 0
     asked: int = 0
     early: int = 0
+    unheard: int = 0
     aborted: int = 0
 
 
@@ -46,7 +48,7 @@ def cuts_of(pairs: Pairs, entry: Entry) -> list[Cut]:
 def cut_of(pair: Pair, entry: Entry) -> Cut:
     pause = entry.limit("pause")
     own, other = _times(pair, "reset-sent", "established"), _times(pair, "reset-received", "established")
-    early = _times(pair, "reset-received", "close-wait")
+    closing = [g for g in pair.here if (g.ending, g.state) == ("reset-received", "close-wait")]
     by_server, by_client = (other, own) if pair.here else (own, other)
     return Cut(
         pair=pair,
@@ -54,7 +56,8 @@ def cut_of(pair: Pair, entry: Entry) -> Cut:
         received=sum(n for time, n in by_server if time < pause),
         paused=sum(n for time, n in by_server if time >= pause),
         asked=sum(s.connections for g in open_ends(pair.here) if g.asked for s in g.spans if s.mean >= pause),
-        early=sum(n for time, n in early if time < pause) if pair.here else 0,
+        early=quicker(closing, pause),
+        unheard=quicker((g for g in closing if g.unanswered), pause),
         aborted=sum(n for _, n in by_client),
     )
 

@@ -36,6 +36,10 @@ FAREWELL = (
     "Where the client only answers the close by a farewell (TLS), its data comes too late as well, and nothing is "
     "lost: that is not told apart here. Nor is a request that met, on its way, the close of an idle connection."
 )
+REFUSES = (
+    "No byte of an answer had come on most of these, so this is no farewell. Whoever closes without a word has no room "
+    "for more, fails, or passes on that what is behind it could not be reached."
+)
 INFERRED = (
     "The client's own end is not on this node or was not seen: what the server received may come from a firewall or "
     "balancer in between as well."
@@ -105,6 +109,8 @@ def _certain(case: ResetCase, pairs: Pairs, recording: Recording) -> _Certain:
     extra += [INFERRED] if inferred else []
     if always and case.shape == "server-resets":
         return _Certain("possible", tuple(extra))
+    if case.shape == "closed-early" and case.refuses:
+        return _Certain("likely", (*extra, REFUSES))
     if case.shape == "closed-early" and not _cuts_uploads(case, recording):
         return _Certain("possible", (*extra, FAREWELL))
     sure = case.shape in ("server-resets", "client-aborts") and not (always or lost or inferred)
@@ -171,7 +177,7 @@ def _parties(case: ResetCase, senders: Sequence[Sender], confidence: Confidence,
         ]
     elif case.shape == "closed-early" and confidence != "possible":
         behind = one_server_of(case.clients)
-        role: PartyRole = "peer" if behind is None else "culprit"
+        role: PartyRole = "peer" if behind is None or case.refuses else "culprit"
         found.append(endpoint_party(role, case.endpoint, behind, "closed while data was still sent to it"))
     for client, n, ended in (cut for cut in _clients(case)[:most] if cut[1]):
         effect = f"reset {n:,} of its {ended:,} connections" if aborts else f"{n:,} of {ended:,} connections were reset"
@@ -212,6 +218,8 @@ def _evidence(case: ResetCase, pairs: Pairs, words: dict[str, str], entry: Entry
         found.append(reading(at, "Of those reset, the ones that had paused before", case.waited, "connections"))
     if case.shape == "closed-early" and case.server_seen:
         found.append(reading(at, "Resets to data that came after its close was complete", case.late, "resets"))
+    if case.unheard:
+        found.append(reading(at, "Of those reset, whose server never sent a byte", case.unheard, "connections"))
     if case.paused:
         found.append(reading(at, "Not counted: resets after a pause (keepalive-mismatch)", case.paused, "connections"))
     return found
@@ -222,7 +230,8 @@ def _remedies(case: ResetCase) -> list[Remedy]:
     port = case.endpoint.port or 0
     look = {
         "server-resets": "See why it resets: a crash (log, restarts, exit codes), a close with unread data, SO_LINGER",
-        "closed-early": "See why it closes while data comes: a limit of size or time, an error without reading on",
+        "closed-early": "See in its log why it closes while data comes: a limit of size, of time or of connections, an "
+        "error without reading on",
         "client-aborts": "See why the client does not close as usual: a time-out of its own, a health check, SO_LINGER",
     }
     return [

@@ -127,6 +127,21 @@ def test_a_farewell_that_comes_too_late_is_not_told_from_an_upload() -> None:
     assert parties(finding(node(early(40), *closed(80)), RULE), "culprit") == []
 
 
+@pytest.mark.parametrize(("unheard", "told"), [(20, ("warning", "likely")), (19, ("info", "possible"))])
+def test_who_closes_before_a_word_was_said_meets_no_farewell(unheard: int, told: tuple[str, str]) -> None:
+    """It may be a proxy, so it is no culprit."""
+    refused = early(unheard, unanswered=True)
+    found = finding(node(refused, early(40 - unheard), *closed(80)), RULE)
+    assert (found.shape, (found.severity, found.confidence)) == ("closed-early", told)
+    assert (named(found, "culprit"), named(found, "peer"), named(found, "victim")) == ([], ["batch"], ["web"])
+    assert [e.value for e in found.evidence if e.statement.endswith("never sent a byte")] == [unheard]
+
+
+def test_who_never_got_a_byte_and_wrote_after_a_pause_does_not_count_as_refused() -> None:
+    late = early(30, 5.0, unanswered=True)
+    assert said(node(early(40), late, *closed(80)), RULE) == [("closed-early", "info", "possible")]
+
+
 def test_a_request_that_met_an_idle_close_on_its_way_is_for_keepalive_mismatch() -> None:
     assert findings(node(early(40), *closed(80, 5.0)), RULE) == []
     cut_as_well = (initiated("reset-received", {0.01: 30}), accepted("reset-sent", {0.01: 30}))
