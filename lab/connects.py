@@ -130,6 +130,29 @@ async def call_once(address: str, port: int, wait_seconds: float, body_bytes: in
         writer.close()
 
 
+def rushes(address: str, port: int, at_once: int, pause_seconds: float) -> None:
+    """So many ask at the same time, each on a connection of its own, and all again after a pause; log each."""
+
+    async def go_on() -> None:
+        while True:
+            await asyncio.gather(*(ask_and_leave(address, port) for _ in range(at_once)))
+            await asyncio.sleep(pause_seconds)
+
+    asyncio.run(go_on())
+
+
+async def ask_and_leave(address: str, port: int) -> None:
+    begin = time.monotonic()
+    try:
+        reader, writer = await asyncio.open_connection(address, port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        log(ANSWERED if answer.startswith(b"HTTP/1.1 200") else CLOSED, time.monotonic() - begin)
+        writer.close()
+    except OSError as error:
+        log(name_of(error), time.monotonic() - begin)
+
+
 async def read_answer(reader: asyncio.StreamReader) -> None:
     """All of it: whoever closes earlier resets what still comes."""
     await reader.readuntil(b"\r\n\r\n")

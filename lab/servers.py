@@ -153,8 +153,14 @@ def haproxy(
 ) -> Player:
     """A proxy, one process in the foreground. "tcp": a connection onwards for each that comes in; "http": it asks on
     connections that it has, as far as they suffice, and waits so long for a client's next request."""
-    configuration = stage.directory / "haproxy.cfg"
-    configuration.write_text(HAPROXY.format(port=port, upstream=upstream, mode=mode, keep_alive=keep_alive))
+    text = HAPROXY.format(port=port, upstream=upstream, mode=mode, keep_alive=keep_alive)
+    return configured_haproxy(stage, pod, port, text)
+
+
+def configured_haproxy(stage: Stage, pod: Pod, port: int, text: str) -> Player:
+    """One process in the foreground, of which one port is waited for. text: the whole of its configuration."""
+    configuration = stage.directory / f"haproxy-{pod.namespace}.cfg"
+    configuration.write_text(text)
     return up(stage, pod, stage.run(pod, "haproxy", "haproxy", "-db", "-f", str(configuration)), port)
 
 
@@ -165,10 +171,14 @@ def dnsmasq(stage: Stage, pod: Pod, *known: str) -> Player:
     return up(stage, pod, stage.run(pod, "dnsmasq", "dnsmasq", "--keep-in-foreground", *options, *known), 53)
 
 
-def unbound(stage: Stage, pod: Pod, upstream: str) -> Player:
-    """Forwards what it does not know, over UDP, from another port for each question, as it is shipped."""
+def unbound(stage: Stage, pod: Pod, upstream: str, more: str = "") -> Player:
+    """Forwards what it does not know, over UDP, from another port for each question, as it is shipped.
+
+    more: clauses of its configuration; a second `server:` adds to the first.
+    """
     configuration = stage.directory / "unbound.conf"
-    configuration.write_text(UNBOUND.format(address=pod.address, directory=stage.directory, upstream=upstream))
+    text = UNBOUND.format(address=pod.address, directory=stage.directory, upstream=upstream)
+    configuration.write_text(text + more)
     return up(stage, pod, stage.run(pod, "unbound", "unbound", "-d", "-c", str(configuration)), 53)
 
 

@@ -12,7 +12,7 @@ from lab.connects import GAVE_UP, STEP_SECONDS, ConnectCase, call, calls, counte
 from lab.load import keep_busy
 from lab.look import Sight, connections, wait_until
 from lab.node import Node
-from lab.servers import nginx, up
+from lab.servers import configured_haproxy, nginx
 from lab.stage import Player, Pod
 
 PORT, LIMIT, BACKLOG = 8080, 20, 8
@@ -51,11 +51,8 @@ class AcceptQueueBehindConnectionLimit(ConnectCase):
         self.client = self.stage.play(client, "checkout", call, [(at, PORT)], 10, 2)
 
     def balance(self, pod: Pod, server: Pod) -> Player:
-        configuration = self.stage.directory / "limited.cfg"
-        upstream = f"{server.address}:80"
-        configuration.write_text(HAPROXY.format(port=PORT, backlog=BACKLOG, limit=LIMIT, upstream=upstream))
-        player = self.stage.run(pod, "haproxy", "haproxy", "-db", "-f", str(configuration))
-        return up(self.stage, pod, player, PORT)
+        text = HAPROXY.format(port=PORT, backlog=BACKLOG, limit=LIMIT, upstream=f"{server.address}:80")
+        return configured_haproxy(self.stage, pod, PORT, text)
 
     def used_up(self) -> bool:
         """Each of its connections has one onwards."""

@@ -12,7 +12,7 @@ from lab.case import QUEUE_RULES, Expected, Named
 from lab.connects import ANSWERED, ConnectCase, call, calls, named
 from lab.look import Sight, connections, wait_until
 from lab.node import Node
-from lab.servers import nginx, up
+from lab.servers import configured_haproxy, nginx, up
 from lab.stage import Player, Pod
 
 PORT, BACKLOG, SHOP_PORT, INVOICE_PORT = 8000, 4, 8080, 8081
@@ -55,10 +55,8 @@ class AcceptQueueBehindHaproxyWaitsForChild(ConnectCase):
         client, office, proxy, shop, self.invoices_pod = self.node.pods
         self.shop = nginx(self.stage, shop)
         self.server = self.serve(self.invoices_pod)
-        configuration = self.stage.directory / "haproxy.cfg"
-        configuration.write_text(HAPROXY.format(shop=shop.address, invoices=self.invoices_pod.address))
-        self.proxy = self.stage.run(proxy, "haproxy", "haproxy", "-db", "-f", str(configuration))
-        up(self.stage, proxy, self.proxy, SHOP_PORT)
+        text = HAPROXY.format(shop=shop.address, invoices=self.invoices_pod.address)
+        self.proxy = configured_haproxy(self.stage, proxy, SHOP_PORT, text)
         self.browser = self.stage.play(client, "browser", call, [(proxy.address, SHOP_PORT)], 5, 10)
         self.client = self.stage.play(client, "billing", call, [(proxy.address, INVOICE_PORT)], 5, 10)
         wait_until(lambda: len(calls(self.client).where(ANSWERED)) >= 10, 20, self.stage.logs)

@@ -13,7 +13,7 @@ from lab.case import Expected
 from lab.connects import ANSWER, ANSWERED, ANY, ConnectCase, call, calls, counter
 from lab.look import Sight
 from lab.node import Node
-from lab.servers import up
+from lab.servers import configured_haproxy, up
 from lab.stage import Player, Pod
 
 PORT, STATUS_PORT, FRONT_PORT = 5432, 8008, 5000
@@ -80,10 +80,8 @@ class ConnectProbedReplicasNotTheLeader(ConnectCase):
 
     def balance(self, pods: list[Pod]) -> Player:
         lines = (f"    server db{n} {pod.address}:{PORT} check port {STATUS_PORT}" for n, pod in enumerate(pods))
-        configuration = self.stage.directory / "leader.cfg"
-        configuration.write_text(HAPROXY.format(port=FRONT_PORT, servers="\n".join(lines)))
-        player = self.stage.run(self.balancer_pod, "haproxy", "haproxy", "-db", "-f", str(configuration))
-        return up(self.stage, self.balancer_pod, player, FRONT_PORT)
+        text = HAPROXY.format(port=FRONT_PORT, servers="\n".join(lines))
+        return configured_haproxy(self.stage, self.balancer_pod, FRONT_PORT, text)
 
     def look(self) -> Sight:
         """All checks are answered, two in three of them by no."""

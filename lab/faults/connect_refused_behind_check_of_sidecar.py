@@ -11,7 +11,7 @@ from lab.case import Expected
 from lab.connects import ANSWERED, ConnectCase, call, calls, counter, named, serve
 from lab.look import Sight, connections
 from lab.node import Node
-from lab.servers import up
+from lab.servers import configured_haproxy, up
 from lab.stage import Player, Pod
 
 PORT, STATUS_PORT, FRONT_PORT = 8080, 15021, 80
@@ -36,6 +36,7 @@ listen front
 class ConnectRefusedBehindCheckOfSidecar(ConnectCase):
     kind = "fault"
     rules_unread = True
+    age_seconds = 60
 
     def start(self) -> None:
         self.node = Node(self.stage, "client", "balancer", "one", "two")
@@ -50,11 +51,9 @@ class ConnectRefusedBehindCheckOfSidecar(ConnectCase):
         self.client = self.stage.play(client, "checkout", call, [(self.balancer_pod.address, FRONT_PORT)], 6, 10)
 
     def balance(self, one: Pod) -> Player:
-        configuration = self.stage.directory / "sidecars.cfg"
         ports = {"port": FRONT_PORT, "status": STATUS_PORT, "at": PORT}
-        configuration.write_text(HAPROXY.format(one=one.address, two=self.crashed.address, **ports))
-        player = self.stage.run(self.balancer_pod, "haproxy", "haproxy", "-db", "-f", str(configuration))
-        return up(self.stage, self.balancer_pod, player, FRONT_PORT)
+        text = HAPROXY.format(one=one.address, two=self.crashed.address, **ports)
+        return configured_haproxy(self.stage, self.balancer_pod, FRONT_PORT, text)
 
     def look(self) -> Sight:
         """Users fail, as many and more are answered, and what the balancer connects to is refused again and again."""

@@ -19,7 +19,7 @@ from lab.connects import GAVE_UP, calls, log
 from lab.cpu_quota import Quota
 from lab.faults.keepalive_tls import trusting
 from lab.look import Sight
-from lab.servers import HAPROXY, nginx, up
+from lab.servers import HAPROXY, configured_haproxy, nginx
 
 PORT, CPUS, CLIENTS, LIMIT_SECONDS = 443, 0.05, 16, 3.0
 CONNECTED, SHAKEN = "connected", "handshake"
@@ -70,10 +70,8 @@ class CpuThrottledTlsProxy(Case):
         self.quota = Quota(self.stage, cpus=CPUS)
         self.server = nginx(self.stage, server)
         plain = HAPROXY.format(port=PORT, upstream=f"{server.address}:80", mode="http", keep_alive="1h")
-        configuration, pem = self.stage.directory / "haproxy.cfg", rsa_certificate(self.stage.directory)
-        configuration.write_text(plain.replace(f"bind :{PORT}", f"bind :{PORT} ssl crt {pem}"))
-        self.proxy = self.stage.run(proxy, "haproxy", "haproxy", "-db", "-f", str(configuration))
-        up(self.stage, proxy, self.proxy, PORT)
+        tls = f"bind :{PORT} ssl crt {rsa_certificate(self.stage.directory)}"
+        self.proxy = configured_haproxy(self.stage, proxy, PORT, plain.replace(f"bind :{PORT}", tls))
         self.quota.take(self.proxy)
         self.client = self.stage.play(client, "payments", come_anew, proxy.address)
 

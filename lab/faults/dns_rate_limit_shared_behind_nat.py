@@ -16,31 +16,20 @@ from lab.faults.dns_flood_by_forwarder import ask_names
 from lab.look import Sight
 from lab.names import FOUND, NO_SERVER, PORT, look_up_names, resolving
 from lab.node import OUTSIDE, Node
-from lab.servers import up
-from lab.stage import Player, Pod
+from lab.servers import unbound
 
 PER_SECOND, ALLOWED = 120, 20
 NAMES = [f"api{number}.partner.shop" for number in range(4)]
 HASTY = "options timeout:1 attempts:2"
-LIMITED = """
+LIMITED = f"""
 server:
-    interface: {address}
-    access-control: 0.0.0.0/0 allow
-    do-ip6: no
-    do-daemonize: no
-    chroot: ""
-    username: ""
-    directory: "{directory}"
-    pidfile: ""
-    use-syslog: no
-    module-config: "iterator"
-    ip-ratelimit: {allowed}
+    ip-ratelimit: {ALLOWED}
     ip-ratelimit-factor: 0
     local-zone: "shop." redirect
     local-data: "shop. 60 IN A 10.1.2.3"
-remote-control:
-    control-enable: no
 """
+NOWHERE = "127.0.0.1@9"
+"""It knows all names of one domain by itself, and asks nobody."""
 
 
 class DnsRateLimitSharedBehindNat(ConnectCase):
@@ -52,18 +41,11 @@ class DnsRateLimitSharedBehindNat(ConnectCase):
     def start(self) -> None:
         self.node = Node(self.stage, "crawler", "shop")
         crawler, shop = self.node.pods
-        self.dns = self.limited(self.node.outside)
+        self.dns = unbound(self.stage, self.node.outside, NOWHERE, LIMITED)
         told = f"nameserver {OUTSIDE}\n{HASTY}\n"
         self.crawler = self.stage.play(crawler, "crawler", ask_names, OUTSIDE, PER_SECOND)
         self.client = resolving(self.stage, shop, "shop", told, look_up_names, NAMES, 2.3)
         self.other = resolving(self.stage, self.node.outside, "elsewhere", told, look_up_names, NAMES[:2], 0.5)
-
-    def limited(self, pod: Pod) -> Player:
-        """It knows all names of one domain by itself, and asks nobody."""
-        configuration = self.stage.directory / "limited.conf"
-        place = {"address": pod.address, "directory": self.stage.directory, "allowed": ALLOWED}
-        configuration.write_text(LIMITED.format(**place))
-        return up(self.stage, pod, self.stage.run(pod, "unbound", "unbound", "-d", "-c", str(configuration)), PORT)
 
     def look(self) -> Sight:
         made, others, asked = calls(self.client), calls(self.other), counters(self.node.outside)

@@ -8,36 +8,12 @@ them grow from nothing to sixty. Each user is answered, and there are never more
 
 from __future__ import annotations
 
-import asyncio
-import time
-
 from lab.case import CONNECTION_RULES, Case, Expected
-from lab.connects import ANSWERED, CLOSED, calls, log, name_of
+from lab.connects import ANSWERED, calls, rushes
 from lab.look import Sight, connections
 from lab.servers import haproxy, uvicorn
 
 PORT, FRONT, AT_ONCE, PAUSE_SECONDS = 8000, 8080, 60, 12
-ASK = b"GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n"
-
-
-def rush(address: str) -> None:
-    async def ask() -> None:
-        begin = time.monotonic()
-        try:
-            reader, writer = await asyncio.open_connection(address, FRONT)
-            writer.write(ASK)
-            answer = await reader.read()
-            log(ANSWERED if answer.startswith(b"HTTP/1.1 200") else CLOSED, time.monotonic() - begin)
-            writer.close()
-        except OSError as error:
-            log(name_of(error), time.monotonic() - begin)
-
-    async def go_on() -> None:
-        while True:
-            await asyncio.gather(*(ask() for _ in range(AT_ONCE)))
-            await asyncio.sleep(PAUSE_SECONDS)
-
-    asyncio.run(go_on())
 
 
 class HaproxyPoolAfterEachRush(Case):
@@ -51,7 +27,7 @@ class HaproxyPoolAfterEachRush(Case):
         client, self.proxy_pod, server = self.stage.pods("users", "proxy", "server")
         self.server = uvicorn(self.stage, server, PORT, keep_alive_seconds=3600, answer_after_seconds=1.0)
         self.proxy = haproxy(self.stage, self.proxy_pod, FRONT, f"{server.address}:{PORT}", mode="http")
-        self.users = self.stage.play(client, "users", rush, self.proxy_pod.address)
+        self.users = self.stage.play(client, "users", rushes, self.proxy_pod.address, FRONT, AT_ONCE, PAUSE_SECONDS)
         self.idle = 0
 
     def look(self) -> Sight:

@@ -13,7 +13,7 @@ from lab.case import Expected
 from lab.keepalive import ENOUGH, PairCase, mismatch
 from lab.look import Sight, connections, wait_until
 from lab.pools import told, went, with_http_client
-from lab.servers import HAPROXY, gunicorn
+from lab.servers import HAPROXY, configured_haproxy, gunicorn
 from lab.stage import Player
 
 
@@ -31,9 +31,8 @@ class KeepaliveOnePortTwoPrograms(PairCase):
         self.old = gunicorn(self.stage, self.server_pod, self.port, "--keep-alive", "3600")
         upstream = f"{self.server_pod.address}:{self.port}"
         plain = HAPROXY.format(port=self.port, upstream=upstream, mode="http", keep_alive="3s")
-        configuration = self.stage.directory / "haproxy.cfg"
-        configuration.write_text(plain.replace(f"bind :{self.port}", f"bind [::]:{self.port} v6only"))
-        proxy = self.stage.run(self.server_pod, "haproxy", "haproxy", "-db", "-f", str(configuration))
+        text = plain.replace(f"bind :{self.port}", f"bind [::]:{self.port} v6only")
+        proxy = configured_haproxy(self.stage, self.server_pod, self.port, text)
         wait_until(lambda: self.listeners() == 2, 20, self.stage.logs)
         return proxy
 

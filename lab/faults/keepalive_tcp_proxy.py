@@ -11,7 +11,7 @@ from lab.case import Expected
 from lab.keepalive import WatchedCase, mismatch
 from lab.look import Sight
 from lab.pools import stopwatch, with_http_client
-from lab.servers import HAPROXY, nginx, up
+from lab.servers import HAPROXY, configured_haproxy, nginx
 
 PORT, WAIT, IDLE = 8080, "3s", (3.3, 4.5)
 
@@ -27,10 +27,7 @@ class KeepaliveTcpProxy(WatchedCase):
         self.server = nginx(self.stage, server_pod)
         patient = HAPROXY.format(port=PORT, upstream=f"{server_pod.address}:80", mode="tcp", keep_alive="1h")
         hasty = patient.replace("client 1h", f"client {WAIT}").replace("server 1h", f"server {WAIT}")
-        configuration = self.stage.directory / "haproxy.cfg"
-        configuration.write_text(hasty)
-        self.proxy = self.stage.run(self.proxy_pod, "haproxy", "haproxy", "-db", "-f", str(configuration))
-        up(self.stage, self.proxy_pod, self.proxy, PORT)
+        self.proxy = configured_haproxy(self.stage, self.proxy_pod, PORT, hasty)
         self.watch = self.stage.play(self.client_pod, "stopwatch", stopwatch, address, PORT, 5)
         self.client = self.stage.play(self.client_pod, "orders", with_http_client, [address], PORT, 20, IDLE)
 

@@ -7,11 +7,8 @@ has been reported as a leak for twenty years, and is none. There are never more 
 
 from __future__ import annotations
 
-import asyncio
-import time
-
 from lab.case import CONNECTION_RULES, Case, Expected
-from lab.connects import ANSWERED, log, name_of
+from lab.connects import ANSWERED, rushes
 from lab.look import Sight, connections
 from lab.servers import APACHE, APACHE_MODULES, up, uvicorn
 
@@ -25,26 +22,6 @@ ThreadsPerChild 64
 MaxRequestWorkers 64
 ProxyPass / http://{upstream}:{port}/
 """
-
-
-def rush(address: str) -> None:
-    async def ask() -> None:
-        begin = time.monotonic()
-        try:
-            reader, writer = await asyncio.open_connection(address, PORT)
-            writer.write(b"GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n")
-            answer = await reader.read()
-            log(ANSWERED if answer.startswith(b"HTTP/1.1 200") else "refused", time.monotonic() - begin)
-            writer.close()
-        except OSError as error:
-            log(name_of(error), time.monotonic() - begin)
-
-    async def go_on() -> None:
-        while True:
-            await asyncio.gather(*(ask() for _ in range(AT_ONCE)))
-            await asyncio.sleep(PAUSE_SECONDS)
-
-    asyncio.run(go_on())
 
 
 class PoolOfApacheProxy(Case):
@@ -64,7 +41,7 @@ class PoolOfApacheProxy(Case):
         (directory / "apache2.conf").write_text(APACHE.format(**place) + onwards)
         command = ("apache2", "-D", "FOREGROUND", "-f", str(directory / "apache2.conf"))
         self.proxy = up(self.stage, self.proxy_pod, self.stage.run(self.proxy_pod, *command[:1], *command), PORT)
-        self.client = self.stage.play(client, "shop", rush, address)
+        self.client = self.stage.play(client, "shop", rushes, address, PORT, AT_ONCE, PAUSE_SECONDS)
 
     def look(self) -> Sight:
         waiting = connections(self.proxy_pod.netns).where("CLOSE-WAIT", peer_port=UPSTREAM)

@@ -15,7 +15,7 @@ from lab.actor import rest
 from lab.case import CONNECTION_RULES, Case, Expected
 from lab.connects import ANSWERED, CLOSED, calls, log
 from lab.look import Sight
-from lab.servers import HAPROXY, up, uvicorn
+from lab.servers import HAPROXY, configured_haproxy, uvicorn
 
 PORT, PROXY_PORT, WAIT, REPORT_SECONDS = 8000, 8080, "2s", 3.0
 
@@ -51,10 +51,7 @@ class ProxyGivesUpOnSlowAnswers(Case):
         self.server = uvicorn(self.stage, server, PORT, 60, REPORT_SECONDS)
         plain = HAPROXY.format(port=PROXY_PORT, upstream=f"{server.address}:{PORT}", mode="tcp", keep_alive="1h")
         hasty = plain.replace("client 1h", f"client {WAIT}").replace("server 1h", f"server {WAIT}")
-        configuration = self.stage.directory / "haproxy.cfg"
-        configuration.write_text(hasty)
-        self.proxy = self.stage.run(proxy, "haproxy", "haproxy", "-db", "-f", str(configuration))
-        up(self.stage, proxy, self.proxy, PROXY_PORT)
+        self.proxy = configured_haproxy(self.stage, proxy, PROXY_PORT, hasty)
         self.client = self.stage.play(client, "dashboard", order_reports, proxy.address, PROXY_PORT)
         self.other = self.stage.play(beside, "cron-report", order_reports, server.address, PORT)
 

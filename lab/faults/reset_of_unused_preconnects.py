@@ -18,7 +18,7 @@ from lab.connects import counter
 from lab.keepalive import ENOUGH, KeepaliveCase
 from lab.look import Sight
 from lab.pools import ask, say
-from lab.servers import HAPROXY, nginx, up
+from lab.servers import HAPROXY, configured_haproxy, nginx
 from lab.stage import Player, Pod
 
 PORT, USERS = 8080, 20
@@ -62,9 +62,7 @@ class ResetOfUnusedPreconnects(KeepaliveCase):
     def serve(self, pod: Pod, upstream: str) -> Player:
         text = HAPROXY.format(port=PORT, upstream=upstream, mode="http", keep_alive="1h")
         assert PATIENT in text
-        configuration = self.stage.directory / "haproxy.cfg"
-        configuration.write_text(text.replace(PATIENT, HASTY))
-        return up(self.stage, pod, self.stage.run(pod, "haproxy", "haproxy", "-db", "-f", str(configuration)), PORT)
+        return configured_haproxy(self.stage, pod, PORT, text.replace(PATIENT, HASTY))
 
     def look(self) -> Sight:
         """The kernel counts whatever is closed with unread data, and resets it."""

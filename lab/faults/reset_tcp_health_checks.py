@@ -9,7 +9,7 @@ from lab.case import Expected
 from lab.connects import ANSWERED, ConnectCase, call, calls, counter
 from lab.look import Sight
 from lab.node import Node
-from lab.servers import nginx, up
+from lab.servers import configured_haproxy, nginx
 from lab.stage import Player, Pod
 
 HAPROXY = """
@@ -37,10 +37,7 @@ class ResetTcpHealthChecks(ConnectCase):
         self.client = self.stage.play(client, "browser", call, [(balancer.address, 80)], 10, 2)
 
     def checking(self, balancer: Pod, one: Pod, two: Pod) -> Player:
-        configuration = self.stage.directory / "checking.cfg"
-        configuration.write_text(HAPROXY.format(one=one.address, two=two.address))
-        player = self.stage.run(balancer, "haproxy", "haproxy", "-db", "-f", str(configuration))
-        return up(self.stage, balancer, player, 80)
+        return configured_haproxy(self.stage, balancer, 80, HAPROXY.format(one=one.address, two=two.address))
 
     def look(self) -> Sight:
         made = calls(self.client)

@@ -24,7 +24,7 @@ KEPT, EVERY_SECONDS, AGAIN = 60, 10, 2
 
 class TableForgetsIdleConnections(ConnectCase):
     kind = "look-alike"
-    rules = ("keepalive-mismatch", "connect-timeout", "resets", *TABLE_RULES)
+    rules = (*TABLE_RULES, "keepalive-mismatch", "connect-timeout", "resets")
     rules_unread = True
     window_seconds = 6
 

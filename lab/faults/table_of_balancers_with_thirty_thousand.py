@@ -10,7 +10,7 @@ from lab.case import Expected
 from lab.load import keep_busy
 from lab.look import Sight
 from lab.node import NODE, Node
-from lab.servers import HAPROXY, nginx, up
+from lab.servers import HAPROXY, configured_haproxy, nginx
 from lab.stage import Player, Pod
 from lab.table import TableCase
 
@@ -43,10 +43,7 @@ class TableOfBalancersWithThirtyThousand(TableCase):
         """A haproxy that takes more connections than those of other cases."""
         text = HAPROXY.format(mode="tcp", keep_alive="1h", port=PORT, upstream=upstream)
         assert "maxconn 6000" in text
-        configuration = self.stage.directory / f"{pod.namespace}.cfg"
-        configuration.write_text(text.replace("maxconn 6000", f"maxconn {EACH_MOST}"))
-        player = self.stage.run(pod, "haproxy", "haproxy", "-db", "-f", str(configuration))
-        return up(self.stage, pod, player, PORT)
+        return configured_haproxy(self.stage, pod, PORT, text.replace("maxconn 6000", f"maxconn {EACH_MOST}"))
 
     def look(self) -> Sight:
         """All of them are listed only once they may be there: that takes the CPU from those who arrive."""
