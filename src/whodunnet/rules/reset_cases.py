@@ -41,12 +41,12 @@ class Place(NamedTuple):
 class ResetCase(msgspec.Struct, frozen=True, kw_only=True):
     """All clients of one endpoint that are cut. n, ended: resets, and connections that ended, of these clients.
 
-    sent, crossed: of the accepting ends' groups, those that were reset by their own process, and those that received a
-    reset themselves. by_server: of n, how many at least its own process sent; unsure: whether it may be more, because
-    others who reach the same ends by another endpoint may have received them. server_seen: whether these ends are on
-    this node. late: resets by the accepting end to what came after its close. unheard: of n, where it had closed without
-    a byte. lasting: whether readings are enough to say that it goes on. waited: of n, those after a pause. outlived: ends
-    of the server that were open still.
+    sent, crossed: of the accepting ends' groups, those that were reset by their own process, and those that
+    received a reset themselves. by_server: of n, how many at least its own process sent; unsure: whether it may be
+    more, because others who reach the same ends by another endpoint may have received them. server_seen: whether
+    these ends are on this node. late: resets by the accepting end to what came after its close. unheard: of n,
+    where it had closed without a byte. lasting: whether readings are enough to say that it goes on. waited: of n,
+    those after a pause. outlived: ends of the server that were open still.
     """
 
     shape: str
