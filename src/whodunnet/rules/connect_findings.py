@@ -142,8 +142,18 @@ def _parties(case: Case, told: Told, entry: Entry) -> list[Party]:
     found = [end_party("victim", end, f"{failed} {told.verb}") for end, failed in victims]
     if not told.lead:
         for to in case.endpoints[:most]:
-            found.append(endpoint_party("peer", to, _behind(case, to), told.peer, _netns_of(case, to)))
+            behind = _behind(case, to)
+            if told.shape == "nothing-listens":
+                behind = _home_of(behind)
+            found.append(endpoint_party("peer", to, behind, told.peer, _netns_of(case, to)))
     return found
+
+
+def _home_of(workload: Workload | None) -> Workload | None:
+    """Where somebody should listen: a program that runs there and does not listen need not be the one."""
+    if workload is None or not (workload.container or workload.pod or workload.unit):
+        return None
+    return msgspec.structs.replace(workload, process=None)
 
 
 def _behind(case: Case, endpoint: Endpoint) -> Workload | None:

@@ -61,6 +61,19 @@ def test_who_has_the_address_is_named_as_peer_and_never_as_culprit() -> None:
     assert named(found, "peer") == ["batch"]
 
 
+def test_a_program_that_runs_where_nothing_listens_is_not_said_to_refuse() -> None:
+    """It may be a sidecar, and what should listen has gone: its pod or namespace is named without it."""
+    lone = replace(OWNERS.by_pid[8], container=None, pod=None)
+    for tenant, pod in ((OWNERS.by_pid[8], "batch"), (lone, None)):
+        owners = replace(OWNERS, by_netns={**OWNERS.by_netns, OTHER_NETNS: tenant})
+        found = finding(node(refused(40), listeners=[ELSEWHERE], workloads=owners), RULE)
+        (peer,) = parties(found, "peer")
+        assert tenant.process
+        assert not peer.process
+        assert named(found, "peer") == [pod]
+        assert pod or peer.netns == OTHER_NETNS
+
+
 @pytest.mark.parametrize(("pid", "peer"), [(8, ["batch"]), (9, [])])
 def test_of_several_who_answer_at_the_endpoint_nobody_is_named_as_peer(pid: int, peer: list[str]) -> None:
     """One has answered one client, and another the other."""
